@@ -1,0 +1,283 @@
+"""The configuration of a search: frozen dataclasses, read from TOML or a shipped scenario, written as TOML and JSON.
+
+config = load_config("esm2_650m_cls")            # a scenario of resvae_ray/scenarios, or the path of a TOML file
+config = replace(config, search=replace(config.search, trials=80))
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from resvae_ray.errors import UsageError
+
+DEFAULT_SCENARIO = "esm2_650m_cls"
+LOSS_TYPES = ("MSE", "RMSE")
+REDUCTIONS = ("sum", "mean")
+DATA_MODES = ("auto", "resident", "stream")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UsageError(message)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One Res-VAE and how it is trained. The defaults are the paper's best model for ESM-2 650M `cls`."""
+
+    z_dim: int = 18  # latents
+    hidden_dim: int = 859  # units of the first encoder layer and the last decoder layer
+    lr: float = 4.69e-4  # Adam's learning rate
+    epochs: int = 80  # passes over the training rows
+    batch_size: int = 32  # rows
+    beta: float = 1000.0  # weight of the reconstruction against the KLD
+    loss_type: str = "MSE"  # MSE or RMSE
+    reduction: str = "sum"  # sum or mean, over the rows of a batch and their features
+    dropout: float = 0.3  # probability
+    gradient_clip: float = 0.0  # largest norm of the gradient; 0 leaves it alone
+
+    def __post_init__(self) -> None:
+        _require(self.z_dim >= 1, f"training.z_dim is {self.z_dim}; it must be at least 1")
+        _require(
+            self.hidden_dim >= 4, f"training.hidden_dim is {self.hidden_dim}; the network divides it by 4: at least 4"
+        )
+        _require(self.lr > 0, f"training.lr is {self.lr}; it must be above 0")
+        _require(self.epochs >= 1, f"training.epochs is {self.epochs}; it must be at least 1")
+        _require(self.batch_size >= 2, f"training.batch_size is {self.batch_size}; batch norm needs at least 2 rows")
+        _require(self.beta > 0, f"training.beta is {self.beta}; it must be above 0")
+        _require(self.loss_type in LOSS_TYPES, f"training.loss_type is {self.loss_type!r}; expected MSE or RMSE")
+        _require(self.reduction in REDUCTIONS, f"training.reduction is {self.reduction!r}; expected sum or mean")
+        _require(0 <= self.dropout < 1, f"training.dropout is {self.dropout}; expected 0 to below 1")
+        _require(self.gradient_clip >= 0, f"training.gradient_clip is {self.gradient_clip}; 0 is off, else above 0")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The values that the search may give to one field of TrainingConfig: a range, both ends included, or choices."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False  # uniform in the logarithm
+    choices: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.choices:
+            _require(self.low is None and self.high is None, "a search range has either low and high, or choices")
+            return
+        _require(self.low is not None and self.high is not None, "a search range needs low and high, or choices")
+        _require(self.low <= self.high, f"search range from {self.low} to {self.high}: low is above high")  # type: ignore[operator]
+        _require(not self.log or self.low > 0, f"search range from {self.low}: log = true needs low above 0")  # type: ignore[operator]
+
+    def contains(self, value: Any) -> bool:
+        """Whether the search could propose `value`."""
+        if self.choices:
+            return value in self.choices
+        return self.low <= value <= self.high  # type: ignore[operator]
+
+
+def _paper_space() -> dict[str, Domain]:
+    return {
+        "z_dim": Domain(10, 50),
+        "hidden_dim": Domain(250, 1000),
+        "lr": Domain(1e-5, 1e-3, log=True),
+    }
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """What is proposed (TPE), what is stopped early (ASHA), and how long the search goes on."""
+
+    trials: int = 50
+    seed: int = 0
+    startup_trials: int = 10  # proposed at random before TPE has something to learn from
+    try_first: bool = False  # propose the configuration of [training] first
+    grace: int = 10  # epochs before ASHA may stop a trial: its first rung
+    reduction_factor: float = 3.0  # one in so many goes on at a rung; the next rung is so many times further
+    brackets: int = 1  # bracket s has its first rung at grace * reduction_factor ** s
+    max_failures: int = 2  # a trial that crashes is tried again from its checkpoint so many times
+    max_hours: float = 0.0  # stop after so many hours; 0 is no limit
+    checkpoint_every_s: float = 30.0  # seconds between two checkpoints of a trial; also at every rung and at the end
+
+    def __post_init__(self) -> None:
+        _require(self.trials >= 1, f"search.trials is {self.trials}; it must be at least 1")
+        _require(self.seed >= 0, f"search.seed is {self.seed}; it must be 0 or above")
+        _require(self.startup_trials >= 1, f"search.startup_trials is {self.startup_trials}; it must be at least 1")
+        _require(self.grace >= 1, f"search.grace is {self.grace}; it must be at least 1 epoch")
+        _require(self.reduction_factor > 1, f"search.reduction_factor is {self.reduction_factor}; it must be above 1")
+        _require(self.brackets >= 1, f"search.brackets is {self.brackets}; it must be at least 1")
+        _require(self.max_failures >= 0, f"search.max_failures is {self.max_failures}; it must be 0 or above")
+        _require(self.max_hours >= 0, f"search.max_hours is {self.max_hours}; 0 is no limit, else above 0")
+        _require(self.checkpoint_every_s >= 0, "search.checkpoint_every_s must be 0 or above")
+
+
+@dataclass(frozen=True)
+class ResourcesConfig:
+    """Where trials run. A value of 0 is chosen from the machine, see search/resources.py."""
+
+    cpus_per_trial: float = 0.0  # cores, and threads of a trial
+    gpus_per_trial: float = 0.0  # whole or a fraction
+    concurrent: int = 0  # trials at the same time
+    address: str = ""  # of a running Ray cluster ("auto" finds the one of this machine); empty starts a local one
+
+    def __post_init__(self) -> None:
+        for name in ("cpus_per_trial", "gpus_per_trial", "concurrent"):
+            value = getattr(self, name)
+            _require(value >= 0, f"resources.{name} is {value}; 0 leaves it to the machine, else above 0")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How a trial holds its rows."""
+
+    mode: str = "auto"  # resident: decoded once, on the device; stream: from Parquet, bounded; auto: by the budget
+    resident_budget_mb: float = 2048.0  # MiB of float32 a trial may hold in `auto`
+    shuffle_buffer_mb: float = 96.0  # MiB of float32 that a stream shuffles within
+
+    def __post_init__(self) -> None:
+        _require(self.mode in DATA_MODES, f"data.mode is {self.mode!r}; expected auto, resident or stream")
+        _require(self.resident_budget_mb >= 0, "data.resident_budget_mb must be 0 or above")
+        _require(self.shuffle_buffer_mb > 0, "data.shuffle_buffer_mb must be above 0")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole search."""
+
+    name: str = DEFAULT_SCENARIO
+    space: Mapping[str, Domain] = field(default_factory=_paper_space)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def __post_init__(self) -> None:
+        _require(bool(self.space), "[space] is empty: there is nothing to search")
+        for name, domain in self.space.items():
+            _require(name != "epochs", "space.epochs cannot be searched: ASHA compares trials of one full length")
+            for edge in domain.choices or (domain.low, domain.high):
+                value: Any = _typed_field(TrainingConfig, name, edge, "space")
+                TrainingConfig(**{name: value})
+
+
+def load_config(name_or_path: str | Path) -> Config:
+    """The configuration of a shipped scenario (by name) or of a TOML file (by path).
+
+    Raises:
+        UsageError: no such scenario or file, no valid TOML, an unknown key (the nearest valid one is named),
+            a value of the wrong type or out of its range.
+    """
+    text, name = _read_toml(str(name_or_path))
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{name_or_path}: not valid TOML: {error}") from None
+    content.setdefault("name", name)
+    try:
+        return config_from_dict(content)
+    except UsageError as error:
+        raise UsageError(f"{name_or_path}: {error}") from None
+
+
+def scenario_names() -> list[str]:
+    """The names of the shipped scenarios."""
+    folder = resources.files("resvae_ray.scenarios")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def _read_toml(name_or_path: str) -> tuple[str, str]:
+    path = Path(name_or_path)
+    if path.is_file():
+        return path.read_text(), path.stem
+    if name_or_path in scenario_names():
+        return resources.files("resvae_ray.scenarios").joinpath(f"{name_or_path}.toml").read_text(), name_or_path
+    raise UsageError(
+        f"--config {name_or_path}: neither a TOML file nor a scenario; the scenarios are {', '.join(scenario_names())}"
+    )
+
+
+def config_from_dict(content: Mapping[str, Any]) -> Config:
+    """A Config from nested tables as TOML or JSON give them.
+
+    Raises:
+        UsageError: an unknown key (the nearest valid one is named), a wrong type, or a value out of its range.
+    """
+    _known_keys(content, [f.name for f in fields(Config)], "")
+    given: dict[str, Any] = dict(content)
+    if "space" in given:
+        given["space"] = {name: _domain(name, value) for name, value in _table(given["space"], "space").items()}
+    for section in fields(Config):
+        if is_dataclass(kind := get_type_hints(Config)[section.name]) and section.name in given:
+            given[section.name] = _section(kind, given[section.name], section.name)  # type: ignore[arg-type]
+    return Config(**given)
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Nested tables that `config_from_dict` reads back; a search range keeps only what it sets."""
+    content = asdict(config)
+    content["space"] = {
+        name: {key: value for key, value in table.items() if value not in (None, False, ())}
+        for name, table in content["space"].items()
+    }
+    return content
+
+
+def config_to_toml(config: Config) -> str:
+    """The configuration as TOML text that `load_config` reads back."""
+    content = config_to_dict(config)
+    lines = [f"name = {json.dumps(content.pop('name'))}"]
+    for section, table in content.items():
+        lines += ["", f"[{section}]"]
+        lines += [f"{key} = {_toml_value(value)}" for key, value in table.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value)
+
+
+def _section(kind: type, value: Any, where: str) -> Any:
+    table = _table(value, where)
+    _known_keys(table, [f.name for f in fields(kind)], where)
+    return kind(**{key: _typed_field(kind, key, item, where) for key, item in table.items()})
+
+
+def _domain(name: str, value: Any) -> Domain:
+    table = _table(value, f"space.{name}")
+    _known_keys(table, [f.name for f in fields(Domain)], f"space.{name}")
+    given: dict[str, Any] = {key: tuple(item) if key == "choices" else item for key, item in table.items()}
+    try:
+        return Domain(**given)
+    except TypeError as error:
+        raise UsageError(f"space.{name}: {error}") from None
+
+
+def _table(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{where} is {value!r}; expected a table")
+    return value
+
+
+def _known_keys(table: Mapping[str, Any], valid: list[str], where: str) -> None:
+    for key in table:
+        if key not in valid:
+            near = difflib.get_close_matches(key, valid, n=1, cutoff=0.4) or valid
+            place = f"[{where}] " if where else ""
+            raise UsageError(f"{place}has no key {key!r}; did you mean {near[0]!r}?")
+
+
+def _typed_field(kind: type, name: str, value: Any, where: str) -> Any:
+    """`value` as the type of the field `name` of `kind`; a whole number is a fine float, a bool is no number."""
+    _known_keys({name: value}, [f.name for f in fields(kind)], where)
+    expected = get_type_hints(kind)[name]
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        raise UsageError(f"{where}.{name} is {value!r}; expected a value of type {expected.__name__}")
+    return value

@@ -1,0 +1,1 @@
+"""Protein features: read from whatever holds them, checked, split, and fed to the training."""

@@ -1,0 +1,277 @@
+"""FEATURES on disk: opened and read in bounded memory, written in row groups, checked on the way.
+
+features = Features.open("features.parquet")          # a file, a folder or a glob, local or s3://
+for batch in features.batches():                      # FeatureBatch: ids, float32 matrix, other columns
+    ...
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import fs as pafs
+
+from resvae_ray.data.schema import ColumnChoice, FeatureBatch, Layout, check_batch, decode, decode_matrix, layout_of
+from resvae_ray.errors import DataError
+from resvae_ray.names import PROVENANCE_KEY
+from resvae_ray.storage import list_files
+
+SUFFIX = ".parquet"
+BATCH_BYTES = 8 << 20  # of float32 that a reader holds at a time
+ROW_GROUP_BYTES = 4 << 20  # of float32 in a row group: what a shuffling stream reads at a time
+FILE_BYTES = 256 << 20  # of float32 in one file of a folder: what one worker encodes at a time
+
+
+def rows_in(size: int, dim: int) -> int:
+    """How many rows of `dim` float32 fit in `size` bytes; at least one."""
+    return max(1, size // (4 * dim))
+
+
+@dataclass(frozen=True)
+class Features:
+    """Some Parquet files with one layout and width.
+
+    Attributes:
+        path: what the user named.
+        files: paths on `filesystem`, in the order in which rows are read.
+        dim: D, the width of the vectors.
+        schema: of the first file.
+        provenance: what produced them, from the Parquet metadata.
+    """
+
+    path: str
+    filesystem: pafs.FileSystem
+    files: tuple[str, ...]
+    layout: Layout
+    dim: int
+    schema: pa.Schema
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: str | Path, choice: ColumnChoice | None = None) -> "Features":
+        """
+        Raises:
+            DataError: no such file, not Parquet, no rows, or no features in it.
+        """
+        filesystem, files = list_files(path, SUFFIX)
+        schema = parquet_file(filesystem, files[0]).schema_arrow
+        layout = layout_of(schema, choice or ColumnChoice(), files[0])
+        dim = _width(filesystem, files, layout)
+        if not dim:
+            raise DataError(f"{path}: it holds no rows, or vectors without numbers")
+        return cls(str(path), filesystem, tuple(files), layout, dim, schema, _provenance(schema))
+
+    @cached_property
+    def file_rows(self) -> list[int]:
+        """Rows in each file."""
+        return [parquet_file(self.filesystem, file).metadata.num_rows for file in self.files]
+
+    @property
+    def rows(self) -> int:
+        """Rows in all files."""
+        return sum(self.file_rows)
+
+    def batches(self, rows: int | None = None) -> Iterator[FeatureBatch]:
+        """All rows in order, at most `rows` at a time.
+
+        Raises:
+            DataError: a missing or non-finite value, another width than D; file, row and column are named.
+        """
+        for file in self.files:
+            yield from self.file_batches(file, rows=rows)
+
+    def file_batches(
+        self, file: str, groups: Sequence[int] | None = None, rows: int | None = None
+    ) -> Iterator[FeatureBatch]:
+        """The rows of one of the files, or of some of its row groups, in order; see `batches`."""
+        source = parquet_file(self.filesystem, file)
+        self._require_columns(source.schema_arrow, file)
+        row = 1 + sum(source.metadata.row_group(group).num_rows for group in range(groups[0] if groups else 0))
+        for piece in _pieces(source, groups, rows or rows_in(BATCH_BYTES, self.dim), list(self._wanted()), file):
+            batch = decode(pa.Table.from_batches([piece]), self.layout, file, row)
+            check_batch(batch, self.layout.features if self.layout.wide else None, file, row)
+            if batch.features.shape[1] != self.dim:
+                raise DataError(
+                    f"{file}: row {row}: a vector of {batch.features.shape[1]} numbers, but {self.dim} in the rows "
+                    "before; all vectors must have one width"
+                )
+            row += len(batch)
+            yield batch
+
+    def _wanted(self) -> Iterator[str]:
+        layout = self.layout
+        return (name for name in (layout.id, layout.label, *layout.features, *layout.others) if name is not None)
+
+    def _require_columns(self, found: pa.Schema, file: str) -> None:
+        """The file has the columns of the first one, and those that pass through hold the same."""
+        for name in self._wanted():
+            if name not in found.names:
+                raise DataError(f"{file}: no column {name!r}, which {self.files[0]} has")
+            here, first = found.field(name).type, self.schema.field(name).type
+            if name not in self.layout.features and here != first:
+                raise DataError(f"{file}: column {name!r} holds {here}, but {first} in {self.files[0]}")
+
+    def columns(self, names: list[str]) -> Iterator[pa.Table]:
+        """Only the columns `names`, in order, in batches: cheap where features are not needed."""
+        for file in self.files:
+            for batch in parquet_file(self.filesystem, file).iter_batches(65536, columns=names):
+                yield pa.Table.from_batches([batch])
+
+    def ids(self) -> Iterator[pa.Array]:
+        """The ids in order, in batches."""
+        for table in self.columns([self.layout.id]):
+            yield table.column(0).combine_chunks().cast(pa.string())
+
+
+def parquet_file(filesystem: pafs.FileSystem, path: str) -> pq.ParquetFile:
+    """
+    Raises:
+        DataError: no such file, or not Parquet.
+    """
+    try:
+        return pq.ParquetFile(path, filesystem=filesystem, pre_buffer=False)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+
+
+def _width(filesystem: pafs.FileSystem, files: Iterable[str], layout: Layout) -> int:
+    """The width of the first vector; 0 if there is none."""
+    for file in files:
+        source = parquet_file(filesystem, file)
+        for piece in _pieces(source, None, 1, list(layout.features), file):
+            return decode_matrix(pa.Table.from_batches([piece]), layout, file).shape[1]
+    return 0
+
+
+def _pieces(
+    source: pq.ParquetFile, groups: Sequence[int] | None, rows: int, wanted: list[str], path: str
+) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from source.iter_batches(rows, row_groups=groups, columns=wanted, use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: damaged: {str(error).splitlines()[0]}") from None
+
+
+def _provenance(schema: pa.Schema) -> dict[str, Any]:
+    try:
+        content = json.loads((schema.metadata or {}).get(PROVENANCE_KEY, b"{}"))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+class FeaturesWriter:
+    """Writes FEATURES into a folder (part-00000.parquet, …) or one file; use it inside a staged path.
+
+    Args:
+        target: a folder that exists, or a file's path.
+        dim: D.
+        provenance: what produced the features, for the Parquet metadata.
+    """
+
+    def __init__(self, target: Path, dim: int, provenance: dict[str, Any]) -> None:
+        self.target, self.dim, self.provenance = target, dim, provenance
+        self.rows = 0
+        self._single = not target.is_dir()
+        self._writer: pq.ParquetWriter | None = None
+        self._parts = 0
+        self._rows_in_part = 0
+        self._buffer: list[pa.Table] = []
+        self._buffered = 0
+
+    def write(self, batch: FeatureBatch) -> None:
+        """Appends rows; full row groups go to the disk."""
+        if not len(batch):
+            return
+        self._buffer.append(batch.table())
+        self._buffered += len(batch)
+        self.rows += len(batch)
+        group = rows_in(ROW_GROUP_BYTES, self.dim)
+        if self._buffered >= group:
+            table = pa.concat_tables(self._buffer)
+            full = self._buffered - self._buffered % group
+            for start in range(0, full, group):
+                self._write_group(table.slice(start, group))
+            self._buffer = [table.slice(full)]
+            self._buffered -= full
+
+    def close(self) -> None:
+        """Writes what is left and closes the files."""
+        if self._buffered:
+            self._write_group(pa.concat_tables(self._buffer))
+        self._buffer, self._buffered = [], 0
+        self._finish_part()
+
+    def __enter__(self) -> "FeaturesWriter":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+        elif self._writer is not None:
+            self._writer.close()
+
+    def _write_group(self, table: pa.Table) -> None:
+        if self._writer is None:
+            path = self.target if self._single else self.target / f"part-{self._parts:05d}{SUFFIX}"
+            self._writer = open_writer(path, table.schema, self.provenance)
+        self._writer.write_table(table)
+        self._rows_in_part += len(table)
+        if not self._single and self._rows_in_part >= rows_in(FILE_BYTES, self.dim):
+            self._finish_part()
+
+    def _finish_part(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._parts += 1
+        self._writer, self._rows_in_part = None, 0
+
+
+def open_writer(path: Path, schema: pa.Schema, provenance: dict[str, Any]) -> pq.ParquetWriter:
+    """A Parquet writer for vectors: zstd, no dictionary for the floats, `provenance` in the metadata."""
+    schema = schema.with_metadata({PROVENANCE_KEY: json.dumps(provenance).encode()})
+    with_dictionary: Any = [
+        f.name for f in schema if not (pa.types.is_fixed_size_list(f.type) or pa.types.is_floating(f.type))
+    ]
+    return pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, use_dictionary=with_dictionary)
+
+
+def require_unique_ids(id_batches: Callable[[], Iterable[pa.Array]], where: str) -> None:
+    """
+    Needs 8 bytes a row: ids are compared by a 64-bit hash first and, where hashes meet, by themselves.
+
+    Args:
+        id_batches: gives all ids, in order, each time it is called.
+
+    Raises:
+        DataError: an id stands twice; both rows are named.
+    """
+    hashes = [_hash(ids) for ids in id_batches()]
+    values, counts = np.unique(np.concatenate(hashes) if hashes else np.empty(0, np.uint64), return_counts=True)
+    suspects = values[counts > 1]
+    if not len(suspects):
+        return
+    seen: dict[str, int] = {}
+    row = 1
+    for ids in id_batches():
+        for position in np.flatnonzero(np.isin(_hash(ids), suspects)):
+            name = ids[int(position)].as_py()
+            if name in seen:
+                raise DataError(f"{where}: id {name!r} stands in row {seen[name]} and in row {row + position}")
+            seen[name] = row + int(position)
+        row += len(ids)
+
+
+def _hash(ids: pa.Array) -> np.ndarray:
+    values = np.asarray(pc.fill_null(ids, "").to_numpy(zero_copy_only=False), dtype=object)
+    return pd.util.hash_array(values)  # pyright: ignore[reportAttributeAccessIssue]

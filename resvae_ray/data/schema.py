@@ -1,0 +1,265 @@
+"""The FEATURES contract: which columns of a table are what, and how its vectors become a float32 matrix.
+
+A table has an id column (string), the features (one vector a row, or one column a feature), and any other columns,
+which pass through untouched. Rows are counted from 1 in messages.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from resvae_ray.errors import DataError, UsageError
+from resvae_ray.names import FEATURES, ID, LABEL
+
+ID_COLUMNS = ("id", "ids", "entry_id", "entry", "accession", "protein_id", "uniprot_id", "identifier", "name", "")
+LABEL_COLUMNS = ("label", "labels")
+FEATURES_COLUMNS = ("features", "embedding", "embeddings", "vector", "emb")
+SEQUENCE_COLUMNS = ("sequence", "seq")
+
+
+@dataclass(frozen=True)
+class ColumnChoice:
+    """What the user said about the columns; None leaves it to the defaults."""
+
+    id_column: str | None = None
+    label_column: str | None = None
+    features_column: str | None = None  # a column of vectors, or the name of a two-dimensional array
+    prefix: str | None = None  # of numbered columns, one a feature
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a table keeps what. `features` is one column of vectors, or D numbered columns in the order of number."""
+
+    id: str
+    features: tuple[str, ...]
+    wide: bool
+    label: str | None
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """Some rows of FEATURES: `ids` (n), `features` (n, D) float32, `others` (n rows; the label, if any, as `label`)."""
+
+    ids: pa.Array
+    features: np.ndarray
+    others: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, keep: np.ndarray) -> "FeatureBatch":
+        """The rows where `keep` (n, bool) is true."""
+        mask = pa.array(keep)
+        return FeatureBatch(self.ids.filter(mask), self.features[keep], self.others.filter(mask))
+
+    def table(self) -> pa.Table:
+        """The rows as FEATURES has them: id, features, then the others."""
+        table = pa.table({ID: self.ids, FEATURES: vectors(self.features)})
+        for name in self.others.column_names:
+            table = table.append_column(self.others.schema.field(name), self.others.column(name))
+        return table
+
+
+def vectors(matrix: np.ndarray) -> pa.FixedSizeListArray:
+    """A matrix (n, D) as a column of n vectors of float32."""
+    flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+
+
+def find_layout(names: Sequence[str], vector_names: Sequence[str], choice: ColumnChoice, where: str) -> Layout:
+    """Which of the columns `names` are what; `vector_names` are those among them that hold vectors.
+
+    Raises:
+        DataError: no id column or no features can be made out; the columns there are named.
+        UsageError: a column that the user named is not there.
+    """
+    repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if repeated:
+        raise DataError(f"{where}: two columns are called {repeated[0]!r}; column names must differ")
+    id_column = _pick(names, choice.id_column, ID_COLUMNS, where, "--id-column")
+    if id_column is None:
+        raise DataError(f"{where}: no id column; name it with --id-column, the columns are {_some(names)}")
+    label = _pick(names, choice.label_column, LABEL_COLUMNS, where, "--label-column")
+    if wide := choice.prefix is not None or not _one_vector(vector_names, choice, where):
+        features = _numbered(names, choice.prefix, {id_column, label}, where)
+    else:
+        features = (_one_vector(vector_names, choice, where),)
+    taken = {id_column, label, *features}
+    others = tuple(name for name in names if name not in taken)
+    for name in {ID, FEATURES, LABEL} & set(others):
+        raise DataError(f"{where}: column {name!r} is neither the id, the label nor the features; rename or remove it")
+    return Layout(id_column, features, wide, label, others)
+
+
+def find_column(names: Sequence[str], candidates: Sequence[str]) -> str | None:
+    """The first of `names` that equals one of `candidates`, tried in their order, whatever the case."""
+    by_lower = {name.lower(): name for name in reversed(names)}
+    return next((by_lower[candidate] for candidate in candidates if candidate in by_lower), None)
+
+
+def layout_of(schema: pa.Schema, choice: ColumnChoice, where: str) -> Layout:
+    """The layout of an Arrow table; see `find_layout`."""
+    return find_layout(schema.names, [field.name for field in schema if is_vector(field.type)], choice, where)
+
+
+def is_vector(kind: pa.DataType) -> bool:
+    """Whether a column type holds one vector of numbers a row."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        kind = kind.storage_type
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return lists and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))  # type: ignore[attr-defined]
+
+
+def decode(table: pa.Table, layout: Layout, where: str, first_row: int = 1) -> FeatureBatch:
+    """The rows of a table with that layout.
+
+    Args:
+        first_row: the number of the table's first row in messages.
+
+    Raises:
+        DataError: a missing id or value, vectors of two widths, text among numbers; with row and column.
+    """
+    ids = table.column(layout.id).cast(pa.string()).combine_chunks()
+    ids = ids if isinstance(ids, pa.Array) else pa.concat_arrays(ids.chunks)
+    matrix = decode_matrix(table, layout, where, first_row)
+    others = table.select([name for name in (layout.label, *layout.others) if name is not None])
+    if layout.label:
+        others = others.rename_columns([LABEL, *layout.others])
+    return FeatureBatch(ids, matrix, others)
+
+
+def decode_matrix(table: pa.Table, layout: Layout, where: str, first_row: int = 1) -> np.ndarray:
+    """The features of a table as a matrix (n, D) of float32; see `decode`."""
+    return (_wide_matrix if layout.wide else _list_matrix)(table, layout, where, first_row)
+
+
+def check_batch(batch: FeatureBatch, names: Sequence[str] | None, where: str, first_row: int) -> None:
+    """
+    Args:
+        names: the columns of the features, if each has its own; else they are named by their position.
+        first_row: the number of the batch's first row in messages.
+
+    Raises:
+        DataError: a missing id, or NaN or infinity among the features, named by row, id and column.
+    """
+    missing = pc.or_kleene(pc.is_null(batch.ids), pc.equal(pc.fill_null(batch.ids, ""), ""))
+    if (row := pc.index(missing, True).as_py()) >= 0:
+        raise DataError(f"{where}: row {first_row + row}: the id is missing; every protein needs one")
+    if np.isfinite(batch.features.sum(dtype=np.float64)):
+        return
+    row, column = np.argwhere(~np.isfinite(batch.features))[0]
+    name = names[column] if names else f"{FEATURES}[{column}]"
+    raise DataError(
+        f"{where}: row {first_row + row} (id {batch.ids[row].as_py()}), column {name}: "
+        f"{batch.features[row, column]}; features must be finite numbers"
+    )
+
+
+def _pick(names: Sequence[str], wanted: str | None, candidates: Sequence[str], where: str, flag: str) -> str | None:
+    if wanted is None:
+        return find_column(names, candidates)
+    if wanted not in names:
+        raise UsageError(f"{where}: {flag} {wanted}: no such column; the columns are {_some(names)}")
+    return wanted
+
+
+def _one_vector(vector_names: Sequence[str], choice: ColumnChoice, where: str) -> str:
+    if choice.features_column is not None:
+        if choice.features_column not in vector_names:
+            known = _some(vector_names) if vector_names else "there is none"
+            raise UsageError(f"{where}: --features-column {choice.features_column}: no such column of vectors; {known}")
+        return choice.features_column
+    if len(vector_names) > 1:
+        known = find_column(vector_names, FEATURES_COLUMNS)
+        if known is None:
+            raise DataError(
+                f"{where}: several columns hold vectors ({_some(vector_names)}); choose with --features-column"
+            )
+        return known
+    return vector_names[0] if vector_names else ""
+
+
+def _numbered(names: Sequence[str], prefix: str | None, taken: set[str | None], where: str) -> tuple[str, ...]:
+    """The columns prefix0, prefix1, … in the order of their number; without a prefix, the only such family."""
+    families: dict[str, dict[int, str]] = defaultdict(dict)
+    for name in names:
+        if name not in taken and (match := re.fullmatch(r"(.*?)(\d+)", name)):
+            other = families[match[1]].setdefault(int(match[2]), name)
+            if other != name:
+                raise DataError(f"{where}: columns {other!r} and {name!r} have the same number")
+    if prefix is None:
+        families = {stem: members for stem, members in families.items() if len(members) > 1}
+        if not families:
+            raise DataError(f"{where}: no features: no column of vectors and no numbered columns among {_some(names)}")
+        if len(families) > 1:
+            raise DataError(
+                f"{where}: several families of numbered columns; choose with --prefix: {_some(list(families))}"
+            )
+        prefix = next(iter(families))
+    if not (members := families.get(prefix)):
+        raise UsageError(
+            f"{where}: --prefix {prefix}: no column {prefix}0, {prefix}1, …; the columns are {_some(names)}"
+        )
+    first = min(members)
+    if missing := [n for n in range(first, first + len(members)) if n not in members]:
+        raise DataError(
+            f"{where}: column {prefix}{missing[0]} is missing from {prefix}{first} … {prefix}{max(members)}"
+        )
+    return tuple(members[number] for number in sorted(members))
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
+
+
+def _wide_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) -> np.ndarray:
+    matrix = np.empty((table.num_rows, len(layout.features)), dtype=np.float32)
+    for position, name in enumerate(layout.features):
+        column = table.column(name)
+        if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+            raise DataError(f"{where}: column {name} holds {column.type}; features must be numbers")
+        if column.null_count:
+            row = pc.index(pc.is_null(column), True).as_py()
+            raise DataError(f"{where}: row {first_row + row}, column {name}: the value is missing")
+        with np.errstate(over="ignore"):
+            matrix[:, position] = column.to_numpy()
+    return matrix
+
+
+def _list_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) -> np.ndarray:
+    name = layout.features[0]
+    column = table.column(name).combine_chunks()
+    column = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)
+    if isinstance(column.type, pa.FixedShapeTensorType):
+        column = column.storage
+    if column.null_count:
+        row = pc.index(pc.is_null(column), True).as_py()
+        raise DataError(f"{where}: row {first_row + row}, column {name}: the vector is missing")
+    if not len(column):
+        return np.empty((0, getattr(column.type, "list_size", 0)), dtype=np.float32)
+    widths = pc.list_value_length(column)
+    width = widths[0].as_py()
+    if (row := pc.index(pc.not_equal(widths, width), True).as_py()) >= 0:
+        raise DataError(
+            f"{where}: row {first_row + row}, column {name}: {widths[row].as_py()} numbers, but {width} in row "
+            f"{first_row}; all vectors must have one width"
+        )
+    flat = column.flatten()
+    if flat.null_count:
+        place = pc.index(pc.is_null(flat), True).as_py()
+        raise DataError(
+            f"{where}: row {first_row + place // width}, column {name}[{place % width}]: the value is missing"
+        )
+    with np.errstate(over="ignore"):
+        return flat.to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(column), width)

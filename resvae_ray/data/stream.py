@@ -1,0 +1,210 @@
+"""Rows as tensors for training and validation: one interface, decoded once and kept, or streamed from Parquet.
+
+    rows = open_rows(dataset, "train", DataConfig(), device)
+    for batch in rows.shuffled(32, seed=0, epoch=1):      # (B, D) float32 on the device
+        ...
+
+Every row comes once an epoch. Batch norm needs two rows: where one row would be left over for the last batch, it joins
+the batch before, which then has B + 1 rows.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from resvae_ray.config import DataConfig
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.features import Features, parquet_file, rows_in
+from resvae_ray.data.schema import decode_matrix
+from resvae_ray.errors import DataError
+from resvae_ray.names import TRAIN, VAL
+from resvae_ray.seeds import SHUFFLE, derive
+
+RESIDENT = "resident"
+STREAM = "stream"
+
+
+class Rows(Protocol):
+    """The rows of one side of a DATASET."""
+
+    rows: int
+    dim: int
+
+    def shuffled(self, batch_size: int, seed: int, epoch: int, start: int = 0) -> Iterator[torch.Tensor]:
+        """Batches (B, D) of one epoch, from batch `start` on; the order depends on seed and epoch alone."""
+        ...
+
+    def in_order(self, block_rows: int) -> Iterator[torch.Tensor]:
+        """Blocks (block_rows, D), the last one shorter, in the order of the files."""
+        ...
+
+
+def choose_mode(dataset: Dataset, config: DataConfig) -> str:
+    """How a trial holds the rows: as configured, or in `auto` resident where both sides fit the budget."""
+    if config.mode != "auto":
+        return config.mode
+    size = 4 * dataset.dim * (dataset.train_rows + dataset.val_rows)
+    return RESIDENT if size <= config.resident_budget_mb * 2**20 else STREAM
+
+
+def open_rows(dataset: Dataset, side: str, config: DataConfig, device: torch.device | str = "cpu") -> Rows:
+    """The rows of `side` ("train" or "val") in the mode that `choose_mode` gives."""
+    features = dataset.features(side)
+    if choose_mode(dataset, config) == RESIDENT:
+        return ResidentRows.decode(features, device)
+    return StreamedRows(features, device, rows_in(int(config.shuffle_buffer_mb * 2**20), features.dim))
+
+
+def open_sides(dataset: Dataset, config: DataConfig, device: torch.device | str = "cpu") -> tuple[Rows, Rows]:
+    """The training and the validation rows."""
+    return open_rows(dataset, TRAIN, config, device), open_rows(dataset, VAL, config, device)
+
+
+def batch_bounds(rows: int, batch_size: int) -> list[tuple[int, int]]:
+    """Where the batches of an epoch begin and end; a single last row belongs to the batch before."""
+    starts = list(range(0, rows, batch_size))
+    if len(starts) > 1 and rows - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], rows], strict=True))
+
+
+class ResidentRows:
+    """All rows in one tensor (rows, D) on the device."""
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        self.matrix = matrix
+        self.rows, self.dim = matrix.shape
+
+    @classmethod
+    def decode(cls, features: Features, device: torch.device | str = "cpu") -> "ResidentRows":
+        """Decodes all rows once."""
+        matrix = np.empty((features.rows, features.dim), dtype=np.float32)
+        start = 0
+        for batch in features.batches():
+            matrix[start : start + len(batch)] = batch.features
+            start += len(batch)
+        return cls(torch.from_numpy(matrix).to(device))
+
+    def shuffled(self, batch_size: int, seed: int, epoch: int, start: int = 0) -> Iterator[torch.Tensor]:
+        """See Rows; the order is a permutation of all rows."""
+        order = torch.from_numpy(np.random.default_rng(derive(SHUFFLE, seed, epoch)).permutation(self.rows))
+        order = order.to(self.matrix.device)
+        for first, stop in batch_bounds(self.rows, batch_size)[start:]:
+            yield self.matrix[order[first:stop]]
+
+    def in_order(self, block_rows: int) -> Iterator[torch.Tensor]:
+        """See Rows."""
+        yield from self.matrix.split(block_rows)
+
+
+@dataclass(frozen=True)
+class _Group:
+    file: int
+    index: int
+    rows: int
+
+
+class StreamedRows:
+    """Rows read from Parquet as they are needed, in memory that does not depend on how many there are.
+
+    An epoch takes the row groups in a random order, in windows of at least `buffer_rows` rows, and shuffles the rows
+    of each window. Two rows of distant groups can meet in a batch, since a window's groups come from anywhere.
+
+    Args:
+        buffer_rows: rows of a window; the largest part of the memory is a window and one row group.
+    """
+
+    def __init__(self, features: Features, device: torch.device | str, buffer_rows: int) -> None:
+        self.rows, self.dim = features.rows, features.dim
+        self._features, self._device, self._buffer_rows = features, device, buffer_rows
+        self._groups = [
+            _Group(file, index, metadata.row_group(index).num_rows)
+            for file, path in enumerate(features.files)
+            for metadata in [parquet_file(features.filesystem, path).metadata]
+            for index in range(metadata.num_row_groups)
+        ]
+
+    def shuffled(self, batch_size: int, seed: int, epoch: int, start: int = 0) -> Iterator[torch.Tensor]:
+        """See Rows; batches before `start` cost nothing, whatever their number."""
+        windows = self._windows(batch_size, seed, epoch)
+        # A window hands its last rows, one to two batches of them, to the next one, so that no short batch arises
+        # between two windows; after the rows of all windows so far, this many batches are out:
+        emitted = [max(0, rows // batch_size - 1) for rows in accumulate(sum(g.rows for g in w) for w in windows)]
+        first = min(bisect_right(emitted, start), len(windows) - 1)
+        pool = self._tail(windows, emitted, first - 1, batch_size, seed, epoch) if first else _no_rows(self.dim)
+        skip = start - (emitted[first - 1] if first else 0)
+        for number in range(first, len(windows)):
+            matrix, order = self._read(windows[number], len(pool)), self._order(windows[number], seed, epoch, number)
+            matrix[: len(pool)] = pool
+            order = np.concatenate([np.arange(len(pool)), order + len(pool)])
+            bounds = batch_bounds(len(order), batch_size)
+            if number < len(windows) - 1:
+                bounds = bounds[: max(0, len(order) // batch_size - 1)]
+            for begin, stop in bounds[skip:]:
+                yield torch.from_numpy(matrix[order[begin:stop]]).to(self._device)
+            skip = 0
+            pool = matrix[order[bounds[-1][1] if bounds else 0 :]]
+
+    def in_order(self, block_rows: int) -> Iterator[torch.Tensor]:
+        """See Rows."""
+        pending: list[np.ndarray] = []
+        for group in self._groups:
+            pending.append(self._decode(group))
+            if sum(map(len, pending)) >= block_rows:
+                matrix = np.concatenate(pending)
+                full = len(matrix) - len(matrix) % block_rows
+                yield from torch.from_numpy(matrix[:full]).to(self._device).split(block_rows)
+                pending = [matrix[full:].copy()]
+        if pending and sum(map(len, pending)):
+            yield torch.from_numpy(np.concatenate(pending)).to(self._device)
+
+    def _windows(self, batch_size: int, seed: int, epoch: int) -> list[list[_Group]]:
+        order = np.random.default_rng(derive(SHUFFLE, seed, epoch)).permutation(len(self._groups))
+        least = max(self._buffer_rows, 2 * batch_size)
+        windows: list[list[_Group]] = [[]]
+        for position in order:
+            if sum(group.rows for group in windows[-1]) >= least:
+                windows.append([])
+            windows[-1].append(self._groups[position])
+        return windows
+
+    def _tail(
+        self, windows: list[list[_Group]], emitted: list[int], number: int, batch_size: int, seed: int, epoch: int
+    ) -> np.ndarray:
+        """The rows that window `number` hands on; they are its own, since a window holds two batches at least."""
+        rows = sum(group.rows for window in windows[: number + 1] for group in window)
+        count = rows - emitted[number] * batch_size
+        order = self._order(windows[number], seed, epoch, number)
+        return self._read(windows[number], 0)[order[len(order) - count :]]
+
+    @staticmethod
+    def _order(window: list[_Group], seed: int, epoch: int, number: int) -> np.ndarray:
+        rows = sum(group.rows for group in window)
+        return np.random.default_rng(derive(SHUFFLE, seed, epoch, number)).permutation(rows)
+
+    def _read(self, window: list[_Group], before: int) -> np.ndarray:
+        """The rows of a window, after `before` rows left free."""
+        matrix = np.empty((before + sum(group.rows for group in window), self.dim), dtype=np.float32)
+        for group in window:
+            matrix[before : before + group.rows] = self._decode(group)
+            before += group.rows
+        return matrix
+
+    def _decode(self, group: _Group) -> np.ndarray:
+        path = self._features.files[group.file]
+        source = parquet_file(self._features.filesystem, path)
+        try:
+            table = source.read_row_group(group.index, columns=list(self._features.layout.features), use_threads=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{path}: row group {group.index} is damaged: {str(error).splitlines()[0]}") from None
+        return decode_matrix(table, self._features.layout, path)
+
+
+def _no_rows(dim: int) -> np.ndarray:
+    return np.empty((0, dim), dtype=np.float32)

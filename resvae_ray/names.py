@@ -1,0 +1,75 @@
+"""Every file, column and metric name of the project, one line each.
+
+Whatever two modules have to agree on by name stands here, so that a name is changed in one place.
+"""
+
+# --- FEATURES and LATENTS: columns -------------------------------------------------------------------------------
+ID = "id"  # string, unique
+FEATURES = "features"  # fixed-size list of float32, one vector of width D a row
+LABEL = "label"  # optional string
+LATENT = "z"  # the posterior mean, or a draw from the posterior
+LOGVAR = "logvar"  # the logarithm of the posterior variance
+RECON_ERROR = "recon_error"  # squared error of a protein, summed over its D features
+
+PROVENANCE_KEY = b"resvae_ray"  # key in the Parquet metadata; its value is JSON
+
+# --- DATASET -----------------------------------------------------------------------------------------------------
+DATASET_FILE = "dataset.json"
+TRAIN = "train"
+VAL = "val"
+
+# --- RUN ---------------------------------------------------------------------------------------------------------
+RUN_FILE = "run.json"  # resolved configuration, seeds, versions, hardware, dataset; written before anything starts
+SEARCH_FILE = "search.toml"  # the resolved configuration again, as `--config` takes it
+JOURNAL_FILE = "study.journal"  # Optuna's journal storage: the record of what was proposed and what became of it
+EPOCHS_FILE = "epochs.jsonl"  # one line an epoch and trial, in the order of arrival; a later line replaces an earlier
+LOCK_FILE = "run.lock"  # held by the one process that may write
+TUNE_FOLDER = "tune"  # Ray's own files and TensorBoard's
+TRIALS_FOLDER = "trials"  # one folder a trial: its weights and, if it failed, why
+TRIAL_FOLDER = "{number:04d}"
+TRIALS_CSV = "trials.csv"
+TRIALS_PARQUET = "trials.parquet"
+BEST_CSV = "best.csv"  # the result table of the method's paper
+MODEL_FOLDER = "model"
+
+BEST_FILES = "best-{epoch:04d}.safetensors"  # in a trial's folder: the weights of its best epoch
+RESUME_FILE = "resume.safetensors"  # in a trial's folder: all that its next epoch needs
+ERROR_FILE = "error.txt"  # in a trial's folder: why it failed, the reason in the last line
+
+# --- MODEL -------------------------------------------------------------------------------------------------------
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+CARD_FILE = "README.md"
+
+# --- LATENTS -----------------------------------------------------------------------------------------------------
+ENCODING_FILE = "_encoding.json"  # which model and features a folder of LATENTS comes from
+
+# --- metrics of an epoch -----------------------------------------------------------------------------------------
+EPOCH = "epoch"  # 1 for the first
+TRAIN_LOSS = "train_loss"  # mean over the training rows, on the scale of VAL_LOSS, in training mode
+VAL_LOSS = "val_loss"  # on the paper's scale, see model/evaluation.py
+BEST_VAL_LOSS = "best_val_loss"  # running minimum of VAL_LOSS: what the search minimises
+BEST_EPOCH = "best_epoch"
+VAL_RECONSTRUCTION = "val_reconstruction"  # squared error a protein, at the sampled latents
+VAL_KLD = "val_kld"  # Kullback-Leibler divergence a protein, in nats
+R2 = "r2"  # explained variance of the validation rows, at the sampled latents
+ACTIVE_UNITS = "active_units"  # latents whose posterior mean varies: variance over the validation rows > 0.01
+WORST_LOSS = "worst_row_loss"  # the largest beta * squared error + KLD of a validation row
+WORST_ROW = "worst_row"  # its position in the validation split, from 0
+LEARNING_RATE = "lr"
+ROWS_PER_SECOND = "rows_per_s"  # training rows
+SECONDS = "seconds"  # training and validation of the epoch
+
+# --- records of a trial ------------------------------------------------------------------------------------------
+NUMBER = "number"  # Optuna's number of the trial, from 0
+STATE = "state"
+FAILURE = "failure"  # in a result: the reason why the trial cannot go on
+EPOCHS = "epochs"
+NODE = "node"
+TIME = "time"  # seconds since 1970
+
+PENDING = "pending"
+RUNNING = "running"
+COMPLETE = "complete"
+PRUNED = "pruned"
+FAILED = "failed"

@@ -1,0 +1,1 @@
+"""Search configurations that are shipped with the package, one TOML file each."""

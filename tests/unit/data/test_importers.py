@@ -1,0 +1,300 @@
+"""One conformance class for all readers, and what is special to each format."""
+
+import gzip
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from resvae_ray.data.features import Features
+from resvae_ray.data.importers import READERS, import_features
+from resvae_ray.data.schema import ColumnChoice
+from resvae_ray.errors import DataError, UsageError
+
+IDS = [f"P{number:02d}" for number in range(20)]
+LABELS = ["a", "b"] * 10
+
+
+def write_fixed(path, matrix, ids=IDS, labels=LABELS):
+    flat = pa.array(matrix.reshape(-1))
+    column = pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+    pq.write_table(pa.table({"id": ids, "label": labels, "features": column}), path, row_group_size=7)
+
+
+def write_list(path, matrix, ids=IDS, labels=LABELS):
+    column = pa.array([list(row) for row in matrix], pa.list_(pa.float64()))
+    pq.write_table(pa.table({"label": labels, "embedding": column, "accession": ids}), path)
+
+
+def write_half(path, matrix, ids=IDS, labels=LABELS):
+    column = pa.array(list(matrix.astype(np.float16)), pa.large_list(pa.float16()))
+    pq.write_table(pa.table({"id": ids, "label": labels, "features": column}), path)
+
+
+def write_wide(path, matrix, ids=IDS, labels=LABELS):
+    # The order of the columns is not the order of their numbers.
+    columns = {f"ESM2_cls{number}": matrix[:, number] for number in reversed(range(matrix.shape[1]))}
+    pq.write_table(pa.table({"id": ids, "label": labels, **columns}), path)
+
+
+def write_npz(path, matrix, ids=IDS, labels=LABELS):
+    np.savez(path, embeddings=matrix, ids=np.array(ids), label=np.array(labels))
+
+
+def write_npz_by_column(path, matrix, ids=IDS, labels=LABELS):
+    np.savez_compressed(path, emb=np.asfortranarray(matrix), ids=np.array(ids), labels=np.array(labels))
+
+
+def write_delimited(path, matrix, ids=IDS, labels=LABELS):
+    sep = "\t" if ".tsv" in path.name else ","
+    lines = [sep.join(["Entry_ID", "label", *(f"ESM2_cls{number}" for number in range(matrix.shape[1]))])]
+    lines += [sep.join([i, l, *map(repr, map(float, row))]) for i, l, row in zip(ids, labels, matrix, strict=True)]
+    text = "\n".join(lines) + "\n"
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+
+
+WRITERS = {
+    "fixed.parquet": write_fixed,
+    "list.parquet": write_list,
+    "half.parquet": write_half,
+    "wide.parquet": write_wide,
+    "rows.npz": write_npz,
+    "columns.npz": write_npz_by_column,
+    "table.csv": write_delimited,
+    "table.csv.gz": write_delimited,
+    "table.tsv": write_delimited,
+    "table.tsv.gz": write_delimited,
+}
+
+
+def test_every_reader_is_put_to_the_test():
+    assert {ending for ending in READERS if not any(name.endswith(ending) for name in WRITERS)} == {".npy"}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+class TestReaderConformance:
+    @pytest.fixture
+    def source(self, name, tmp_path):
+        return tmp_path / name
+
+    @pytest.fixture
+    def write(self, name):
+        return WRITERS[name]
+
+    def imported(self, source, tmp_path):
+        summary = import_features(source, tmp_path / "out.parquet")
+        return summary, pa.Table.from_batches(pq.ParquetFile(tmp_path / "out.parquet").iter_batches())
+
+    def test_ids_labels_order_and_numbers_are_kept(self, source, write, matrix, tmp_path):
+        write(source, matrix)
+        summary, table = self.imported(source, tmp_path)
+        assert (summary.rows, summary.dim, summary.label) == (20, 6, True)
+        assert table.column_names == ["id", "features", "label"]
+        assert table.column("id").to_pylist() == IDS
+        assert table.column("label").to_pylist() == LABELS
+        assert table.schema.field("features").type == pa.list_(pa.float32(), 6)
+        exact = matrix.astype(np.float16).astype(np.float32) if "half" in source.name else matrix
+        np.testing.assert_array_equal(np.stack(table.column("features").to_numpy()), exact)
+
+    def test_nan_is_named_by_row_and_column(self, source, write, matrix, tmp_path):
+        matrix[11, 4] = np.nan
+        write(source, matrix)
+        self.refused(source, tmp_path, r"row 12.*(P11.*)?column (ESM2_cls4|(features|embedding)\[4\])")
+
+    def test_infinity_is_refused(self, source, write, matrix, tmp_path):
+        matrix[3, 0] = -np.inf
+        write(source, matrix)
+        self.refused(source, tmp_path, r"row 4 \(id P03\), column (ESM2_cls0|features\[0\]): -inf")
+
+    def test_an_id_twice_is_refused(self, source, write, matrix, tmp_path):
+        write(source, matrix, ids=[*IDS[:19], "P05"])
+        self.refused(source, tmp_path, "id 'P05' stands in row 6 and in row 20")
+
+    def test_a_missing_id_is_refused(self, source, write, matrix, tmp_path):
+        write(source, matrix, ids=[*IDS[:7], "", *IDS[8:]])
+        self.refused(source, tmp_path, "row 8: the id is missing")
+
+    def test_no_rows_are_refused(self, source, write, matrix, tmp_path):
+        write(source, matrix[:0], ids=[], labels=[])
+        self.refused(source, tmp_path, "no rows|empty")
+
+    def test_an_empty_file_is_refused(self, source, write, matrix, tmp_path):
+        source.write_bytes(b"")
+        self.refused(source, tmp_path, "empty|not a readable")
+
+    def test_no_such_file(self, source, write, matrix, tmp_path):
+        self.refused(source, tmp_path, "no such file")
+
+    def test_an_id_column_that_is_not_there(self, source, write, matrix, tmp_path):
+        write(source, matrix)
+        with pytest.raises(UsageError, match="--id-column uniprot"):
+            import_features(source, tmp_path / "out.parquet", ColumnChoice(id_column="uniprot"))
+
+    def test_an_existing_target_is_left_alone(self, source, write, matrix, tmp_path):
+        write(source, matrix)
+        (tmp_path / "out.parquet").write_text("mine")
+        with pytest.raises(UsageError, match="already there"):
+            import_features(source, tmp_path / "out.parquet")
+        assert (tmp_path / "out.parquet").read_text() == "mine"
+
+    def refused(self, source, tmp_path, message):
+        before = set(tmp_path.iterdir())
+        with pytest.raises(DataError, match=message):
+            import_features(source, tmp_path / "out.parquet")
+        assert set(tmp_path.iterdir()) == before
+
+
+def test_other_columns_pass_through_untouched(matrix, tmp_path):
+    np.savez(tmp_path / "a.npz", emb=matrix, pos=np.arange(20, dtype=np.int16), fitness=np.linspace(0, 1, 20))
+    import_features(tmp_path / "a.npz", tmp_path / "a.parquet")
+    table = pq.read_table(tmp_path / "a.parquet")
+    assert table.column("pos").to_pylist() == list(range(20))
+    assert table.schema.field("pos").type == pa.int16()
+    assert table.column("id").to_pylist() == [str(row) for row in range(20)]
+
+
+def test_text_of_a_csv_stays_as_it_stands(tmp_path):
+    (tmp_path / "a.csv").write_text('id,note,f0,f1\n007,"1,5",1,2\n1e5, x ,3,4\nNA,NaN,5,6\n')
+    import_features(tmp_path / "a.csv", tmp_path / "a.parquet")
+    table = pq.read_table(tmp_path / "a.parquet")
+    assert table.column("id").to_pylist() == ["007", "1e5", "NA"]
+    assert table.column("note").to_pylist() == ["1,5", " x ", "NaN"]
+
+
+@pytest.mark.parametrize(
+    ("text", "choice", "message"),
+    [
+        ("id,f0,f1\na,1,2\nb,oops,4\n", {}, "row 2, column f0: 'oops' is not a number"),
+        ("id,f0,f1\na,1,2\nb,3\n", {}, "row 2: 2 fields, but the header has 3"),
+        ("id,f0,f1\na,1,2\nb,,4\n", {}, "row 2, column f0: the value is missing"),
+        ("id,f0,f2\na,1,2\n", {}, "column f1 is missing"),
+        ("id,f0,f1,f1\na,1,2,3\n", {}, "two columns are called 'f1'"),
+        ("id,f0,f00\na,1,2\n", {}, "have the same number"),
+        ("who,f0,f1\na,1,2\n", {}, "no id column"),
+        ("id,x,y\na,1,2\n", {}, "no numbered columns among 'id', 'x', 'y'"),
+        ("id,f0,f1,g0,g1\na,1,2,3,4\n", {}, "several families of numbered columns; choose with --prefix: 'f', 'g'"),
+        ("id,f0,f1\na,1,2\n", {"prefix": "ESM2_cls"}, "--prefix ESM2_cls: no column ESM2_cls0"),
+        ("id,f0,f1,features\na,1,2,3\n", {}, "column 'features' is neither the id"),
+        ("\n", {}, "empty"),
+    ],
+)
+def test_mistakes_in_a_csv_are_named(text, choice, message, tmp_path):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises((DataError, UsageError), match=message):
+        import_features(tmp_path / "a.csv", tmp_path / "a.parquet", ColumnChoice(**choice))
+    assert not (tmp_path / "a.parquet").exists()
+
+
+def test_a_prefix_chooses_and_the_other_family_passes_through(tmp_path):
+    (tmp_path / "a.csv").write_text("id,f0,f1,g0,g1\na,1,2,3,4\n")
+    import_features(tmp_path / "a.csv", tmp_path / "a.parquet", ColumnChoice(prefix="g"))
+    table = pq.read_table(tmp_path / "a.parquet")
+    assert table.column("features").to_pylist() == [[3, 4]]
+    assert table.column_names == ["id", "features", "f0", "f1"]
+
+
+def test_a_csv_larger_than_a_block_streams(tmp_path, monkeypatch, matrix):
+    monkeypatch.setattr("resvae_ray.data.importers.delimited.BLOCK_BYTES", 1000)
+    many = np.tile(matrix, (50, 1))
+    ids = [f"P{number:04d}" for number in range(len(many))]
+    write_delimited(tmp_path / "a.csv", many, ids, ["x"] * len(many))
+    import_features(tmp_path / "a.csv", tmp_path / "a.parquet")
+    features = Features.open(tmp_path / "a.parquet")
+    np.testing.assert_array_equal(np.concatenate([batch.features for batch in features.batches()]), many)
+
+
+def test_vectors_of_two_widths_are_refused(tmp_path):
+    column = pa.array([[1.0, 2.0]] * 4 + [[1.0, 2.0, 3.0]], pa.list_(pa.float32()))
+    pq.write_table(pa.table({"id": list("abcde"), "features": column}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="row 5, column features: 3 numbers, but 2 in row 1"):
+        import_features(tmp_path / "a.parquet", tmp_path / "b.parquet")
+
+
+def test_files_of_two_widths_are_refused(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name, width in (("a", 2), ("b", 3)):
+        column = pa.array([[1.0] * width], pa.list_(pa.float32()))
+        pq.write_table(pa.table({"id": [name], "features": column}), tmp_path / "in" / f"{name}.parquet")
+    with pytest.raises(DataError, match="b.parquet: row 1: a vector of 3 numbers, but 2"):
+        import_features(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_whose_other_columns_differ_are_refused(tmp_path, matrix):
+    (tmp_path / "in").mkdir()
+    for name, extra in (("a", 1), ("b", "text")):
+        column = pa.FixedSizeListArray.from_arrays(pa.array(matrix[0]), 6)
+        pq.write_table(pa.table({"id": [name], "features": column, "n": [extra]}), tmp_path / "in" / f"{name}.parquet")
+    with pytest.raises(DataError, match="b.parquet: column 'n' holds string, but int64"):
+        import_features(tmp_path / "in", tmp_path / "out")
+
+
+def test_a_folder_becomes_a_folder(tmp_path, matrix):
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        write_fixed(tmp_path / "in" / f"{number}.parquet", matrix, [f"{number}-{i}" for i in IDS])
+    summary = import_features(tmp_path / "in", tmp_path / "out")
+    assert summary.rows == 60
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["part-00000.parquet"]
+
+
+def test_pickled_arrays_are_not_loaded(tmp_path, matrix):
+    np.savez(tmp_path / "a.npz", embeddings=matrix, ids=np.array(IDS, dtype=object))
+    with pytest.raises(DataError, match="pickled"):
+        import_features(tmp_path / "a.npz", tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": np.ones((3, 2)), "b": np.ones((3, 2))}, "several matrices"),
+        ({"a": np.ones(3)}, "no two-dimensional array"),
+        ({"emb": np.ones((3, 2)), "ids": np.array(["a", "b"])}, "'ids' has 2 entries for 3 rows"),
+    ],
+)
+def test_mistakes_in_an_archive_are_named(arrays, message, tmp_path):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DataError, match=message):
+        import_features(tmp_path / "a.npz", tmp_path / "a.parquet")
+
+
+def test_npy_rows_are_numbered(tmp_path, matrix):
+    np.save(tmp_path / "a.npy", matrix.astype(np.float64))
+    assert import_features(tmp_path / "a.npy", tmp_path / "a.parquet").dim == 6
+    np.save(tmp_path / "b.npy", matrix[0])
+    with pytest.raises(DataError, match=r"shape \(6,\)"):
+        import_features(tmp_path / "b.npy", tmp_path / "b.parquet")
+
+
+def test_a_truncated_archive_is_refused(tmp_path, matrix):
+    np.save(tmp_path / "a.npy", matrix)
+    whole = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(whole[:-10])
+    with pytest.raises(DataError, match="ends too early"):
+        import_features(tmp_path / "a.npy", tmp_path / "a.parquet")
+
+
+def test_a_float64_too_large_for_float32_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[1.0, 1e300]]))
+    with pytest.raises(DataError, match=r"column features\[1\]: inf"):
+        import_features(tmp_path / "a.npy", tmp_path / "a.parquet")
+
+
+def test_an_unknown_ending_names_the_known_ones(tmp_path):
+    (tmp_path / "a.docx").touch()
+    with pytest.raises(UsageError, match="unknown format; the endings read are .parquet"):
+        import_features(tmp_path / "a.docx", tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "dim"),
+    [
+        ("amp_esm2_8m_mean320.npz", 3309, 320),
+        ("tem1_esm2_8m_mean320.npz", 5198, 320),
+        ("tf_rt_esm2_650m_mean1280.csv", 205, 1280),
+    ],
+)
+def test_real_features(shared, name, rows, dim, tmp_path):
+    summary = import_features(shared / "data" / name, tmp_path / "out.parquet")
+    assert (summary.rows, summary.dim) == (rows, dim)

@@ -1,0 +1,148 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.model_selection import train_test_split
+
+from resvae_ray.data import features as features_module
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.features import Features
+from resvae_ray.data.split import split_features
+from resvae_ray.errors import DataError, UsageError
+
+
+def ids_of(path):
+    return [name for batch in Features.open(path).ids() for name in batch.to_pylist()]
+
+
+@pytest.mark.parametrize("rows", [5, 31, 100, 3309])
+@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize("fraction", [0.2, 0.33])
+def test_membership_is_scikit_learns(rows, seed, fraction, make_features, tmp_path):
+    path = make_features(rows, 2)
+    dataset = split_features(path, tmp_path / "dataset", val_fraction=fraction, seed=seed)
+    train, val = train_test_split(np.array(ids_of(path)), test_size=fraction, random_state=seed)
+    assert set(ids_of(dataset.path / "train")) == set(train)
+    assert set(ids_of(dataset.path / "val")) == set(val)
+    assert (dataset.train_rows, dataset.val_rows) == (len(train), len(val))
+
+
+def test_rows_keep_order_features_and_columns(make_features, tmp_path):
+    path = make_features(300, 3)
+    dataset = split_features(path, tmp_path / "dataset")
+    whole = {row["id"]: row for row in pq.read_table(path).to_pylist()}
+    for side in ("train", "val"):
+        rows = pq.read_table(dataset.path / side).to_pylist()
+        assert rows == [whole[row["id"]] for row in rows]
+        assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+
+
+def test_it_does_not_depend_on_how_the_rows_are_stored(make_features, tmp_path, monkeypatch):
+    one = split_features(make_features(500, 4), tmp_path / "one")
+    monkeypatch.setattr(features_module, "ROW_GROUP_BYTES", 16 * 7)
+    monkeypatch.setattr(features_module, "BATCH_BYTES", 16 * 3)
+    monkeypatch.setattr(features_module, "FILE_BYTES", 16 * 70)
+    (tmp_path / "folder").mkdir()
+    with features_module.FeaturesWriter(tmp_path / "folder", 4, {}) as writer:
+        for batch in Features.open(tmp_path / "features.parquet").batches():
+            writer.write(batch)
+    assert len(list((tmp_path / "folder").iterdir())) > 5
+    many = split_features(tmp_path / "folder", tmp_path / "many")
+    assert many.fingerprint == one.fingerprint
+    assert ids_of(many.path / "val") == ids_of(one.path / "val")
+
+
+def test_the_fingerprint_knows_content(make_features, tmp_path):
+    first = split_features(make_features(50, 3, "a.parquet"), tmp_path / "a")
+    assert split_features(make_features(50, 3, "b.parquet"), tmp_path / "b").fingerprint == first.fingerprint
+    assert split_features(make_features(50, 3, "c.parquet", 1), tmp_path / "c").fingerprint != first.fingerprint
+    assert split_features(tmp_path / "a.parquet", tmp_path / "d", seed=1).fingerprint != first.fingerprint
+
+
+def test_dataset_json_tells_where_it_comes_from(make_features, tmp_path):
+    path = make_features(50, 3)
+    split_features(path, tmp_path / "dataset", val_fraction=0.1, seed=3)
+    content = json.loads((tmp_path / "dataset" / "dataset.json").read_text())
+    assert content["dim"] == 3
+    assert content["split"] == {"rule": "random", "val_fraction": 0.1, "seed": 3}
+    assert content["origin"] == str(path)
+    assert content["provenance"] == {"model": "SYNTHETIC"}
+    assert Dataset.open(tmp_path / "dataset").fingerprint == content["fingerprint"]
+
+
+def write_with_sequences(path, ids, sequences):
+    column = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(len(ids) * 2, dtype=np.float32)), 2)
+    pq.write_table(pa.table({"id": ids, "Sequence": sequences, "features": column}), path)
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_a_leak_is_refused_or_dropped(ending, tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", list("abcdefgh"), ["M", "MA", "MB", "MC", "MD", "ME", "MF", "MG"])
+    other = tmp_path / f"test.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.table({"Entry": ["b", "z"], "sequence": ["QQ", "MF"]}), other)
+    else:
+        sep = "," if ending == "csv" else "\t"
+        other.write_text(f"Entry_ID{sep}Sequence{sep}label\nb{sep}QQ{sep}x\nz{sep}MF{sep}y\n")
+    with pytest.raises(DataError, match=r"2 rows also stand in .* \(by id or Sequence\), the first is row 2"):
+        split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=other)
+    assert not (tmp_path / "dataset").exists()
+    dataset = split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=other, drop=True)
+    kept = set(ids_of(dataset.path / "train")) | set(ids_of(dataset.path / "val"))
+    assert (kept, dataset.excluded) == (set("acdefh"), 2)
+
+
+def test_a_clean_test_set_excludes_nothing(make_features, tmp_path):
+    (tmp_path / "test.csv").write_text("id\nX1\n")
+    assert split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv").excluded == 0
+
+
+def test_a_test_set_without_ids_or_sequences_is_refused(make_features, tmp_path):
+    (tmp_path / "test.csv").write_text("what\nX1\n")
+    with pytest.raises(DataError, match="neither an id nor a sequence column"):
+        split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv")
+
+
+def test_the_published_human_sets_share_one_sequence(shared, tmp_path):
+    import pandas as pd
+
+    table = pd.read_csv(shared / "data" / "human_swiss_train.csv")
+    write_with_sequences(tmp_path / "f.parquet", list(table.Entry_ID), list(table.Sequence))
+    with pytest.raises(DataError, match="1 rows also stand"):
+        split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=shared / "data" / "human_swiss_test.csv")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"val_fraction": 0}, "--val-fraction 0"), ({"val_fraction": 1.5}, "1.5"), ({"seed": -1}, "--seed -1")],
+)
+def test_wrong_options(options, message, make_features, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        split_features(make_features(20, 2), tmp_path / "dataset", **options)
+
+
+def test_too_few_rows(make_features, tmp_path):
+    with pytest.raises(DataError, match="2 rows give 1 to train on"):
+        split_features(make_features(2, 2), tmp_path / "dataset")
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_ids_twice_are_refused(tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", ["a", "b", "c", "b"], ["M"] * 4)
+    with pytest.raises(DataError, match="id 'b' stands in row 2 and in row 4"):
+        split_features(tmp_path / "f.parquet", tmp_path / "dataset")
+
+
+def test_a_dataset_that_lost_rows_is_refused(make_dataset):
+    path = make_dataset(50)
+    table = pq.read_table(path / "train" / "part-00000.parquet")
+    pq.write_table(table.slice(1), path / "train" / "part-00000.parquet")
+    with pytest.raises(DataError, match="39 rows, but dataset.json says 40"):
+        Dataset.open(path)
+
+
+def test_no_dataset(tmp_path):
+    with pytest.raises(DataError, match="no DATASET"):
+        Dataset.open(tmp_path)

@@ -1,0 +1,79 @@
+import os
+
+import pytest
+
+from resvae_ray.errors import DataError, UsageError
+from resvae_ray.storage import (
+    cut_torn_line,
+    list_files,
+    local_target,
+    replace_folder,
+    staged_file,
+    staged_folder,
+    write_json,
+)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "a.json"
+    write_json(target, {"old": 1})
+    with pytest.raises(RuntimeError), staged_file(target) as staging:
+        staging.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == '{\n  "old": 1\n}\n'
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_failed_folder_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), staged_folder(tmp_path / "out") as staging:
+        (staging / "file").write_text("half")
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path):
+    (tmp_path / "out").mkdir()
+    with staged_folder(tmp_path / "out") as staging:
+        (staging / "file").write_text("whole")
+    with pytest.raises(UsageError, match="already there"), staged_folder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out" / "file").read_text() == "whole"
+
+
+def test_replacing_a_folder_keeps_the_old_one_on_failure(tmp_path):
+    target = tmp_path / "model"
+    for text in ("first", "second"):
+        with replace_folder(target) as fresh:
+            fresh.mkdir()
+            (fresh / "file").write_text(text)
+    with pytest.raises(RuntimeError), replace_folder(target) as fresh:
+        fresh.mkdir()
+        raise RuntimeError
+    assert (target / "file").read_text() == "second"
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_files_of_a_folder_are_sorted_and_hidden_ones_passed_over(tmp_path):
+    for name in ("b/1.parquet", "a/2.parquet", ".x/3.parquet", "_tmp.parquet", "c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [file.removeprefix(f"{tmp_path}/") for file in list_files(tmp_path, ".parquet")[1]] == [
+        "a/2.parquet",
+        "b/1.parquet",
+    ]
+    assert len(list_files(f"{tmp_path}/*/1.parquet", ".parquet")[1]) == 1
+    with pytest.raises(DataError, match="no such file"):
+        list_files(tmp_path / "absent", ".parquet")
+
+
+def test_results_are_not_written_to_a_uri():
+    with pytest.raises(UsageError, match="without a scheme"):
+        local_target("s3://bucket/run")
+
+
+@pytest.mark.parametrize(("before", "after"), [("a\nb\ntor", "a\nb\n"), ("a\n", "a\n"), ("torn", ""), ("", "")])
+def test_a_torn_line_is_cut(before, after, tmp_path):
+    path = tmp_path / "lines"
+    path.write_text(before)
+    cut_torn_line(path)
+    assert path.read_text() == after
