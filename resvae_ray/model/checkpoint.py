@@ -1,0 +1,105 @@
+"""Tensors with readable JSON beside them, in one safetensors file that is old or new, never half.
+
+A training's folder holds `best-0017.safetensors` (the weights of epoch 17, the best so far) and `resume.safetensors`
+(all that the next epoch needs). The latter names the former, is written after it, and only then are older ones removed:
+whenever the process is killed, the newest `resume` and the `best` that it names belong together.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from resvae_ray.errors import DataError
+from resvae_ray.names import BEST_FILES, RESUME_FILE
+from resvae_ray.storage import staged_file
+
+STATE_KEY = "state"
+ANY_BEST = BEST_FILES.replace("{epoch:04d}", "*")
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    """Replaces `path` by the tensors and, in the file's header, `state` as JSON."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with staged_file(path) as staging:
+        save_file(plain, staging, metadata={"format": "pt", STATE_KEY: json.dumps(state)})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """What `write_tensors` wrote; no code of the file runs.
+
+    Raises:
+        DataError: no such file, or not one of these.
+    """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _state(file)  # noqa: SIM118
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The JSON of a file that `write_tensors` wrote, without its tensors.
+
+    Raises:
+        DataError: no such file, or not one of these.
+    """
+    with _opened(path) as file:
+        return _state(file)
+
+
+def best_path(folder: Path, epoch: int) -> Path:
+    """Where the weights of a best epoch are kept."""
+    return folder / BEST_FILES.format(epoch=epoch)
+
+
+def newest_best(folder: Path) -> Path | None:
+    """The weights of the best epoch that are on the disk; the latest file, since each beats the ones before."""
+    return max(folder.glob(ANY_BEST), default=None)
+
+
+def keep_only_best(folder: Path, epoch: int) -> None:
+    """Removes the weights of all best epochs but `epoch`."""
+    for path in folder.glob(ANY_BEST):
+        if path != best_path(folder, epoch):
+            path.unlink()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (SafetensorError, ValueError, OSError) as error:
+        raise DataError(f"{path}: not a readable safetensors file: {error}") from None
+
+
+def _state(file: Any) -> dict[str, Any]:
+    return json.loads((file.metadata() or {}).get(STATE_KEY, "{}"))
+
+
+def resume_path(folder: Path) -> Path:
+    """Where a training that can go on keeps its state."""
+    return folder / RESUME_FILE
+
+
+def load_weights(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Path) -> None:
+    """Copies `tensors` into `model`.
+
+    Raises:
+        DataError: a tensor is missing, superfluous or of another shape; path, expected and found are named.
+    """
+    expected = model.state_dict()
+    for name, tensor in expected.items():
+        if name not in tensors:
+            raise DataError(f"{where}: no tensor {name!r}, expected one of shape {tuple(tensor.shape)}")
+        if tensors[name].shape != tensor.shape:
+            shapes = f"{tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
+            raise DataError(f"{where}: tensor {name!r} has shape {shapes}")
+    if extra := sorted(set(tensors) - set(expected)):
+        raise DataError(f"{where}: tensor {extra[0]!r} is no part of this model")
+    model.load_state_dict(tensors)

@@ -1,0 +1,141 @@
+"""The residual VAE of yujuan-zhang/feature-representation-for-LLMs, parameter for parameter.
+
+    model = ResVAE(input_dim=1280, hidden_dim=859, z_dim=18)
+    reconstruction, mu, logvar = model(x)                  # (B, D), (B, Z), (B, Z)
+
+Parameter names (`fc1`, `bn1`, `resblock1.fc`, …, `fc4`) and the order in which layers are made are those of the
+published class: its weights load here, and equal seeds give equal initial weights.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from resvae_ray.errors import UsageError
+
+
+class ResidualBlock(nn.Module):
+    """Linear, batch norm, leaky ReLU and dropout, beside a linear short cut where the widths differ."""
+
+    def __init__(self, in_dim: int, out_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.fc = nn.Linear(in_dim, out_dim)
+        self.bn = nn.BatchNorm1d(out_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.downsample = nn.Linear(in_dim, out_dim) if in_dim != out_dim else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, in_dim) to (B, out_dim)."""
+        out = self.dropout(F.leaky_relu(self.bn(self.fc(x))))
+        return out + (x if self.downsample is None else self.downsample(x))
+
+
+class ResVAE(nn.Module):
+    """Encoder D to Z through hidden_dim, hidden_dim / 2 and / 4; the decoder goes the same way back.
+
+    The input is not normalised and the output has no activation, as in the paper.
+
+    Args:
+        input_dim: D, the width of the features.
+        hidden_dim: units of the first encoder and the last decoder layer, at least 4.
+        z_dim: Z, the number of latents.
+        dropout: probability, in training mode.
+
+    Raises:
+        UsageError: a width that leaves a layer without units.
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int, z_dim: int, dropout: float = 0.3) -> None:
+        super().__init__()
+        if input_dim < 1 or z_dim < 1:
+            raise UsageError(f"input_dim {input_dim} and z_dim {z_dim} must be at least 1")
+        if hidden_dim < 4:
+            raise UsageError(f"hidden_dim {hidden_dim}: the network divides it by 4; it must be at least 4")
+        half, quarter = hidden_dim // 2, hidden_dim // 4
+        self.input_dim, self.hidden_dim, self.z_dim = input_dim, hidden_dim, z_dim
+        self.fc1 = nn.Linear(input_dim, hidden_dim)
+        self.bn1 = nn.BatchNorm1d(hidden_dim)
+        self.dropout1 = nn.Dropout(dropout)
+        self.resblock1 = ResidualBlock(hidden_dim, half, dropout)
+        self.resblock2 = ResidualBlock(half, quarter, dropout)
+        self.fc21 = nn.Linear(quarter, z_dim)
+        self.fc22 = nn.Linear(quarter, z_dim)
+        self.fc3 = nn.Linear(z_dim, quarter)
+        self.bn3 = nn.BatchNorm1d(quarter)
+        self.dropout3 = nn.Dropout(dropout)
+        self.resblock3 = ResidualBlock(quarter, half, dropout)
+        self.resblock4 = ResidualBlock(half, hidden_dim, dropout)
+        self.fc4 = nn.Linear(hidden_dim, input_dim)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> "ResVAE":
+        """The model of a MODEL folder, on the CPU, in eval mode; see `bundle.load_model`."""
+        from resvae_ray.model.bundle import load_model
+
+        return load_model(path)
+
+    @property
+    def dropout(self) -> float:
+        """The dropout probability."""
+        return self.dropout1.p
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, D) to the posterior's mean and log variance, both (B, Z)."""
+        h = self.dropout1(F.leaky_relu(self.bn1(self.fc1(x))))
+        h = self.resblock2(self.resblock1(h))
+        return self.fc21(h), self.fc22(h)
+
+    @staticmethod
+    def reparameterize(mu: torch.Tensor, logvar: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """A draw from the posterior (B, Z); `noise` (B, Z) is standard normal, drawn here if not given."""
+        std = torch.exp(0.5 * logvar)
+        return mu + (torch.randn_like(std) if noise is None else noise) * std
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """(B, Z) to the reconstruction (B, D)."""
+        h = self.dropout3(F.leaky_relu(self.bn3(self.fc3(z))))
+        return self.fc4(self.resblock4(self.resblock3(h)))
+
+    def forward(
+        self, x: torch.Tensor, noise: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B, D) to the reconstruction (B, D) of a draw from the posterior, its mean and log variance (B, Z)."""
+        mu, logvar = self.encode(x)
+        return self.decode(self.reparameterize(mu, logvar, noise)), mu, logvar
+
+    @torch.no_grad()
+    def sample_latents(self, x: torch.Tensor, seed: int | None = None) -> torch.Tensor:
+        """A draw from the posterior (B, Z) in eval mode, the same for the same seed; the mode is left as it was.
+
+        The global random state is untouched when a seed is given.
+        """
+        training = self.training
+        self.eval()
+        try:
+            with torch.random.fork_rng(devices=[x.device] if x.is_cuda else [], enabled=seed is not None):
+                if seed is not None:
+                    torch.manual_seed(seed)
+                return self.reparameterize(*self.encode(x))
+        finally:
+            self.train(training)
+
+    def summary(self) -> str:
+        """The layers' widths as a small table for people."""
+        rows = [
+            ("encoder", [("fc1", self.fc1), ("resblock1", self.resblock1.fc), ("resblock2", self.resblock2.fc)]),
+            ("latents", [("fc21 (mu)", self.fc21), ("fc22 (logvar)", self.fc22)]),
+            ("decoder", [("fc3", self.fc3), ("resblock3", self.resblock3.fc), ("resblock4", self.resblock4.fc)]),
+            ("output", [("fc4", self.fc4)]),
+        ]
+        lines = [
+            f"{part:<8} {name:<14} {layer.in_features:>5} -> {layer.out_features:>5}"
+            for part, layers in rows
+            for name, layer in layers
+        ]
+        return "\n".join([*lines, f"{self.parameter_count():,} parameters"])
+
+    def parameter_count(self) -> int:
+        """Trainable numbers."""
+        return sum(parameter.numel() for parameter in self.parameters())

@@ -1,0 +1,222 @@
+"""One configuration, trained epoch by epoch.
+
+    training = Training(config, train_rows, val_rows, seed=0)
+    for metrics in training.epochs():                      # a dict an epoch, names as in names.py
+        training.save(folder)                              # whenever wanted; a later Training can `resume(folder)`
+
+A resumed training gives the metrics and weights that it would have given undisturbed: the order of the rows, dropout
+and noise of an epoch are drawn from the seed and the number of the epoch.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from resvae_ray import names
+from resvae_ray.config import TrainingConfig
+from resvae_ray.data.stream import Rows
+from resvae_ray.errors import DataError, JobError
+from resvae_ray.model import checkpoint
+from resvae_ray.model.evaluation import PAPER_BATCH, Validation, validate
+from resvae_ray.model.loss import loss_terms
+from resvae_ray.model.network import ResVAE
+from resvae_ray.seeds import NOISE, WEIGHTS, derive
+
+CHECK_EVERY = 100  # steps between two looks at the losses; a look waits for the device
+
+Metrics = dict[str, float]
+
+
+class Diverged(JobError):
+    """A loss is not a finite number; going on would only spoil the weights."""
+
+
+class Training:
+    """A Res-VAE in training.
+
+    Args:
+        config: the model and how it is trained.
+        train, val: the rows, both of width D, on `device`.
+        seed: of the initial weights, the order of the rows, dropout and noise.
+        device: where the model is.
+
+    Attributes:
+        model: the network with its weights after the last finished epoch.
+        epoch: finished epochs.
+        last: the metrics of the last finished epoch; empty before the first.
+
+    Raises:
+        DataError: fewer than two training rows, or no validation row.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, train: Rows, val: Rows, seed: int = 0, device: torch.device | str = "cpu"
+    ) -> None:
+        if train.rows < 2 or val.rows < 1:
+            raise DataError(f"{train.rows} training and {val.rows} validation rows: 2 and 1 are needed at least")
+        self.config, self.seed, self.device = config, seed, torch.device(device)
+        self._train, self._val = train, val
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(WEIGHTS, seed))
+            self.model = ResVAE(train.dim, config.hidden_dim, config.z_dim, config.dropout).to(self.device)
+        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, fused=True)
+        self.epoch = 0
+        self.last: Metrics = {}
+        self._best: dict[str, torch.Tensor] = {}
+        self._best_metrics: Metrics = {}
+
+    def epochs(self) -> Iterator[Metrics]:
+        """Trains the epochs that are left, one at each step, and yields its metrics.
+
+        Raises:
+            Diverged: a training or validation loss is not finite; the best weights so far can still be saved.
+        """
+        while self.epoch < self.config.epochs:
+            started = time.perf_counter()
+            train_loss = self._train_epoch(self.epoch + 1)
+            trained = time.perf_counter()
+            validation = validate(self.model, self._val, self.config)
+            if not math.isfinite(validation.loss):
+                raise Diverged(f"the validation loss is {validation.loss} at epoch {self.epoch + 1}")
+            self.epoch += 1
+            rate = self._train.rows / (trained - started)
+            self._record(train_loss, validation, rate, time.perf_counter() - started)
+            yield self.last
+
+    def best_model(self) -> ResVAE:
+        """A copy of the network with the weights of the best epoch, in eval mode."""
+        model = ResVAE(self.model.input_dim, self.config.hidden_dim, self.config.z_dim, self.config.dropout)
+        model.load_state_dict(self._best or self.model.state_dict())
+        return model.to(self.device).eval()
+
+    def save(self, folder: Path) -> None:
+        """Makes `folder` hold this training as it is now; killed at any moment, the folder can be resumed from."""
+        self.save_best(folder)
+        state = {
+            "config": asdict(self.config),
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "last": self.last,
+            "best": self._best_metrics,
+        }
+        checkpoint.write_tensors(checkpoint.resume_path(folder), self._state_tensors(), state)
+        if self._best_metrics:
+            checkpoint.keep_only_best(folder, int(self._best_metrics[names.EPOCH]))
+
+    def save_best(self, folder: Path) -> None:
+        """Writes the weights of the best epoch so far, if they are not there yet."""
+        if not self._best_metrics:
+            return
+        path = checkpoint.best_path(folder, int(self._best_metrics[names.EPOCH]))
+        if not path.exists():
+            state = {"config": asdict(self.config), "input_dim": self._train.dim, "metrics": self._best_metrics}
+            checkpoint.write_tensors(path, self._best, state)
+
+    def resume(self, folder: Path) -> bool:
+        """Takes up the training that `save` left in `folder`; whether there was one.
+
+        Raises:
+            DataError: what is there cannot be read, or belongs to another configuration or seed.
+        """
+        path = checkpoint.resume_path(folder)
+        if not path.exists():
+            return False
+        tensors, state = checkpoint.read_tensors(path)
+        if state.get("config") != asdict(self.config) or state.get("seed") != self.seed:
+            raise DataError(f"{path}: saved by a training with another configuration or seed")
+        if best := state["best"]:
+            self._best = checkpoint.read_tensors(checkpoint.best_path(folder, int(best[names.EPOCH])))[0]
+        self._load_state(tensors, path)
+        self.epoch, self.last, self._best_metrics = state["epoch"], state["last"], best
+        return True
+
+    def _train_epoch(self, epoch: int) -> float:
+        self.model.train()
+        total, losses, step = 0.0, [], 0
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(derive(NOISE, self.seed, epoch))
+            for x in self._train.shuffled(self.config.batch_size, self.seed, epoch):
+                losses.append(self._step(x) * len(x))
+                step += 1
+                if len(losses) == CHECK_EVERY:
+                    total += _finite_sum(losses, epoch, step)
+                    losses = []
+        total += _finite_sum(losses, epoch, step)
+        summed = self.config.loss_type == "MSE" and self.config.reduction == "sum"
+        return total / self._train.rows * (PAPER_BATCH / self.config.batch_size if summed else 1)
+
+    def _step(self, x: torch.Tensor) -> torch.Tensor:
+        config = self.config
+        self._optimizer.zero_grad(set_to_none=True)
+        outputs = self.model(x)
+        loss = loss_terms(
+            outputs[0],
+            x,
+            *outputs[1:],
+            beta=config.beta,
+            loss_type=config.loss_type,
+            reduction=config.reduction,
+        ).total
+        loss.backward()
+        if config.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
+        self._optimizer.step()
+        return loss.detach()
+
+    def _record(self, train_loss: float, validation: Validation, rate: float, seconds: float) -> None:
+        self.last = {
+            names.EPOCH: self.epoch,
+            names.TRAIN_LOSS: train_loss,
+            names.VAL_LOSS: validation.loss,
+            names.VAL_RECONSTRUCTION: validation.reconstruction,
+            names.VAL_KLD: validation.kld,
+            names.R2: validation.r2,
+            names.ACTIVE_UNITS: validation.active_units,
+            names.WORST_LOSS: validation.worst_loss,
+            names.WORST_ROW: validation.worst_row,
+            names.LEARNING_RATE: self.config.lr,
+            names.ROWS_PER_SECOND: rate,
+            names.SECONDS: seconds,
+        }
+        if not self._best_metrics or validation.loss < self._best_metrics[names.VAL_LOSS]:
+            self._best_metrics = dict(self.last)
+            self._best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        self.last[names.BEST_VAL_LOSS] = self._best_metrics[names.VAL_LOSS]
+        self.last[names.BEST_EPOCH] = self._best_metrics[names.EPOCH]
+
+    def _state_tensors(self) -> dict[str, torch.Tensor]:
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = value
+        return tensors
+
+    def _load_state(self, tensors: dict[str, torch.Tensor], path: Path) -> None:
+        weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
+        checkpoint.load_weights(self.model, weights, path)
+        content: dict[str, Any] = self._optimizer.state_dict()
+        for position, (name, _) in enumerate(self.model.named_parameters()):
+            moments = {
+                key: tensors[f"optimizer.{key}.{name}"]
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"optimizer.{key}.{name}" in tensors
+            }
+            if moments:
+                content["state"][position] = moments
+        self._optimizer.load_state_dict(content)
+
+
+def _finite_sum(losses: list[torch.Tensor], epoch: int, step: int) -> float:
+    if not losses:
+        return 0.0
+    values = torch.stack(losses).double().cpu().numpy()
+    if not np.isfinite(values).all():
+        first = step - len(values) + int(np.flatnonzero(~np.isfinite(values))[0]) + 1
+        raise Diverged(f"the training loss is not finite at step {first} of epoch {epoch}")
+    return float(values.sum())

@@ -1,0 +1,100 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from resvae_ray.errors import DataError, UsageError
+from resvae_ray.model.bundle import load_model, load_published_weights, save_model
+from resvae_ray.model.network import ResVAE
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = ResVAE(8, 16, 3).eval()
+    return model, save_model(tmp_path / "model", model, {"best_val_loss": 12.5, "features": {"model": "SYN|THETIC"}})
+
+
+def test_it_comes_back_as_it_was(saved):
+    model, path = saved
+    again = ResVAE.from_pretrained(path)
+    x = torch.randn(4, 8)
+    assert torch.equal(again.encode(x)[0], model.encode(x)[0])
+    assert not again.training
+
+
+def test_the_folder_is_one_that_hugging_face_knows(saved):
+    _, path = saved
+    assert sorted(file.name for file in path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    config = json.loads((path / "config.json").read_text())
+    assert (config["model_type"], config["input_dim"], config["best_val_loss"]) == ("resvae", 8, 12.5)
+    card = (path / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: resvae_ray")
+    assert "| model | SYN\\|THETIC |" in card
+    assert (path / "model.safetensors").stat().st_mode & 0o044, "others may read a model"
+
+
+def test_an_existing_folder_is_left_alone(saved):
+    model, path = saved
+    with pytest.raises(UsageError, match="already there"):
+        save_model(path, model, {})
+
+
+def test_weights_that_do_not_fit_are_named_with_both_shapes(saved):
+    _, path = saved
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"z_dim": 4}))
+    with pytest.raises(
+        DataError, match=r"model.safetensors: tensor 'fc21.weight' has shape \(3, 4\), expected \(4, 4\)"
+    ):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"z_dim": "3"}, "z_dim is missing or no whole number"),
+        ({"input_dim": 0}, "input_dim"),
+        ({"hidden_dim": 2}, "at least 4"),
+    ],
+)
+def test_a_configuration_without_sense_is_refused(saved, change, message):
+    _, path = saved
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises((DataError, UsageError), match=message):
+        load_model(path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_damaged_file_is_named(saved, name):
+    _, path = saved
+    (path / name).write_bytes((path / name).read_bytes()[:20])
+    with pytest.raises(DataError, match=name):
+        load_model(path)
+
+
+def test_no_model(tmp_path):
+    with pytest.raises(DataError, match="no MODEL"):
+        load_model(tmp_path)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code of a stranger ran",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (Evil(), "not a file of weights"),
+        ({"fc1.weight": torch.zeros(3, 2)}, "fc21.weight"),
+        ([1, 2], "not a state dict"),
+        ({"a": np.float32(1)}, "not a"),
+    ],
+)
+def test_a_pt_file_of_something_else_is_refused_and_runs_nothing(content, message, tmp_path, capsys):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(DataError, match=message):
+        load_published_weights(tmp_path / "a.pt")
+    assert "stranger" not in capsys.readouterr().out

@@ -1,0 +1,184 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from resvae_ray.config import DataConfig, TrainingConfig
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.stream import ResidentRows, open_sides
+from resvae_ray.errors import DataError
+from resvae_ray.model import checkpoint
+from resvae_ray.model.evaluation import validate
+from resvae_ray.model.training import Diverged, Training
+
+CONFIG = TrainingConfig(z_dim=3, hidden_dim=16, lr=3e-3, epochs=6, batch_size=8)
+
+
+@pytest.fixture(params=["resident", "stream"])
+def sides(request, make_dataset):
+    return open_sides(Dataset.open(make_dataset(90, 10)), DataConfig(mode=request.param, shuffle_buffer_mb=0.001))
+
+
+def steady(metrics):
+    """Without what the clock says."""
+    return {name: value for name, value in metrics.items() if name not in ("seconds", "rows_per_s")}
+
+
+def run(training, epochs=None):
+    return [steady(metrics) for metrics in itertools.islice(training.epochs(), epochs)]
+
+
+def weights(training):
+    return torch.cat([tensor.double().flatten() for tensor in training.model.state_dict().values()])
+
+
+def test_it_learns_and_repeats_bit_for_bit(sides):
+    first, second = Training(CONFIG, *sides, seed=1), Training(CONFIG, *sides, seed=1)
+    metrics = run(first)
+    assert [m["epoch"] for m in metrics] == [1, 2, 3, 4, 5, 6]
+    assert metrics[-1]["best_val_loss"] < metrics[0]["val_loss"]
+    assert run(second) == metrics
+    assert torch.equal(weights(first), weights(second))
+    assert run(Training(CONFIG, *sides, seed=2)) != metrics
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5, 6])
+def test_a_resumed_training_is_an_undisturbed_one(sides, stop, tmp_path):
+    whole = Training(CONFIG, *sides, seed=1)
+    expected = run(whole)
+    cut = Training(CONFIG, *sides, seed=1)
+    run(cut, stop)
+    cut.save(tmp_path)
+    torch.manual_seed(99)
+    again = Training(CONFIG, *sides, seed=1)
+    assert again.resume(tmp_path)
+    assert steady(again.last) == expected[stop - 1]
+    assert run(again) == expected[stop:]
+    assert torch.equal(weights(again), weights(whole))
+    for name, tensor in whole.best_model().state_dict().items():
+        assert torch.equal(tensor, again.best_model().state_dict()[name])
+
+
+def test_other_random_numbers_in_between_do_not_matter(sides):
+    expected = run(Training(CONFIG, *sides, seed=1))
+    found = []
+    for metrics in Training(CONFIG, *sides, seed=1).epochs():
+        found.append(steady(metrics))
+        torch.rand(7)
+        np.random.rand(7)
+    assert found == expected
+
+
+def test_the_best_weights_are_those_of_the_best_epoch(sides):
+    """Later epochs change the weights; the best ones must not change with them."""
+    training = Training(replace(CONFIG, lr=0.1, epochs=12), *sides, seed=0)
+    last = run(training)[-1]
+    assert last["best_epoch"] < 12
+    assert validate(training.best_model(), sides[1], CONFIG).loss == last["best_val_loss"]
+    assert validate(training.model, sides[1], CONFIG).loss == last["val_loss"]
+
+
+def test_best_val_loss_is_the_running_minimum(sides):
+    metrics = run(Training(replace(CONFIG, lr=0.1, epochs=12), *sides, seed=0))
+    losses = [m["val_loss"] for m in metrics]
+    assert [m["best_val_loss"] for m in metrics] == list(itertools.accumulate(losses, min))
+    assert all(losses[m["best_epoch"] - 1] == m["best_val_loss"] for m in metrics)
+
+
+def test_a_kill_between_the_two_files_of_a_checkpoint_loses_nothing(sides, tmp_path, monkeypatch):
+    whole = run(Training(CONFIG, *sides, seed=1))
+    training = Training(CONFIG, *sides, seed=1)
+    epochs = training.epochs()
+    next(epochs)
+    training.save(tmp_path)
+    next(epochs)
+    training.save_best(tmp_path)  # killed here: the resume file still speaks of epoch 1
+    again = Training(CONFIG, *sides, seed=1)
+    assert again.resume(tmp_path)
+    assert [steady(again.last), *run(again)] == whole
+    again.save(tmp_path)
+    assert len(list(tmp_path.glob("best-*"))) == 1
+
+
+def test_only_the_best_and_the_resumable_are_kept(sides, tmp_path):
+    training = Training(CONFIG, *sides, seed=1)
+    for _ in training.epochs():
+        training.save(tmp_path / "trial")
+    best = int(training.last["best_epoch"])
+    kept = sorted(path.name for path in (tmp_path / "trial").iterdir())
+    assert kept == [f"best-{best:04d}.safetensors", "resume.safetensors"]
+    assert checkpoint.newest_best(tmp_path / "trial") == checkpoint.best_path(tmp_path / "trial", best)
+
+
+def test_another_configuration_is_not_resumed(sides, tmp_path):
+    training = Training(CONFIG, *sides, seed=1)
+    run(training, 1)
+    training.save(tmp_path)
+    with pytest.raises(DataError, match="another configuration or seed"):
+        Training(replace(CONFIG, lr=1e-3), *sides, seed=1).resume(tmp_path)
+    with pytest.raises(DataError, match="another configuration or seed"):
+        Training(CONFIG, *sides, seed=2).resume(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named(sides, tmp_path):
+    training = Training(CONFIG, *sides, seed=1)
+    run(training, 1)
+    training.save(tmp_path)
+    path = checkpoint.resume_path(tmp_path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DataError, match="resume.safetensors: not a readable"):
+        Training(CONFIG, *sides, seed=1).resume(tmp_path)
+
+
+def test_nothing_to_resume(sides, tmp_path):
+    assert not Training(CONFIG, *sides).resume(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_at_once_with_its_step(sides):
+    train, val = sides
+    training = Training(CONFIG, train, val, seed=1)
+    epochs = training.epochs()
+    next(epochs)
+    with torch.no_grad():
+        training.model.fc1.weight[0, 0] = torch.nan
+    with pytest.raises(Diverged, match="not finite at step 1 of epoch 2"):
+        next(epochs)
+    assert training.last["epoch"] == 1
+    assert np.isfinite(validate(training.best_model(), val, CONFIG).loss)
+
+
+def test_a_validation_loss_that_is_not_finite_stops_too(matrix):
+    val = torch.from_numpy(matrix) * 1e30
+    with pytest.raises(Diverged, match="the validation loss is (inf|nan) at epoch 1"):
+        next(Training(CONFIG, ResidentRows(torch.from_numpy(matrix)), ResidentRows(val)).epochs())
+
+
+@pytest.mark.parametrize("rows", [2, 9, 17])
+def test_one_row_too_many_for_the_last_batch(rows):
+    """A last batch of one row would stop batch norm; it joins the one before."""
+    data = ResidentRows(torch.randn(rows, 5))
+    config = replace(CONFIG, epochs=1)
+    assert len(list(Training(config, data, ResidentRows(torch.randn(1, 5))).epochs())) == 1
+
+
+def test_too_few_rows():
+    with pytest.raises(DataError, match="1 training and 3 validation rows"):
+        Training(CONFIG, ResidentRows(torch.randn(1, 5)), ResidentRows(torch.randn(3, 5)))
+
+
+@pytest.mark.parametrize(("loss_type", "reduction"), [("RMSE", "sum"), ("RMSE", "mean"), ("MSE", "mean")])
+def test_every_loss_trains(sides, loss_type, reduction):
+    config = replace(CONFIG, loss_type=loss_type, reduction=reduction, gradient_clip=1.0)
+    metrics = run(Training(config, *sides))
+    assert metrics[-1]["best_val_loss"] <= metrics[0]["val_loss"]
+
+
+def test_train_loss_is_on_the_scale_of_the_validation_loss(matrix):
+    """The same rows on both sides, a network without dropout that hardly moves: the two losses agree."""
+    rows = ResidentRows(torch.from_numpy(np.tile(matrix, (8, 1))))
+    for batch_size in (16, 32, 80):
+        config = replace(CONFIG, dropout=0.0, lr=1e-9, batch_size=batch_size, epochs=60)
+        last = run(Training(config, rows, rows))[-1]
+        assert last["train_loss"] == pytest.approx(last["val_loss"], rel=0.1)
