@@ -1,0 +1,63 @@
+"""The Ray that the work runs on: a running cluster, the one that the caller has started, or a local one meanwhile."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from resvae_ray.errors import JobError
+
+# What Ray would otherwise do on its own: report usage over the network, write its own logs of each trial beside ours,
+# turn a keyboard interrupt into a stop that the caller cannot see, and complain about a GPU that is not asked for.
+RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "300",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+OBJECT_STORE_BYTES = 256 << 20  # ids and metrics pass through it, features do not
+
+
+@contextmanager
+def ray_session(address: str = "") -> Iterator[Mapping[str, float]]:
+    """The resources of the Ray to work on. A Ray that the caller has started is used and left running.
+
+    Args:
+        address: of a running cluster, or "auto"; empty starts a local one, on loopback, and ends it afterwards.
+
+    Raises:
+        JobError: no cluster answers at `address`.
+    """
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    started = not ray.is_initialized()
+    if started:
+        _start(address)
+    try:
+        yield ray.cluster_resources()
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _start(address: str) -> None:
+    import ray
+
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address:
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError) as error:
+            raise JobError(f"--address {address}: no Ray cluster answers: {str(error).splitlines()[0]}") from None
+    else:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            **quiet,
+        )

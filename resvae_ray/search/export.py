@@ -1,0 +1,79 @@
+"""RUN to MODEL: the weights of the best epoch of all trials, exactly as they were then."""
+
+from pathlib import Path
+from typing import Any
+
+from resvae_ray import names
+from resvae_ray._version import __version__
+from resvae_ray.config import TrainingConfig
+from resvae_ray.errors import DataError
+from resvae_ray.model.bundle import load_published_weights, save_model
+from resvae_ray.model.checkpoint import load_weights, newest_best, read_state, read_tensors
+from resvae_ray.model.network import ResVAE
+from resvae_ray.search.run import Run
+
+
+def export(source: str | Path, target: str | Path) -> Path:
+    """Writes a MODEL from a RUN, or from a `.pt` file with the published class's weights.
+
+    Raises:
+        DataError: no RUN or weights there, or no trial has saved any yet.
+        UsageError: `target` is there already.
+    """
+    if str(source).endswith(".pt"):
+        about = {"resvae_ray_version": __version__, "source": Path(source).name}
+        return save_model(target, load_published_weights(source), about)
+    return export_best(Run.open(source), target)
+
+
+def export_best(run: Run, target: str | Path) -> Path:
+    """Writes the best weights that a search has saved as a MODEL; see `export`."""
+    number, weights = best_weights(run)
+    tensors, state = read_tensors(weights)
+    config = TrainingConfig(**state["config"])
+    model = ResVAE(state["input_dim"], config.hidden_dim, config.z_dim, config.dropout)
+    load_weights(model, tensors, weights)
+    return save_model(target, model, _about(run, number, state))
+
+
+def best_weights(run: Run) -> tuple[int, Path]:
+    """The number of the trial with the lowest validation loss among all saved weights, and their file.
+
+    Raises:
+        DataError: no trial has saved any.
+    """
+    saved: list[tuple[float, int, Path]] = []
+    for folder in sorted((run.path / names.TRIALS_FOLDER).glob("*")):
+        if (path := newest_best(folder)) is not None:
+            saved.append((read_state(path)["metrics"][names.VAL_LOSS], int(folder.name), path))
+    if not saved:
+        raise DataError(f"{run.path}: no trial has saved weights yet")
+    _, number, path = min(saved)
+    return number, path
+
+
+def _about(run: Run, number: int, state: dict[str, Any]) -> dict[str, Any]:
+    dataset = run.info["dataset"]
+    return {
+        "resvae_ray_version": __version__,
+        "best_val_loss": state["metrics"][names.VAL_LOSS],
+        "best_epoch": state["metrics"][names.EPOCH],
+        "training": state["config"],
+        "validation": {name: value for name, value in state["metrics"].items() if name not in _RATES},
+        "search": {
+            "study": run.info["study"],
+            "trial": number,
+            "trials": run.config.search.trials,
+            "name": run.config.name,
+        },
+        "features": {
+            **dataset["provenance"],
+            "dim": dataset["dim"],
+            "train_rows": dataset["train_rows"],
+            "val_rows": dataset["val_rows"],
+            "fingerprint": dataset["fingerprint"],
+        },
+    }
+
+
+_RATES = (names.ROWS_PER_SECOND, names.SECONDS)

@@ -1,0 +1,124 @@
+"""Tells people how a search goes: one line that renews itself on a terminal, a line a finished trial in a log file."""
+
+import sys
+import time
+from collections import Counter
+from typing import Any, TextIO
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from resvae_ray import names
+from resvae_ray.search.run import Run, best_of
+from resvae_ray.search.space import describe
+
+RENEW_S = 1.0
+ENDED = (names.COMPLETE, names.PRUNED, names.FAILED)
+
+
+class Progress(Callback):
+    """Counts what it hears of; `earlier` is what previous sessions of the same search came to.
+
+    Args:
+        run: the search; its record says what earlier sessions came to.
+        stream: where to write.
+    """
+
+    def __init__(self, run: Run, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty()
+        self._trials, self._length = run.config.search.trials, run.config.training.epochs
+        records = run.records()
+        ended = [record for record in records if record.state in ENDED]
+        self._ended = Counter(record.state for record in ended)
+        self._ended_epochs = [record.last_epoch for record in ended]
+        best = best_of(records)
+        self._best = (best.best_val_loss, f"trial {best.number} {describe(best.params)}") if best else None
+        self._running: dict[int, int] = {}
+        self._epochs, self._began, self._renewed = 0, time.monotonic(), 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its callbacks for a restore that is not used here."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook."""
+        self._running.setdefault(trial.config[names.NUMBER], 0)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Ray's hook."""
+        if names.FAILURE in result:
+            return
+        number, params = trial.config[names.NUMBER], trial.config["params"]
+        self._running[number] = result[names.EPOCH]
+        self._epochs += 1
+        if self._best is None or result[names.BEST_VAL_LOSS] < self._best[0]:
+            self._best = (result[names.BEST_VAL_LOSS], f"trial {number} {describe(params)}")
+        self._renew()
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook."""
+        result = trial.last_result or {}
+        if names.FAILURE in result:
+            self._end(trial, names.FAILED, result[names.FAILURE])
+        else:
+            complete = result.get(names.EPOCH, 0) >= self._length
+            loss = f"{result[names.BEST_VAL_LOSS]:,.2f} at epoch {result[names.BEST_EPOCH]}"
+            self._end(trial, names.COMPLETE if complete else names.PRUNED, loss)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook."""
+        self._end(trial, names.FAILED, "crashed, see its error.txt")
+
+    def close(self) -> None:
+        """Ends the line that renews itself."""
+        if self._live:
+            self._stream.write("\r\033[K")
+            self._stream.flush()
+
+    def _end(self, trial: Trial, state: str, what: str) -> None:
+        number, params = trial.config[names.NUMBER], trial.config["params"]
+        self._ended[state] += 1
+        epochs = self._running.pop(number, 0)
+        self._ended_epochs.append(epochs)
+        text = f"trial {number:>3} {state:<8} after {epochs:>3} epochs: {what}   {describe(params)}"
+        self._stream.write(f"\r\033[K{text}\n" if self._live else f"{text}   [{self._summary()}]\n")
+        self._stream.flush()
+
+    def _renew(self) -> None:
+        if self._live and time.monotonic() - self._renewed >= RENEW_S:
+            self._renewed = time.monotonic()
+            self._stream.write(f"\r\033[K{self._summary()}")
+            self._stream.flush()
+
+    def _summary(self) -> str:
+        done = sum(self._ended.values())
+        parts = [
+            f"{done}/{self._trials} trials",
+            f"{len(self._running)} running",
+            f"{self._ended[names.PRUNED]} pruned",
+        ]
+        if self._ended[names.FAILED]:
+            parts.append(f"{self._ended[names.FAILED]} failed")
+        if self._best:
+            parts.append(f"best {self._best[0]:,.2f} ({self._best[1]})")
+        rate = self._epochs / (time.monotonic() - self._began)
+        parts.append(f"{rate:.2g} epochs/s")
+        if rate and self._ended_epochs:
+            parts.append(f"about {_duration(self._epochs_left() / rate)} left")
+        return ", ".join(parts)
+
+    def _epochs_left(self) -> float:
+        """By the mean of the trials that have ended, for those that run and those that will."""
+        mean = sum(self._ended_epochs) / len(self._ended_epochs)
+        waiting = self._trials - sum(self._ended.values()) - len(self._running)
+        return waiting * mean + sum(max(1.0, mean - epochs) for epochs in self._running.values())
+
+
+def _duration(seconds: float) -> str:
+    minutes = int(seconds // 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {int(seconds) % 60:02d} s" if minutes else f"{int(seconds)} s"

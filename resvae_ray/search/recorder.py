@@ -1,0 +1,93 @@
+"""Writes what happens in a search into its RUN folder, as it happens."""
+
+import json
+import os
+import shutil
+import time
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from resvae_ray import names
+from resvae_ray.search.records import trial_folder
+from resvae_ray.search.run import Run
+from resvae_ray.storage import cut_torn_line, write_text
+
+METRICS = (
+    names.EPOCH,
+    names.TRAIN_LOSS,
+    names.VAL_LOSS,
+    names.BEST_VAL_LOSS,
+    names.BEST_EPOCH,
+    names.VAL_RECONSTRUCTION,
+    names.VAL_KLD,
+    names.R2,
+    names.ACTIVE_UNITS,
+    names.WORST_LOSS,
+    names.WORST_ROW,
+    names.LEARNING_RATE,
+    names.ROWS_PER_SECOND,
+    names.SECONDS,
+)
+
+
+class Recorder(Callback):
+    """Keeps epochs.jsonl, the reasons of failures and the tables."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        cut_torn_line(run.path / names.EPOCHS_FILE)
+        self._epochs = (run.path / names.EPOCHS_FILE).open("a")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its callbacks for a restore that is not used here; an open file does not belong there."""
+        return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Ray's hook: an epoch, or the reason why a trial cannot go on."""
+        number = trial.config[names.NUMBER]
+        if names.FAILURE in result:
+            self._write_reason(number, result[names.FAILURE])
+            return
+        row = {names.NUMBER: number} | {name: result[name] for name in METRICS}
+        row |= {names.NODE: result.get("hostname"), names.TIME: time.time()}
+        self._epochs.write(json.dumps(row) + "\n")
+        self._epochs.flush()
+        os.fsync(self._epochs.fileno())
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook: complete, pruned, or failed by its own word."""
+        self._end(trial.config[names.NUMBER])
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook: crashed more often than it may."""
+        number = trial.config[names.NUMBER]
+        if trial.error_file and os.path.exists(trial.error_file):
+            with open(trial.error_file, errors="replace") as file:
+                self._write_reason(number, file.read())
+        self._end(number)
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._epochs.close()
+
+    def _write_reason(self, number: int, text: str) -> None:
+        write_text(trial_folder(self._run.path, number) / names.ERROR_FILE, text.strip() + "\n")
+
+    def _end(self, number: int) -> None:
+        forget_resume(self._run, number)
+        self._run.write_tables()
+
+
+def forget_resume(run: Run, number: int) -> None:
+    """Removes what only an unfinished trial needs, by far the largest part of its folder."""
+    (trial_folder(run.path, number) / names.RESUME_FILE).unlink(missing_ok=True)
+
+
+def clear_staging(run: Run, number: int) -> None:
+    """Removes what a killed worker left half-written in a trial's folder."""
+    for path in trial_folder(run.path, number).glob(".*.partial-*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,125 @@
+"""What a search has recorded of its trials: the study's journal and epochs.jsonl, read without writing anything."""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from resvae_ray import names
+
+STATES = {
+    TrialState.WAITING: names.PENDING,
+    TrialState.RUNNING: names.RUNNING,
+    TrialState.COMPLETE: names.COMPLETE,
+    TrialState.PRUNED: names.PRUNED,
+    TrialState.FAIL: names.FAILED,
+}
+
+EpochRow = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial.
+
+    Attributes:
+        state: pending, running, complete, pruned or failed.
+        epochs: all that it reported, in order.
+        failure: why it failed.
+    """
+
+    number: int
+    state: str
+    params: dict[str, Any]
+    epochs: list[EpochRow] = field(default_factory=list)
+    failure: str | None = None
+
+    @property
+    def best(self) -> EpochRow | None:
+        """The epoch with the lowest validation loss."""
+        return min(self.epochs, key=lambda row: row[names.VAL_LOSS], default=None)
+
+    @property
+    def best_val_loss(self) -> float | None:
+        """The lowest validation loss."""
+        return self.best[names.VAL_LOSS] if self.best else None
+
+    @property
+    def last_epoch(self) -> int:
+        """How far it came; 0 before its first report."""
+        return self.epochs[-1][names.EPOCH] if self.epochs else 0
+
+    def row(self) -> dict[str, Any]:
+        """The trial as trials.csv has it."""
+        return {
+            names.NUMBER: self.number,
+            names.STATE: self.state,
+            **self.params,
+            names.BEST_VAL_LOSS: self.best_val_loss,
+            names.BEST_EPOCH: self.best[names.EPOCH] if self.best else None,
+            names.EPOCHS: self.last_epoch,
+            names.SECONDS: sum(row[names.SECONDS] for row in self.epochs),
+            names.NODE: self.epochs[-1][names.NODE] if self.epochs else None,
+            names.FAILURE: self.failure,
+        }
+
+
+def read_trials(folder: Path, study_name: str) -> list[TrialRecord]:
+    """The trials of the RUN in `folder`, by number."""
+    epochs = defaultdict(list)
+    for row in read_epochs(folder / names.EPOCHS_FILE):
+        epochs[row[names.NUMBER]].append(row)
+    return [
+        TrialRecord(
+            trial.number,
+            STATES[trial.state],
+            trial.params,
+            epochs[trial.number],
+            _reason(trial_folder(folder, trial.number)) if trial.state == TrialState.FAIL else None,
+        )
+        for trial in frozen_trials(folder / names.JOURNAL_FILE, study_name)
+    ]
+
+
+def read_epochs(path: Path) -> list[EpochRow]:
+    """The epochs reported, by trial and epoch; of an epoch that was repeated, the last report."""
+    rows: dict[tuple[int, int], EpochRow] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        if row := _parsed(line):
+            rows[row[names.NUMBER], row[names.EPOCH]] = row
+    return [rows[key] for key in sorted(rows)]
+
+
+def frozen_trials(journal: Path, study_name: str) -> list[FrozenTrial]:
+    """Optuna's record of the trials, by number."""
+    if not journal.exists():
+        return []
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    found = [study for study in storage.get_all_studies() if study.study_name == study_name]
+    return storage.get_all_trials(found[0]._study_id) if found else []
+
+
+def trial_folder(run: Path, number: int) -> Path:
+    """Where a trial of the RUN keeps its weights and, if it failed, the reason."""
+    return run / names.TRIALS_FOLDER / names.TRIAL_FOLDER.format(number=number)
+
+
+def _reason(folder: Path) -> str:
+    path = folder / names.ERROR_FILE
+    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    return lines[-1] if lines else "unknown"
+
+
+def _parsed(line: str) -> EpochRow | None:
+    """A line of epochs.jsonl; None for one that is still being written."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None

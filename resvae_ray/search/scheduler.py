@@ -1,0 +1,90 @@
+"""ASHA that survives a restart.
+
+Ray's AsyncHyperBandScheduler (Li et al. 2020, arXiv:1810.05934) forgets its rungs when a search is taken up again and
+then judges the survivors anew, at epochs that are no rung. But what stands at a rung is known: the values that trials
+reported there. Here the rungs are filled from the study's intermediate values, and brackets are drawn from the seed and
+the trial's number.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import optuna
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+
+from resvae_ray import names
+from resvae_ray.config import Config
+from resvae_ray.seeds import BRACKET, derive
+
+History = dict[int, dict[int, float]]
+
+
+def history_of(study: optuna.Study) -> History:
+    """Every trial's values by epoch."""
+    return {trial.number: trial.intermediate_values for trial in study.get_trials(deepcopy=False)}
+
+
+class DurableASHA(AsyncHyperBandScheduler):
+    """ASHA on the running minimum of the validation loss, by epoch.
+
+    Args:
+        config: grace, reduction factor, brackets, the full length of a trial, the seed.
+        history: what earlier sessions of the same search reported.
+    """
+
+    def __init__(self, config: Config, history: History | None = None) -> None:
+        search, epochs = config.search, config.training.epochs
+        super().__init__(
+            time_attr=names.EPOCH,
+            metric=names.BEST_VAL_LOSS,
+            mode="min",
+            max_t=epochs,
+            grace_period=min(search.grace, epochs),
+            reduction_factor=search.reduction_factor,
+            brackets=search.brackets,
+        )
+        self._seed = search.seed
+        for number, values in (history or {}).items():
+            self._remember(number, values)
+
+    def rung_epochs(self) -> list[int]:
+        """The epochs at which trials are judged."""
+        return sorted({math.ceil(milestone) for bracket in self._brackets for milestone, _ in bracket._rungs})
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Ray's hook: the trial gets its bracket and, if it is taken up again, its places at the rungs."""
+        number = trial.config[names.NUMBER]
+        bracket = self._bracket(number)
+        self._trial_info[trial.trial_id] = bracket
+        for _, recorded in bracket._rungs:
+            if number in recorded:
+                recorded[trial.trial_id] = recorded.pop(number)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Ray's hook: go on or stop."""
+        if names.FAILURE in result:
+            return TrialScheduler.STOP
+        return super().on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Ray's hook: nothing to record; a trial's places at the rungs are those it was judged at."""
+        self._trial_info.pop(trial.trial_id, None)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """Ray's hook."""
+        self._trial_info.pop(trial.trial_id, None)
+
+    def _bracket(self, number: int) -> Any:
+        """As Ray draws it, by a softmax over the numbers of rungs, but from the seed and the trial's number."""
+        sizes = np.array([len(bracket._rungs) for bracket in self._brackets])
+        odds = np.exp(sizes - sizes.max())
+        generator = np.random.default_rng(derive(BRACKET, self._seed, number))
+        return self._brackets[generator.choice(len(self._brackets), p=odds / odds.sum())]
+
+    def _remember(self, number: int, values: dict[int, float]) -> None:
+        for milestone, recorded in self._bracket(number)._rungs:
+            reached = [epoch for epoch in values if epoch >= milestone]
+            if reached:
+                recorded[number] = -values[min(reached)]

@@ -1,0 +1,110 @@
+"""TensorBoard: scalars a trial and epoch, and the HPARAMS table with every trial from its start.
+
+Ray's own logger writes a trial's hyperparameters when it ends, and only if it reported; its files lie in a temporary
+folder for minutes. Here they go straight into RUN/tune, a folder a trial, named for people.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers make their classes when they are imported, out of sight of a type checker.
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.plugins.hparams import summary_v2 as hparams_summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from resvae_ray import names
+from resvae_ray.search.run import Run
+from resvae_ray.search.space import describe
+
+SCALARS = {
+    names.TRAIN_LOSS: "loss/train",
+    names.VAL_LOSS: "loss/validation",
+    names.BEST_VAL_LOSS: "loss/best_validation",
+    names.WORST_LOSS: "loss/worst_row",
+    names.VAL_RECONSTRUCTION: "validation/reconstruction",
+    names.VAL_KLD: "validation/kld",
+    names.R2: "validation/r2",
+    names.ACTIVE_UNITS: "validation/active_units",
+    names.LEARNING_RATE: "training/lr",
+    names.ROWS_PER_SECOND: "training/rows_per_s",
+}
+SHOWN = (names.BEST_VAL_LOSS, names.R2, names.ACTIVE_UNITS)
+
+
+class TensorBoard(Callback):
+    """Writes the event files of a search."""
+
+    def __init__(self, run: Run) -> None:
+        self._folder = run.path / names.TUNE_FOLDER
+        self._writers: dict[int, EventFileWriter] = {}
+        if not list(self._folder.glob("events.out.tfevents.*")):
+            parameters = [hparams_summary.HParam(name) for name in run.config.space]
+            shown = [hparams_summary.Metric(SCALARS[name]) for name in SHOWN]
+            root = EventFileWriter(str(self._folder))
+            root.add_event(_event(hparams_summary.hparams_config_pb(parameters, shown)))
+            root.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its callbacks for a restore that is not used here."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook: the trial is in the table from now on."""
+        number, params = trial.config[names.NUMBER], trial.config["params"]
+        if number not in self._writers:
+            writer = EventFileWriter(str(trial_board(self._folder, number, params)))
+            writer.add_event(_event(hparams_summary.hparams_pb(params, trial_id=f"trial {number}")))
+            writer.flush()
+            self._writers[number] = writer
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Ray's hook: one epoch."""
+        writer = self._writers.get(trial.config[names.NUMBER])
+        if writer is not None and names.FAILURE not in result:
+            values = [Summary.Value(tag=tag, simple_value=result[name]) for name, tag in SCALARS.items()]
+            writer.add_event(_event(Summary(value=values), result[names.EPOCH]))
+            writer.flush()
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook: complete, pruned, or failed by its own word."""
+        failed = names.FAILURE in (trial.last_result or {})
+        self._end(trial, api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook: crashed."""
+        self._end(trial, api_pb2.STATUS_FAILURE)
+
+    def close(self) -> None:
+        """Closes the files of the trials that have not ended."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _end(self, trial: Trial, status: Any) -> None:
+        writer = self._writers.pop(trial.config[names.NUMBER], None)
+        if writer is not None:
+            end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+            content = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end))
+            value = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, tensor=metadata.NULL_TENSOR)
+            value.metadata.CopyFrom(SummaryMetadata.FromString(content.SerializeToString()))
+            writer.add_event(_event(Summary(value=[value])))
+            writer.close()
+
+
+def trial_board(folder: Path, number: int, params: dict[str, Any]) -> Path:
+    """The folder of a trial's event files: its number and its parameters."""
+    return folder / f"trial_{number:04d}_{re.sub(r'[^0-9A-Za-z.=_+-]', '_', describe(params))}"
+
+
+def _event(summary: Any, step: int = 0) -> Event:
+    return Event(wall_time=time.time(), step=step, summary=summary)

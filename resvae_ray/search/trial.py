@@ -1,0 +1,111 @@
+"""The function that Ray runs for each trial: train one proposal, save it, report every epoch.
+
+It reads its data from Parquet and its state from its own folder, so that it does not matter why it starts: for the
+first time, after its worker was killed, or in a search that was taken up again on other machines.
+"""
+
+import logging
+import os
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from resvae_ray import names
+from resvae_ray.config import DataConfig, TrainingConfig
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.stream import Rows, open_sides
+from resvae_ray.errors import DataError
+from resvae_ray.model.training import Diverged, Training
+from resvae_ray.seeds import TRIAL, derive
+
+logger = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trials of a search have in common, as plain data that travels to a worker.
+
+    Attributes:
+        dataset: the DATASET's folder.
+        fingerprint: of its content.
+        trials_folder: where each trial has its folder.
+        training, data: the configuration; a trial's proposal replaces fields of `training`.
+        seed: of the search.
+        save_epochs: the epochs after which a trial is saved in any case.
+        save_every_s: and so many seconds after it was saved last.
+        threads: CPU threads of a trial.
+        gpu: whether a trial has a share of a GPU.
+    """
+
+    dataset: str
+    fingerprint: str
+    trials_folder: str
+    training: dict[str, Any]
+    data: dict[str, Any]
+    seed: int
+    save_epochs: tuple[int, ...]
+    save_every_s: float
+    threads: int
+    gpu: bool
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """Trains the trial `config["number"]` with the proposal `config["params"]` of the search `config["job"]`."""
+    # Ray reuses this process for the next trial; the default of 2 s for ending this one may be too short for an epoch's
+    # last write, and would abort the next trial.
+    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = str(STOP_TIMEOUT_S)
+    job, number = Job(**config["job"]), config[names.NUMBER]
+    torch.set_num_threads(job.threads)
+    device = "cuda" if job.gpu and torch.cuda.is_available() else "cpu"
+    train, val = _rows(job.dataset, job.fingerprint, tuple(job.data.items()), device)
+    training = Training(
+        TrainingConfig(**(job.training | config["params"])), train, val, derive(TRIAL, job.seed, number), device
+    )
+    _train(training, Path(job.trials_folder) / names.TRIAL_FOLDER.format(number=number), job)
+
+
+def _train(training: Training, folder: Path, job: Job) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if _taken_up(training, folder):
+        # The process may have been killed after saving this epoch and before the search heard of it.
+        tune.report(training.last)
+    saved = time.monotonic()
+    try:
+        for metrics in training.epochs():
+            last = training.epoch == training.config.epochs
+            if last or training.epoch in job.save_epochs or time.monotonic() - saved >= job.save_every_s:
+                training.save(folder)
+                saved = time.monotonic()
+            tune.report(metrics)
+    except Diverged as error:
+        training.save_best(folder)
+        tune.report(_failure(training, str(error)))
+
+
+def _taken_up(training: Training, folder: Path) -> bool:
+    try:
+        return training.resume(folder)
+    except DataError as error:
+        logger.warning("the trial starts anew, its checkpoint cannot be used: %s", error)
+        return False
+
+
+def _failure(training: Training, reason: str) -> dict[str, Any]:
+    none_yet = {names.EPOCH: training.epoch, names.BEST_VAL_LOSS: float("inf")}
+    return none_yet | training.last | {names.FAILURE: reason}
+
+
+@lru_cache(maxsize=1)
+def _rows(dataset: str, fingerprint: str, data: tuple[tuple[str, Any], ...], device: str) -> tuple[Rows, Rows]:
+    """The rows, kept for the next trial in this process."""
+    opened = Dataset.open(dataset)
+    if opened.fingerprint != fingerprint:
+        raise DataError(f"{dataset}: its content is not what the search began with")
+    return open_sides(opened, DataConfig(**dict(data)), device)

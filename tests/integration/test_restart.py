@@ -1,0 +1,153 @@
+"""A search that is killed, stopped or cut short, and goes on. One trial at a time on a CPU, it must come to the very
+numbers that an undisturbed search comes to."""
+
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import ONE_AT_A_TIME, children, command_line, finish, outcome, wait_for_epochs
+
+from resvae_ray.config import SearchConfig
+from resvae_ray.search.records import frozen_trials
+from resvae_ray.search.run import Run
+
+CONFIG = replace(ONE_AT_A_TIME, search=replace(ONE_AT_A_TIME.search, trials=6))
+
+
+@pytest.fixture
+def dataset(make_dataset):
+    return make_dataset(100, 8)
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """What the search comes to when nobody disturbs it; made by the first test that asks."""
+    return {}
+
+
+@pytest.fixture
+def expected(undisturbed, dataset, tmp_path, start, write_config):
+    if not undisturbed:
+        finish(start("tune", dataset, tmp_path / "undisturbed", "--config", write_config(CONFIG)))
+        undisturbed["outcome"] = outcome(tmp_path / "undisturbed")
+    return undisturbed["outcome"]
+
+
+def is_gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def check(run, expected):
+    """All trials are there once, none is left running, and the numbers are those of an undisturbed search."""
+    assert outcome(run) == expected
+    opened = Run.open(run)
+    trials = frozen_trials(run / "study.journal", opened.info["study"])
+    assert [trial.number for trial in trials] == list(range(6))
+    assert all(trial.state.is_finished() for trial in trials)
+    assert (run / "model" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("epochs", [1, 12, 25])
+def test_kill_9_of_the_driver(epochs, dataset, expected, tmp_path, start, write_config):
+    process = start("tune", dataset, tmp_path / "run", "--config", write_config(CONFIG))
+    wait_for_epochs(tmp_path / "run", epochs, process)
+    process.kill()
+    process.wait()
+    status = Run.open(tmp_path / "run").status()
+    assert status["state"] == "interrupted"
+    ended = status["counts"]["complete"] + status["counts"]["pruned"]
+    before = outcome(tmp_path / "run")
+    finish(start("tune", dataset, tmp_path / "run", "--resume"))
+    check(tmp_path / "run", expected)
+    after = outcome(tmp_path / "run")
+    assert [row for row in before if row[1] in ("complete", "pruned")] == after[:ended], "no finished trial ran again"
+
+
+def test_kill_9_twice_and_a_torn_line(dataset, expected, tmp_path, start, write_config):
+    process = start("tune", dataset, tmp_path / "run", "--config", write_config(CONFIG))
+    wait_for_epochs(tmp_path / "run", 4, process)
+    process.kill()
+    process.wait()
+    for name in ("epochs.jsonl", "study.journal"):
+        with (tmp_path / "run" / name).open("a") as file:
+            file.write('{"number": 0, "epoch"')
+    process = start("tune", dataset, tmp_path / "run", "--resume")
+    wait_for_epochs(tmp_path / "run", 15, process)
+    process.kill()
+    process.wait()
+    finish(start("tune", dataset, tmp_path / "run", "--resume"))
+    check(tmp_path / "run", expected)
+
+
+def test_kill_9_of_a_worker(dataset, expected, tmp_path, start, write_config):
+    process = start("tune", dataset, tmp_path / "run", "--config", write_config(CONFIG))
+    for epochs in (3, 14):
+        wait_for_epochs(tmp_path / "run", epochs, process)
+        trials = [pid for pid in children(process.pid) if command_line(pid).startswith("ray::ImplicitFunc")]
+        assert trials
+        for pid in trials:
+            os.kill(pid, signal.SIGKILL)
+    finish(process)
+    check(tmp_path / "run", expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_in_good_order(number, dataset, expected, tmp_path, start, write_config):
+    process = start("tune", dataset, tmp_path / "run", "--config", write_config(CONFIG))
+    wait_for_epochs(tmp_path / "run", 10, process)
+    below = children(process.pid)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == (
+        f"resvae-ray: stopped; go on with: resvae-ray tune {dataset} {tmp_path / 'run'} --resume"
+    )
+    assert "Traceback" not in err
+    assert all(is_gone(pid) for pid in below)
+    assert (tmp_path / "run" / "trials.csv").exists()
+    out, _ = finish(start("status", tmp_path / "run"))
+    assert "interrupted" in out
+    assert f"tune {dataset} {tmp_path / 'run'} --resume" in out
+    finish(start("tune", dataset, tmp_path / "run", "--resume"))
+    check(tmp_path / "run", expected)
+
+
+def test_a_time_limit_and_going_on(dataset, tmp_path, start, write_config):
+    config = replace(
+        CONFIG,
+        training=replace(CONFIG.training, epochs=300),
+        search=SearchConfig(trials=2, grace=300, max_hours=12 / 3600, checkpoint_every_s=0.0),
+    )
+    out, _ = finish(start("tune", dataset, tmp_path / "run", "--config", write_config(config)))
+    assert "stopped by --max-hours; go on with" in out
+    status = Run.open(tmp_path / "run").status()
+    assert status["state"] == "interrupted"
+    assert 0 < status["epochs"] < 600
+    assert (tmp_path / "run" / "model").exists(), "what was best so far can be used"
+    finish(start("tune", dataset, tmp_path / "run", "--resume", "--max-hours", 0))
+    assert Run.open(tmp_path / "run").status()["counts"]["complete"] == 2
+
+
+def test_a_second_driver_is_refused_and_workers_end_with_a_killed_one(dataset, tmp_path, start, write_config):
+    config = replace(CONFIG, training=replace(CONFIG.training, epochs=5000), search=SearchConfig(grace=5000))
+    first = start("tune", dataset, tmp_path / "run", "--config", write_config(config))
+    wait_for_epochs(tmp_path / "run", 1, first)
+    second = start("tune", dataset, tmp_path / "run", "--resume")
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert f"a search is running in it (process {first.pid} on " in err
+    # Two small agents of Ray's outlive a killed driver by about a minute, trying to tell it that its node is gone.
+    below = [pid for pid in children(first.pid) if "Agent" not in command_line(pid)]
+    first.kill()
+    first.wait()
+    for _ in range(200):
+        if all(is_gone(pid) for pid in below):
+            return
+        time.sleep(0.1)
+    raise AssertionError([command_line(pid) for pid in below if not is_gone(pid)])

@@ -1,0 +1,206 @@
+"""A whole search, and whether it tells the truth."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import ONE_AT_A_TIME, SMALL, outcome
+from optuna.trial import TrialState
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from resvae_ray.config import Domain, SearchConfig
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.stream import ResidentRows
+from resvae_ray.encode import Output, encode_features
+from resvae_ray.errors import DataError, JobError, UsageError
+from resvae_ray.model import checkpoint
+from resvae_ray.model.evaluation import PAPER_BATCH, validate, validation_noise
+from resvae_ray.model.network import ResVAE
+from resvae_ray.search.export import export
+from resvae_ray.search.records import frozen_trials, trial_folder
+from resvae_ray.search.run import Run
+from resvae_ray.search.tune import tune
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+
+
+@pytest.fixture
+def searched(make_dataset, tmp_path):
+    dataset = Dataset.open(make_dataset(150, 10))
+    return dataset, tune(dataset.path, tmp_path / "run", SMALL)
+
+
+def test_a_search_from_end_to_end(searched, tmp_path):
+    dataset, run = searched
+    records = run.records()
+    frozen = frozen_trials(run.path / "study.journal", run.info["study"])
+    assert run.status()["state"] == "finished"
+    assert run.status()["counts"]["complete"] + run.status()["counts"]["pruned"] == 8
+    check_what_the_study_was_told(records, frozen)
+    check_the_best_is_exported(dataset, run, tmp_path)
+    check_tables(run)
+    check_tensorboard(run)
+    check_nothing_superfluous_is_kept(run)
+
+
+def check_what_the_study_was_told(records, frozen):
+    assert {trial.state for trial in frozen} == {TrialState.COMPLETE, TrialState.PRUNED}
+    for record, trial in zip(records, frozen, strict=True):
+        reported = {row["epoch"]: row["best_val_loss"] for row in record.epochs}
+        assert list(reported) == list(range(1, record.last_epoch + 1))
+        assert trial.intermediate_values == reported
+        assert trial.value == record.best_val_loss
+        assert (trial.state == TrialState.COMPLETE) == (record.last_epoch == SMALL.training.epochs)
+        assert record.last_epoch in (2, 4, 8, 9), "trials end at rungs or at their full length"
+
+
+def check_the_best_is_exported(dataset, run, tmp_path):
+    best = run.best()
+    assert best.best_val_loss == min(row["val_loss"] for record in run.records() for row in record.epochs)
+    model = ResVAE.from_pretrained(export(run.path, tmp_path / "model"))
+    rows = ResidentRows.decode(dataset.features("val"))
+    training = replace(run.config.training, **best.params)
+    assert validate(model, rows, training).loss == best.best_val_loss
+    assert encoded_loss(model, dataset, tmp_path) == pytest.approx(best.best_val_loss, rel=1e-6)
+    for name, tensor in ResVAE.from_pretrained(run.path / "model").state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name])
+
+
+def encoded_loss(model, dataset, tmp_path):
+    """The validation loss from the latents that `encode` writes, put together by hand."""
+    encode_features(tmp_path / "model", dataset.path / "val", tmp_path / "val.parquet", Output(logvar=True))
+    table = pd.read_parquet(tmp_path / "val.parquet")
+    mu, logvar = (torch.from_numpy(np.stack(table[name])) for name in ("z", "logvar"))
+    x = torch.from_numpy(np.concatenate([batch.features for batch in dataset.features("val").batches()]))
+    with torch.no_grad():
+        reconstruction = model.decode(mu + torch.exp(logvar / 2) * validation_noise(0, len(mu), model.z_dim))
+    error = (reconstruction - x).pow(2).sum(1).double()
+    kld = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(1).double()
+    return sum(float(part.sum()) * len(part) for part in (1000 * error + kld).split(PAPER_BATCH)) / len(x)
+
+
+def check_tables(run):
+    trials = pd.read_csv(run.path / "trials.csv")
+    assert sorted(trials.number) == list(range(8))
+    assert trials.best_val_loss.min() == pytest.approx(run.best().best_val_loss, rel=1e-12)
+    best = pd.read_csv(run.path / "best.csv")
+    assert best.z_dim[0] == run.best().params["z_dim"]
+
+
+def check_tensorboard(run):
+    """Every trial is in the HPARAMS table, with an end, and has all its epochs."""
+    for record in run.records():
+        (folder,) = (run.path / "tune").glob(f"trial_{record.number:04d}_*")
+        events = EventAccumulator(str(folder)).Reload()
+        tags = events.SummaryMetadata
+        assert tags("_hparams_/session_start_info")
+        assert tags("_hparams_/session_end_info")
+        assert [scalar.step for scalar in events.Scalars("loss/validation")] == [row["epoch"] for row in record.epochs]
+    assert EventAccumulator(str(run.path / "tune")).Reload().SummaryMetadata("_hparams_/experiment")
+
+
+def check_nothing_superfluous_is_kept(run):
+    for record in run.records():
+        files = [path.name for path in trial_folder(run.path, record.number).iterdir()]
+        assert files == [checkpoint.best_path(run.path, record.best["epoch"]).name]
+
+
+def test_the_same_seed_gives_the_same_study_bit_for_bit(make_dataset, tmp_path):
+    dataset = make_dataset(100, 8)
+    runs = [tune(dataset, tmp_path / name, ONE_AT_A_TIME) for name in ("a", "b")]
+    assert outcome(runs[0].path) == outcome(runs[1].path)
+    weights = [(run.path / "model" / "model.safetensors").read_bytes() for run in runs]
+    assert weights[0] == weights[1]
+
+
+def test_a_diverging_configuration_costs_one_trial(make_dataset, tmp_path):
+    space = {**SMALL.space, "lr": Domain(choices=(1e-3, 1e30))}
+    config = replace(SMALL, space=space, search=replace(SMALL.search, seed=1))
+    run = tune(make_dataset(100, 8), tmp_path / "run", config)
+    records = run.records()
+    failed = [record for record in records if record.params["lr"] == 1e30]
+    assert failed
+    assert all(record.state == "failed" for record in failed)
+    assert all("not finite at step" in record.failure or "validation loss is" in record.failure for record in failed)
+    assert all(record.state in ("complete", "pruned") for record in records if record.params["lr"] == 1e-3)
+    told = {trial.number: trial.state for trial in frozen_trials(run.path / "study.journal", run.info["study"])}
+    assert all(told[record.number] == TrialState.FAIL for record in failed)
+    assert len(records) == 8
+    assert all(math.isfinite(row["val_loss"]) for record in records for row in record.epochs)
+
+
+def test_a_search_in_which_every_trial_fails_says_why(make_dataset, tmp_path):
+    config = replace(SMALL, space={"lr": Domain(choices=(1e30, 1e29))}, search=SearchConfig(trials=2))
+    with pytest.raises(JobError, match="no trial came through; the first one: .*(not finite|validation loss)"):
+        tune(make_dataset(60, 8), tmp_path / "run", config)
+    assert Run.open(tmp_path / "run").status()["counts"]["failed"] == 2
+
+
+def test_a_crash_is_tried_again_then_recorded_and_passed_over(make_dataset, tmp_path):
+    """A network that no memory holds crashes its trial."""
+    space = {**SMALL.space, "z_dim": Domain(choices=(3, 10**13))}
+    config = replace(SMALL, space=space, search=replace(SMALL.search, trials=6, max_failures=1))
+    run = tune(make_dataset(60, 8), tmp_path / "run", config)
+    crashed = [record for record in run.records() if record.params["z_dim"] > 3]
+    assert crashed
+    assert len(run.records()) == 6
+    for record in run.records():
+        assert (record.state == "failed") == (record in crashed)
+    for record in crashed:
+        assert "allocate" in record.failure
+        text = (trial_folder(run.path, record.number) / "error.txt").read_text()
+        assert text.count("Failure #") == 2, "it was tried twice"
+    assert run.status()["failures"][0]["number"] == crashed[0].number
+
+
+def test_more_trials_extend_a_finished_search(make_dataset, tmp_path):
+    dataset = make_dataset(100, 8)
+    whole = tune(dataset, tmp_path / "whole", replace(ONE_AT_A_TIME, search=replace(SMALL.search, trials=6)))
+    tune(dataset, tmp_path / "run", replace(ONE_AT_A_TIME, search=replace(SMALL.search, trials=3)))
+    before = outcome(tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    more = replace(run.config, search=replace(run.config.search, trials=6))
+    extended = tune(dataset, run.path, more, resume=True)
+    assert outcome(run.path)[:3] == before
+    assert outcome(run.path) == outcome(whole.path), "what was learned is used: the proposals are those of one search"
+    assert len(extended.info["sessions"]) == 2
+    assert (
+        tune(dataset, run.path, resume=True).status()["counts"]["complete"] + extended.status()["counts"]["pruned"] == 6
+    )
+
+
+def test_four_gpus_at_half_a_gpu_run_eight_trials_at_a_time(make_dataset, tmp_path):
+    config = replace(
+        SMALL,
+        training=replace(SMALL.training, epochs=150),
+        search=SearchConfig(trials=8, grace=150, checkpoint_every_s=60.0),
+        resources=replace(SMALL.resources, gpus_per_trial=0.5, cpus_per_trial=0.5, concurrent=0),
+    )
+    run = tune(make_dataset(100, 8), tmp_path / "run", config)
+    assert run.info["sessions"][0]["slots"] == {"cpus": 0.5, "gpus": 0.5, "concurrent": 8}
+    spans = [(record.epochs[0]["time"], record.epochs[-1]["time"]) for record in run.records()]
+    assert len(spans) == 8
+    assert max(begin for begin, _ in spans) < min(end for _, end in spans), "there is a moment when all eight run"
+
+
+def test_a_stream_searches_like_resident_rows(make_dataset, tmp_path):
+    config = replace(SMALL, data=replace(SMALL.data, mode="stream", shuffle_buffer_mb=0.001))
+    run = tune(make_dataset(100, 8), tmp_path / "run", replace(config, search=replace(config.search, trials=2)))
+    assert run.status()["state"] == "finished"
+
+
+def test_a_folder_with_another_run_is_left_alone(searched):
+    dataset, run = searched
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    with pytest.raises(UsageError, match="holds a run already; --resume"):
+        tune(dataset.path, run.path, SMALL)
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def test_other_data_is_refused_on_resume(searched, make_dataset):
+    _, run = searched
+    with pytest.raises(DataError, match="is not what"):
+        tune(make_dataset(150, 10, "other", seed=4), run.path, resume=True)

@@ -1,0 +1,42 @@
+import pytest
+
+from resvae_ray.config import ResourcesConfig
+from resvae_ray.errors import UsageError
+from resvae_ray.search.resources import Slots, plan_slots
+
+
+@pytest.mark.parametrize(
+    ("available", "wanted", "slots"),
+    [
+        ({"CPU": 2}, {}, Slots(1, 0, 2)),
+        ({"CPU": 1}, {}, Slots(1, 0, 1)),
+        ({"CPU": 64}, {}, Slots(8, 0, 8)),
+        ({"CPU": 12}, {}, Slots(1, 0, 8)),
+        ({"CPU": 16, "GPU": 1}, {}, Slots(4, 0.25, 4)),
+        ({"CPU": 64, "GPU": 4}, {}, Slots(8, 0.5, 8)),
+        ({"CPU": 64, "GPU": 16}, {}, Slots(4, 1, 16)),
+        ({"CPU": 2, "GPU": 4}, {"cpus_per_trial": 0.25, "gpus_per_trial": 0.5}, Slots(0.25, 0.5, 8)),
+        ({"CPU": 2}, {"concurrent": 1}, Slots(2, 0, 1)),
+        ({"CPU": 64}, {"cpus_per_trial": 1}, Slots(1, 0, 50)),
+        ({"CPU": 64}, {"concurrent": 16}, Slots(4, 0, 16)),
+        ({"CPU": 8}, {"cpus_per_trial": 4}, Slots(4, 0, 2)),
+        ({"CPU": 8, "GPU": 1}, {"concurrent": 64, "cpus_per_trial": 1}, Slots(1, 0.25, 64)),
+    ],
+)
+def test_what_the_user_leaves_open_is_chosen(available, wanted, slots):
+    assert plan_slots(ResourcesConfig(**wanted), available, 50) == slots
+
+
+def test_no_more_slots_than_trials():
+    assert plan_slots(ResourcesConfig(), {"CPU": 64}, 3).concurrent == 3
+
+
+def test_threads():
+    assert Slots(0.25, 0.5, 8).threads == 1
+    assert Slots(4, 0, 1).threads == 4
+
+
+@pytest.mark.parametrize("wanted", [{"cpus_per_trial": 3}, {"gpus_per_trial": 1}])
+def test_more_than_there_is(wanted):
+    with pytest.raises(UsageError, match="lower --cpus-per-trial or --gpus-per-trial"):
+        plan_slots(ResourcesConfig(**wanted), {"CPU": 2}, 50)
