@@ -1,0 +1,73 @@
+"""Finds the residual VAE that compresses protein features best, on Ray, and applies it.
+
+    import resvae_ray as rr
+
+    rr.import_features("proteins.csv", "features.parquet")
+    rr.split_features("features.parquet", "dataset")
+    run = rr.tune("dataset", "run", "esm2_650m_cls")
+    rr.encode_features(run.path / "model", "features.parquet", "latents.parquet")
+
+Importing the package loads neither torch nor Ray; what is used is loaded when it is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from resvae_ray._version import __version__
+
+if TYPE_CHECKING:
+    from resvae_ray.config import Config as Config
+    from resvae_ray.config import load_config as load_config
+    from resvae_ray.data.dataset import Dataset as Dataset
+    from resvae_ray.data.features import Features as Features
+    from resvae_ray.data.importers import import_features as import_features
+    from resvae_ray.data.schema import ColumnChoice as ColumnChoice
+    from resvae_ray.data.split import split_features as split_features
+    from resvae_ray.data.stream import open_sides as open_sides
+    from resvae_ray.encode import Output as Output
+    from resvae_ray.encode import encode_features as encode_features
+    from resvae_ray.errors import ResVAERayError as ResVAERayError
+    from resvae_ray.model.bundle import load_model as load_model
+    from resvae_ray.model.bundle import save_model as save_model
+    from resvae_ray.model.loss import LossTerms as LossTerms
+    from resvae_ray.model.loss import loss_terms as loss_terms
+    from resvae_ray.model.network import ResVAE as ResVAE
+    from resvae_ray.model.training import Training as Training
+    from resvae_ray.search.export import export as export
+    from resvae_ray.search.run import Run as Run
+    from resvae_ray.search.tune import tune as tune
+
+_PLACES = {
+    "Config": "config",
+    "load_config": "config",
+    "Dataset": "data.dataset",
+    "Features": "data.features",
+    "import_features": "data.importers",
+    "ColumnChoice": "data.schema",
+    "split_features": "data.split",
+    "open_sides": "data.stream",
+    "Output": "encode",
+    "encode_features": "encode",
+    "ResVAERayError": "errors",
+    "load_model": "model.bundle",
+    "save_model": "model.bundle",
+    "LossTerms": "model.loss",
+    "loss_terms": "model.loss",
+    "ResVAE": "model.network",
+    "Training": "model.training",
+    "export": "search.export",
+    "Run": "search.run",
+    "tune": "search.tune",
+}
+
+__all__ = ["__version__", *_PLACES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

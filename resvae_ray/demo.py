@@ -1,0 +1,70 @@
+"""The whole flow on a synthetic data set: what a user would type, one command after another."""
+
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from resvae_ray import names
+from resvae_ray.data.synthetic import LABELS, PREFIX, RANK, write_synthetic_csv
+from resvae_ray.errors import JobError, UsageError
+from resvae_ray.storage import local_target, write_json
+
+ROWS = 1500
+DIM = 1280
+MARKER = "synthetic-demo.json"  # says that the folder is the demo's own and may be made anew
+
+NEXT = """
+Everything above is about SYNTHETIC features: it shows the way, and nothing about proteins.
+
+On your own data, a table with an id column and numbered feature columns:
+  resvae-ray import YOUR.csv features.parquet --prefix ESM2_cls
+  resvae-ray split  features.parquet dataset --exclude YOUR_TEST_SET.csv
+  resvae-ray tune   dataset run --config esm2_650m_cls
+  resvae-ray encode run/model features.parquet latents.parquet"""
+
+
+def demo(folder: str | Path, run_command: Callable[[Sequence[str]], int]) -> None:
+    """Runs import, split, tune, export and encode in `folder`, which is made anew if an earlier demo made it.
+
+    Args:
+        run_command: runs a command line of this package and returns its exit code.
+
+    Raises:
+        UsageError: the folder holds something else.
+        JobError: a command failed.
+    """
+    place = _fresh_folder(local_target(folder))
+    print(f"SYNTHETIC data set: {ROWS} rows of {DIM} numbers in {len(LABELS)} classes, made from {RANK} latent factors")
+    write_synthetic_csv(place / "synthetic.csv", ROWS, DIM)
+    for command in _commands(place):
+        print(f"\n$ resvae-ray {shlex.join(command)}", flush=True)
+        if code := run_command(command):
+            raise JobError(f"the demo's command failed with exit code {code}: resvae-ray {shlex.join(command)}")
+    print(f"\nMODEL:   {place / 'model'}\nLATENTS: {place / 'latents.parquet'}\n{NEXT}")
+
+
+def _commands(place: Path) -> list[list[str]]:
+    def at(name: str) -> str:
+        return str(place / name)
+
+    return [
+        ["import", at("synthetic.csv"), at("features.parquet"), "--prefix", PREFIX, "--describe", "model=SYNTHETIC"],
+        ["split", at("features.parquet"), at("dataset")],
+        ["tune", at("dataset"), at("run"), "--config", "quick"],
+        ["status", at("run")],
+        ["export", at("run"), at("model")],
+        ["encode", at("model"), at("features.parquet"), at("latents.parquet")],
+    ]
+
+
+def _fresh_folder(place: Path) -> Path:
+    if place.exists() and any(place.iterdir()):
+        if not (place / MARKER).is_file():
+            raise UsageError(f"{place}: holds something that no demo made; choose another folder")
+        shutil.rmtree(place)
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(
+        place / MARKER, {"about": "a demo of resvae_ray on synthetic features", "columns": [names.ID, names.LABEL]}
+    )
+    return place

@@ -1,0 +1,308 @@
+"""FEATURES and a MODEL to LATENTS, as a Ray Data job.
+
+The unit of work is an input file, or some row groups of a large one: an actor reads it, encodes it and writes one
+output file of the same name, which appears when it is whole. So ids stay with their rows, nothing is written twice, and
+an interrupted job goes on with the files that are missing.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from resvae_ray import names
+from resvae_ray.cluster import ray_session
+from resvae_ray.data.features import FILE_BYTES, SUFFIX, Features, open_writer, parquet_file, rows_in
+from resvae_ray.data.schema import FeatureBatch, vectors
+from resvae_ray.errors import DataError, JobError, ResVAERayError, UsageError
+from resvae_ray.model.bundle import read_model_config
+from resvae_ray.seeds import LATENTS, derive
+from resvae_ray.storage import list_files, local_target, read_json, refuse_existing, staged_file, write_json
+
+BATCH_BYTES = 16 << 20  # of float32 that go through the network at a time
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Some row groups of an input file, and the output file that they become."""
+
+    number: int
+    file: str
+    groups: tuple[int, ...]
+    rows: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """What LATENTS hold beside the ids and the columns that pass through.
+
+    Attributes:
+        sample: draw `z` from the posterior instead of taking its mean.
+        seed: of the draws.
+        logvar: also write the logarithm of the posterior variance.
+        recon_error: also write the squared error of each protein's reconstruction from `z`.
+    """
+
+    sample: bool = False
+    seed: int = 0
+    logvar: bool = False
+    recon_error: bool = False
+
+
+def encode_features(
+    model: str | Path,
+    features: str | Path,
+    latents: str | Path,
+    output: Output | None = None,
+    *,
+    address: str = "",
+    progress: Callable[[int], None] = lambda rows: None,
+) -> int:
+    """Encodes all rows of FEATURES (or of a DATASET, both sides) and returns their number.
+
+    Args:
+        latents: a folder, with a file for each input file; or one file, if it ends in .parquet.
+        address: of a running Ray cluster; empty starts a local one.
+        progress: called with the rows encoded so far.
+
+    Raises:
+        DataError: no MODEL, no FEATURES, or features of another width than the model's.
+        UsageError: `latents` holds something else.
+        JobError: rows are missing at the end.
+    """
+    source, target, output = Features.open(features), local_target(latents), output or Output()
+    config = read_model_config(model)
+    if source.dim != config["input_dim"]:
+        raise DataError(
+            f"{features}: vectors of {source.dim} numbers, but the model {model} takes {config['input_dim']}"
+        )
+    single = target.suffix == SUFFIX
+    if single:
+        refuse_existing(target)
+    folder = target.with_name(f".{target.name}.parts") if single else target
+    units = _units(source)
+    about = _about(local_target(model), source, output)
+    if _begin(folder, about):
+        _encode_units(units, source, local_target(model), folder, output, address, progress)
+        _finish(folder, about, units)
+    if single:
+        _join(folder, units, target)
+    return source.rows
+
+
+class Encoder:
+    """A Ray Data actor: holds the model and encodes one unit at a time."""
+
+    def __init__(self, features: Features, model: str, folder: str, output: Output) -> None:
+        import torch
+
+        from resvae_ray.model.network import ResVAE
+
+        self._features, self._folder, self._output = features, Path(folder), output
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = ResVAE.from_pretrained(model).to(self._device)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
+        """Encodes the units of a batch; an error that the user can mend travels as text."""
+        rows, errors = [], []
+        for number, file, groups, output in zip(
+            *(batch[key] for key in ("number", "file", "groups", "output")), strict=True
+        ):
+            try:
+                rows.append(self._encode(int(number), str(file), [int(group) for group in groups], str(output)))
+                errors.append("")
+            except ResVAERayError as error:
+                rows.append(0)
+                errors.append(str(error))
+        return {"rows": rows, "error": errors}
+
+    def _encode(self, number: int, file: str, groups: list[int], output: str) -> int:
+        rows, writer = 0, None
+        with staged_file(self._folder / output) as staging:
+            for block, batch in enumerate(
+                self._features.file_batches(file, groups, rows_in(BATCH_BYTES, self._features.dim))
+            ):
+                table = latents_table(
+                    self._model, batch, self._output, derive(LATENTS, self._output.seed, number, block)
+                )
+                writer = writer or open_writer(staging, table.schema, self._features.provenance)
+                writer.write_table(table)
+                rows += len(batch)
+            if writer is None:
+                raise DataError(f"{file}: row groups {groups} hold no rows")
+            writer.close()
+        return rows
+
+
+def latents_table(model: Any, batch: FeatureBatch, output: Output, seed: int) -> pa.Table:
+    """LATENTS of some rows: id, z, what `output` asks for, then the columns that pass through.
+
+    Args:
+        model: a ResVAE in eval mode.
+        seed: of the draws, if any.
+    """
+    import torch
+
+    from resvae_ray.model.loss import squared_error
+
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        x = torch.tensor(batch.features, device=device)
+        z, logvar = model.encode(x)
+        if output.sample:
+            noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
+            z = model.reparameterize(z, logvar, noise.to(device))
+        columns = {names.ID: batch.ids, names.LATENT: vectors(z.cpu().numpy())}
+        if output.logvar:
+            columns[names.LOGVAR] = vectors(logvar.cpu().numpy())
+        if output.recon_error:
+            columns[names.RECON_ERROR] = pa.array(squared_error(model.decode(z), x).cpu().numpy())
+    if taken := sorted(set(columns) & set(batch.others.column_names)):
+        raise DataError(f"the features have a column {taken[0]!r}, which the latents need for themselves; rename it")
+    table = pa.table(columns)
+    for name in batch.others.column_names:
+        table = table.append_column(batch.others.schema.field(name), batch.others.column(name))
+    return table
+
+
+def _units(source: Features) -> list[Unit]:
+    """The input files, a large one in several parts; outputs keep the names below the folder that was given."""
+    root = _common_folder(source.files)
+    units: list[Unit] = []
+    most = rows_in(FILE_BYTES, source.dim)
+    for file in source.files:
+        metadata = parquet_file(source.filesystem, file).metadata
+        counts = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+        parts = _parts(counts, most)
+        stem = file[len(root) :].removesuffix(SUFFIX)
+        for groups in parts:
+            suffix = f"-{groups[0]:05d}" if len(parts) > 1 else ""
+            rows = sum(counts[group] for group in groups)
+            units.append(Unit(len(units), file, tuple(groups), rows, f"{stem}{suffix}{SUFFIX}"))
+    return units
+
+
+def _parts(counts: Sequence[int], most: int) -> list[list[int]]:
+    """Row groups put together up to about `most` rows; groups without rows are left out."""
+    parts: list[list[int]] = []
+    rows = most
+    for group, count in enumerate(counts):
+        if not count:
+            continue
+        if rows + count > most and rows:
+            parts.append([])
+            rows = 0
+        parts[-1].append(group)
+        rows += count
+    return parts
+
+
+def _common_folder(files: Sequence[str]) -> str:
+    """The longest folder, with its slash, that all files are below."""
+    folders = [file.split("/")[:-1] for file in files]
+    shared = []
+    for parts in zip(*folders, strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return "/".join(shared) + "/"
+
+
+def _about(model: Path, source: Features, output: Output) -> dict[str, Any]:
+    """What decides the content of LATENTS."""
+    digest = hashlib.blake2b((model / names.WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
+    infos = source.filesystem.get_file_info(list(source.files))
+    files = [[file, rows, info.size] for file, rows, info in zip(source.files, source.file_rows, infos, strict=True)]
+    return {"model": digest, "features": files, "output": asdict(output), "rows": source.rows}
+
+
+def _begin(folder: Path, about: dict[str, Any]) -> bool:
+    """Makes the folder, or checks that it holds a part of the same job; whether there is work left."""
+    record = folder / names.ENCODING_FILE
+    if record.exists():
+        known = read_json(record)
+        if {key: known.get(key) for key in about} != about:
+            raise UsageError(f"{folder}: holds latents of another model, other features or other options")
+        return not known.get("done")
+    refuse_existing(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(record, about)
+    return True
+
+
+def _encode_units(
+    units: list[Unit],
+    source: Features,
+    model: Path,
+    folder: Path,
+    output: Output,
+    address: str,
+    progress: Callable[[int], None],
+) -> None:
+    missing = [unit for unit in units if not (folder / unit.output).exists()]
+    done = sum(unit.rows for unit in units) - sum(unit.rows for unit in missing)
+    progress(done)
+    if not missing:
+        return
+    for unit in missing:
+        (folder / unit.output).parent.mkdir(parents=True, exist_ok=True)
+    with ray_session(address) as resources:
+        for row in _run(missing, source, model, folder, output, resources):
+            if row["error"]:
+                raise DataError(row["error"])
+            done += row["rows"]
+            progress(done)
+
+
+def _run(
+    units: list[Unit], source: Features, model: Path, folder: Path, output: Output, resources: Mapping[str, float]
+) -> Iterable[dict[str, Any]]:
+    import ray
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    gpus = int(resources.get("GPU", 0))
+    actors = min(len(units), gpus or max(1, int(resources.get("CPU", 1))))
+    items = [{**asdict(unit), "groups": list(unit.groups)} for unit in units]
+    return (
+        ray.data.from_items(items, override_num_blocks=len(items))
+        .map_batches(
+            Encoder,
+            fn_constructor_args=(source, str(model), str(folder), output),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=actors),
+            **({"num_gpus": 1} if gpus else {"num_cpus": 1}),
+        )
+        .iter_rows()
+    )
+
+
+def _finish(folder: Path, about: dict[str, Any], units: list[Unit]) -> None:
+    """Counts what is on the disk before calling it done."""
+    for unit in units:
+        path = folder / unit.output
+        found = pq.read_metadata(path).num_rows if path.exists() else 0
+        if found != unit.rows:
+            raise JobError(f"{path}: {found} rows instead of {unit.rows}; run the same command again")
+    write_json(folder / names.ENCODING_FILE, {**about, "done": True})
+
+
+def _join(folder: Path, units: list[Unit], target: Path) -> None:
+    """One file from the files of a folder, which is removed."""
+    import shutil
+
+    filesystem, _ = list_files(folder, SUFFIX)
+    with staged_file(target) as staging:
+        schema = parquet_file(filesystem, str(folder / units[0].output)).schema_arrow
+        with pq.ParquetWriter(staging, schema, compression="zstd") as writer:
+            for unit in units:
+                for piece in parquet_file(filesystem, str(folder / unit.output)).iter_batches():
+                    writer.write_batch(piece)
+    shutil.rmtree(folder)

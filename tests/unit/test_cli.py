@@ -1,0 +1,132 @@
+"""Mistakes that a user can make: each one line on stderr, its exit code, and nothing half-written."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from resvae_ray.cli import main
+from resvae_ray.model.bundle import save_model
+from resvae_ray.model.network import ResVAE
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, make_dataset):
+    """A working folder with a dataset, features, a model, and files with something wrong in them."""
+    make_dataset(40, 4)
+    save_model(tmp_path / "model", ResVAE(4, 8, 2), {})
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "empty.parquet").touch()
+    (tmp_path / "text.csv").write_text("id,f0,f1\na,1,2\nb,three,4\n")
+    (tmp_path / "nan.csv").write_text("id,f0,f1\na,1,2\nb,inf,4\n")
+    (tmp_path / "twice.csv").write_text("id,f0,f1\na,1,2\na,3,4\n")
+    (tmp_path / "noid.csv").write_text("f0,f1\n1,2\n")
+    (tmp_path / "few.csv").write_text("id,f0,f1\na,1,2\n")
+    vectors = pa.array([[1.0, 2.0], [1.0]], pa.list_(pa.float32()))
+    pq.write_table(pa.table({"id": ["a", "b"], "features": vectors}), tmp_path / "widths.parquet")
+    (tmp_path / "typo.toml").write_text("[training]\nbetta = 10\n")
+    (tmp_path / "kind.toml").write_text('[training]\nbeta = "large"\n')
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.doc").touch()
+    np.savez(tmp_path / "pickled.npz", emb=np.ones((2, 2)), ids=np.array(["a", "b"], dtype=object))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+MISTAKES = [
+    ("import absent.csv out.parquet", 3, "absent.csv: no such file"),
+    ("import absent.parquet out.parquet", 3, "absent.parquet: no such file"),
+    ("import empty.csv out.parquet", 3, "empty.csv: the file is empty"),
+    ("import empty.parquet out.parquet", 3, "empty.parquet: not a readable Parquet file"),
+    ("import text.csv out.parquet", 3, "text.csv: row 2, column f0: 'three' is not a number"),
+    ("import nan.csv out.parquet", 3, "nan.csv: row 2 (id b), column f0: inf"),
+    ("import twice.csv out.parquet", 3, "id 'a' stands in row 1 and in row 2"),
+    ("import noid.csv out.parquet", 3, "no id column; name it with --id-column, the columns are 'f0', 'f1'"),
+    ("import few.csv out.parquet --id-column Entry", 2, "--id-column Entry: no such column"),
+    ("import few.csv out.parquet --prefix ESM2_cls", 2, "--prefix ESM2_cls: no column ESM2_cls0"),
+    ("import few.csv out.parquet --describe model", 2, "--describe model: expected KEY=VALUE"),
+    ("import few.csv full", 2, "already there"),
+    ("import few.csv s3://bucket/x", 2, "without a scheme"),
+    ("import typo.toml out.parquet", 2, "unknown format"),
+    ("import widths.parquet out.parquet", 3, "row 2, column features: 1 numbers, but 2 in row 1"),
+    ("import pickled.npz out.parquet", 3, "pickled"),
+    ("split absent.parquet out", 3, "no such file"),
+    ("split few.csv out", 3, "not a readable Parquet file"),
+    ("split dataset.parquet out --val-fraction 1", 2, "--val-fraction 1.0"),
+    ("split dataset.parquet out --val-fraction many", 2, "invalid float value: 'many'"),
+    ("split dataset.parquet out --drop", 2, "give --exclude"),
+    ("split dataset.parquet out --exclude dataset.parquet", 3, "40 rows also stand in dataset.parquet"),
+    ("split dataset.parquet out --exclude absent.csv", 3, "absent.csv"),
+    ("split dataset.parquet full", 2, "already there"),
+    ("tune absent out", 3, "absent: no DATASET"),
+    ("tune dataset run", 2, "holds a run already; --resume goes on with it"),
+    ("tune dataset full", 2, "already there"),
+    ("tune dataset out --trials 0", 2, "search.trials is 0; it must be at least 1"),
+    ("tune dataset out --trials some", 2, "invalid int value: 'some'"),
+    ("tune dataset out --epochs 0", 2, "training.epochs is 0"),
+    ("tune dataset out --config typo.toml", 2, "[training] has no key 'betta'; did you mean 'beta'?"),
+    ("tune dataset out --config kind.toml", 2, "training.beta is 'large'; expected a value of type float"),
+    ("tune dataset out --config nowhere", 2, "neither a TOML file nor a scenario"),
+    ("tune dataset out --resume", 3, "no RUN"),
+    ("tune dataset run --resume --config quick", 2, "leave out --config"),
+    ("tune dataset run --resume", 3, "run.json: not a run of this version"),
+    ("status absent", 3, "no RUN"),
+    ("export absent out", 3, "no RUN"),
+    ("export absent.pt out", 3, "absent.pt: no such file"),
+    ("export text.csv out", 3, "no RUN"),
+    ("encode absent dataset.parquet out", 3, "no MODEL"),
+    ("encode model absent.parquet out", 3, "no such file"),
+    ("encode model few.csv out", 3, "not a readable Parquet file"),
+    ("encode model dataset.parquet full", 2, "already there"),
+    ("demo full", 2, "holds something that no demo made"),
+    ("", 2, "the following arguments are required: VERB"),
+    ("tuna dataset out", 2, "invalid choice: 'tuna'"),
+    ("status", 2, "the following arguments are required: RUN"),
+    ("split dataset.parquet out --sede 1", 2, "unrecognized arguments: --sede 1"),
+]
+
+
+@pytest.mark.parametrize(("command", "code", "message"), MISTAKES, ids=[command for command, _, _ in MISTAKES])
+def test_a_mistake_is_one_line_with_its_exit_code_and_nothing_written(command, code, message, place, capsys):
+    before = sorted(place.rglob("*"))
+    try:
+        found = main(command.split())
+    except SystemExit as exit_:
+        found = exit_.code
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1, err
+    assert message in err
+    assert err.startswith("resvae-ray")
+    assert (found, out) == (code, "")
+    assert sorted(place.rglob("*")) == before
+
+
+def test_import_split_status_from_the_command_line(place, capsys):
+    described = ["--describe", "model=esm2", "--describe", "layer=33"]
+    assert main(["import", "dataset.parquet", "again.parquet", *described]) == 0
+    assert main(["split", "again.parquet", "again", "--val-fraction", "0.25", "--seed", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "again.parquet: 40 proteins x 4 features, with labels" in out
+    assert "again: 30 to train on, 10 to validate" in out
+    metadata = pq.read_schema(place / "again" / "train" / "part-00000.parquet").metadata[b"resvae_ray"]
+    assert b'"model": "esm2", "layer": "33"' in metadata
+
+
+def test_version_and_help(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    with pytest.raises(SystemExit):
+        main(["tune", "--help"])
+    assert "esm2_650m_cls, quick" in capsys.readouterr().out
+
+
+def test_published_weights_from_the_command_line(place, capsys):
+    import torch
+
+    torch.save(ResVAE(6, 8, 2).state_dict(), place / "model_parameters.pt")
+    assert main(["export", "model_parameters.pt", "paper"]) == 0
+    assert "paper: 6 features to 2 latents" in capsys.readouterr().out
+    assert ResVAE.from_pretrained(place / "paper").z_dim == 2
