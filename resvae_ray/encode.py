@@ -1,20 +1,23 @@
 """FEATURES and a MODEL to LATENTS, as a Ray Data job.
 
-The unit of work is an input file, or some row groups of a large one: an actor reads it, encodes it and writes one
+The unit of work is an input file, or some row groups of a large one: a task reads it, encodes it and writes one
 output file of the same name, which appears when it is whole. So ids stay with their rows, nothing is written twice, and
 an interrupted job goes on with the files that are missing.
 """
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs as pafs
 
 from resvae_ray import names
 from resvae_ray.cluster import ray_session
@@ -22,8 +25,9 @@ from resvae_ray.data.features import FILE_BYTES, SUFFIX, Features, open_writer, 
 from resvae_ray.data.schema import FeatureBatch, vectors
 from resvae_ray.errors import DataError, JobError, ResVAERayError, UsageError
 from resvae_ray.model.bundle import read_model_config
+from resvae_ray.progress import Progress, silent
 from resvae_ray.seeds import LATENTS, derive
-from resvae_ray.storage import list_files, local_target, read_json, refuse_existing, staged_file, write_json
+from resvae_ray.storage import list_files, local_target, locate, read_json, refuse_existing, staged_file, write_json
 
 BATCH_BYTES = 16 << 20  # of float32 that go through the network at a time
 
@@ -63,14 +67,14 @@ def encode_features(
     output: Output | None = None,
     *,
     address: str = "",
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Progress = silent,
 ) -> int:
     """Encodes all rows of FEATURES (or of a DATASET, both sides) and returns their number.
 
     Args:
         latents: a folder, with a file for each input file; or one file, if it ends in .parquet.
         address: of a running Ray cluster; empty starts a local one.
-        progress: called with the rows encoded so far.
+        progress: told the rows encoded so far.
 
     Raises:
         DataError: no MODEL, no FEATURES, or features of another width than the model's.
@@ -97,48 +101,43 @@ def encode_features(
     return source.rows
 
 
-class Encoder:
-    """A Ray Data actor: holds the model and encodes one unit at a time."""
+def encode_unit(
+    batch: dict[str, np.ndarray], features: Features, model: str, folder: str, output: Output
+) -> dict[str, Any]:
+    """The Ray Data task: encodes the one unit in `batch`; an error that the user can mend travels as text."""
+    number, file, name = (batch[key][0] for key in ("number", "file", "output"))
+    groups = [int(group) for group in batch["groups"][0]]
+    try:
+        rows, error = _write_unit(features, model, Path(folder) / str(name), output, int(number), str(file), groups), ""
+    except ResVAERayError as caught:
+        rows, error = 0, str(caught)
+    return {"rows": [rows], "error": [error]}
 
-    def __init__(self, features: Features, model: str, folder: str, output: Output) -> None:
-        import torch
 
-        from resvae_ray.model.network import ResVAE
+def _write_unit(
+    features: Features, model: str, target: Path, output: Output, number: int, file: str, groups: list[int]
+) -> int:
+    rows, writer = 0, None
+    with staged_file(target) as staging:
+        for block, batch in enumerate(features.file_batches(file, groups, rows_in(BATCH_BYTES, features.dim))):
+            table = latents_table(_model(model), batch, output, derive(LATENTS, output.seed, number, block))
+            writer = writer or open_writer(staging, table.schema, features.provenance)
+            writer.write_table(table)
+            rows += len(batch)
+        if writer is None:
+            raise DataError(f"{file}: row groups {groups} hold no rows")
+        writer.close()
+    return rows
 
-        self._features, self._folder, self._output = features, Path(folder), output
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = ResVAE.from_pretrained(model).to(self._device)
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-        """Encodes the units of a batch; an error that the user can mend travels as text."""
-        rows, errors = [], []
-        for number, file, groups, output in zip(
-            *(batch[key] for key in ("number", "file", "groups", "output")), strict=True
-        ):
-            try:
-                rows.append(self._encode(int(number), str(file), [int(group) for group in groups], str(output)))
-                errors.append("")
-            except ResVAERayError as error:
-                rows.append(0)
-                errors.append(str(error))
-        return {"rows": rows, "error": errors}
+@lru_cache(maxsize=1)
+def _model(path: str) -> Any:
+    """The model, kept for the next unit in this process."""
+    import torch
 
-    def _encode(self, number: int, file: str, groups: list[int], output: str) -> int:
-        rows, writer = 0, None
-        with staged_file(self._folder / output) as staging:
-            for block, batch in enumerate(
-                self._features.file_batches(file, groups, rows_in(BATCH_BYTES, self._features.dim))
-            ):
-                table = latents_table(
-                    self._model, batch, self._output, derive(LATENTS, self._output.seed, number, block)
-                )
-                writer = writer or open_writer(staging, table.schema, self._features.provenance)
-                writer.write_table(table)
-                rows += len(batch)
-            if writer is None:
-                raise DataError(f"{file}: row groups {groups} hold no rows")
-            writer.close()
-        return rows
+    from resvae_ray.model.network import ResVAE
+
+    return ResVAE.from_pretrained(path).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def latents_table(model: Any, batch: FeatureBatch, output: Output, seed: int) -> pa.Table:
@@ -174,7 +173,9 @@ def latents_table(model: Any, batch: FeatureBatch, output: Output, seed: int) ->
 
 def _units(source: Features) -> list[Unit]:
     """The input files, a large one in several parts; outputs keep the names below the folder that was given."""
-    root = _common_folder(source.files)
+    place = locate(source.path)[1]
+    is_folder = source.filesystem.get_file_info(place).type == pafs.FileType.Directory
+    root = f"{place}/" if is_folder else _common_folder(source.files)
     units: list[Unit] = []
     most = rows_in(FILE_BYTES, source.dim)
     for file in source.files:
@@ -205,7 +206,7 @@ def _parts(counts: Sequence[int], most: int) -> list[list[int]]:
 
 
 def _common_folder(files: Sequence[str]) -> str:
-    """The longest folder, with its slash, that all files are below."""
+    """The longest folder, with its slash, that all the files of a glob are below."""
     folders = [file.split("/")[:-1] for file in files]
     shared = []
     for parts in zip(*folders, strict=False):
@@ -244,11 +245,11 @@ def _encode_units(
     folder: Path,
     output: Output,
     address: str,
-    progress: Callable[[int], None],
+    progress: Progress,
 ) -> None:
     missing = [unit for unit in units if not (folder / unit.output).exists()]
     done = sum(unit.rows for unit in units) - sum(unit.rows for unit in missing)
-    progress(done)
+    progress(done, source.rows)
     if not missing:
         return
     for unit in missing:
@@ -258,7 +259,7 @@ def _encode_units(
             if row["error"]:
                 raise DataError(row["error"])
             done += row["rows"]
-            progress(done)
+            progress(done, source.rows)
 
 
 def _run(
@@ -269,16 +270,17 @@ def _run(
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
     gpus = int(resources.get("GPU", 0))
-    actors = min(len(units), gpus or max(1, int(resources.get("CPU", 1))))
+    # Ray ends a process after each task that has a GPU, to free its memory; ours keeps the model for the next one.
+    share: dict[str, Any] = {"num_gpus": 1, "max_calls": 0} if gpus else {"num_cpus": 1}
     items = [{**asdict(unit), "groups": list(unit.groups)} for unit in units]
     return (
         ray.data.from_items(items, override_num_blocks=len(items))
         .map_batches(
-            Encoder,
-            fn_constructor_args=(source, str(model), str(folder), output),
+            encode_unit,  # pyright: ignore[reportArgumentType]
+            fn_kwargs={"features": source, "model": str(model), "folder": str(folder), "output": output},
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=actors),
-            **({"num_gpus": 1} if gpus else {"num_cpus": 1}),
+            compute=ray.data.TaskPoolStrategy(),
+            **share,
         )
         .iter_rows()
     )
@@ -296,8 +298,6 @@ def _finish(folder: Path, about: dict[str, Any], units: list[Unit]) -> None:
 
 def _join(folder: Path, units: list[Unit], target: Path) -> None:
     """One file from the files of a folder, which is removed."""
-    import shutil
-
     filesystem, _ = list_files(folder, SUFFIX)
     with staged_file(target) as staging:
         schema = parquet_file(filesystem, str(folder / units[0].output)).schema_arrow

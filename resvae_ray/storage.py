@@ -8,6 +8,7 @@ import glob
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,7 @@ def local_target(path: str | Path) -> Path:
 def staged_file(target: Path) -> Iterator[Path]:
     """A temporary path beside `target`; on leaving, the file written there replaces `target` in one step."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.parent / f".{target.name}.partial-{os.getpid()}"
+    staging = _staging(target)
     try:
         yield staging
         # Some writers make files that only their owner may read; a result is for whom its folder is for.
@@ -105,8 +106,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
         UsageError: `target` is there already and is not an empty folder.
     """
     refuse_existing(target)
-    staging = target.parent / f".{target.name}.partial-{os.getpid()}"
-    shutil.rmtree(staging, ignore_errors=True)
+    staging = _staging(target)
     staging.mkdir(parents=True)
     try:
         yield staging
@@ -123,11 +123,11 @@ def staged_folder(target: Path) -> Iterator[Path]:
 @contextmanager
 def replace_folder(target: Path) -> Iterator[Path]:
     """A path beside `target` for a new folder; on leaving without an error it takes the place of `target`."""
-    fresh = target.parent / f".{target.name}.new-{os.getpid()}"
+    fresh = _staging(target)
     try:
         yield fresh
         if target.exists():
-            old = target.parent / f".{target.name}.old-{os.getpid()}"
+            old = fresh.with_suffix(".old")
             os.rename(target, old)
             os.rename(fresh, target)
             shutil.rmtree(old)
@@ -135,6 +135,26 @@ def replace_folder(target: Path) -> Iterator[Path]:
             os.rename(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _staging(target: Path) -> Path:
+    """A name beside `target` that only this process uses; what killed processes of this host left there is removed."""
+    host = socket.gethostname()
+    for left in target.parent.glob(f".{glob.escape(target.name)}.partial-{host}-*"):
+        pid = left.name.rpartition("-")[2].removesuffix(".old")
+        if pid.isdigit() and (int(pid) == os.getpid() or not _is_alive(int(pid))):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return target.parent / f".{target.name}.partial-{host}-{os.getpid()}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def refuse_existing(target: Path) -> None:

@@ -27,6 +27,7 @@ from resvae_ray.storage import list_files
 SUFFIX = ".parquet"
 BATCH_BYTES = 8 << 20  # of float32 that a reader holds at a time
 ROW_GROUP_BYTES = 4 << 20  # of float32 in a row group: what a shuffling stream reads at a time
+READ_BUFFER_BYTES = 1 << 20  # of a column chunk read ahead, instead of all of it: row groups of others can be huge
 FILE_BYTES = 256 << 20  # of float32 in one file of a folder: what one worker encodes at a time
 
 
@@ -137,7 +138,7 @@ def parquet_file(filesystem: pafs.FileSystem, path: str) -> pq.ParquetFile:
         DataError: no such file, or not Parquet.
     """
     try:
-        return pq.ParquetFile(path, filesystem=filesystem, pre_buffer=False)
+        return pq.ParquetFile(path, filesystem=filesystem, pre_buffer=False, buffer_size=READ_BUFFER_BYTES)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (pa.ArrowInvalid, OSError) as error:

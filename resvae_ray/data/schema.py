@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import FEATURES, ID, LABEL
 
-ID_COLUMNS = ("id", "ids", "entry_id", "entry", "accession", "protein_id", "uniprot_id", "identifier", "name", "")
+ID_COLUMNS = ("id", "ids", "entry_id", "entry", "accession", "protein_id", "uniprot_id", "identifier", "name")
+ID_COLUMNS += ("", "__index_level_0__")  # what pandas calls the index of a DataFrame, in CSV and in Parquet
 LABEL_COLUMNS = ("label", "labels")
 FEATURES_COLUMNS = ("features", "embedding", "embeddings", "vector", "emb")
 SEQUENCE_COLUMNS = ("sequence", "seq")

@@ -6,7 +6,6 @@ same side. Only the membership (one number a row) is held in memory; the rows st
 
 import hashlib
 import math
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from resvae_ray.data.features import Features, FeaturesWriter, require_unique_id
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
+from resvae_ray.progress import Progress, silent
 from resvae_ray.storage import local_target, staged_folder, write_json
 
 
@@ -29,7 +29,7 @@ def split_features(
     seed: int = 0,
     exclude: str | Path | None = None,
     drop: bool = False,
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Progress = silent,
 ) -> Dataset:
     """Splits FEATURES into a DATASET.
 
@@ -37,7 +37,7 @@ def split_features(
         val_fraction: of the rows, rounded up, go to the validation side.
         exclude: a test set whose proteins must not be trained on: FEATURES, or CSV/TSV with ids or sequences.
         drop: leave those proteins out and count them, instead of refusing.
-        progress: called with the rows written so far.
+        progress: told the rows written so far.
 
     Raises:
         UsageError: a fraction or seed out of range, a target that is there already.
@@ -88,9 +88,7 @@ def _validation_rows(keep: np.ndarray, val_fraction: float, seed: int, where: st
     return is_val
 
 
-def _write_sides(
-    source: Features, keep: np.ndarray, is_val: np.ndarray, staging: Path, progress: Callable[[int], None]
-) -> str:
+def _write_sides(source: Features, keep: np.ndarray, is_val: np.ndarray, staging: Path, progress: Progress) -> str:
     """Streams the rows to both sides; the fingerprint of what was written."""
     for side in (TRAIN, VAL):
         (staging / side).mkdir()
@@ -110,7 +108,7 @@ def _write_sides(
                 prints[side].update(part)
                 writer.write(part)
             start += len(batch)
-            progress(start)
+            progress(start, len(keep))
     return hashlib.blake2b((prints[TRAIN].digest() + prints[VAL].digest()).encode(), digest_size=16).hexdigest()
 
 

@@ -12,7 +12,8 @@ from resvae_ray import names
 from resvae_ray.search.run import Run, best_of
 from resvae_ray.search.space import describe
 
-RENEW_S = 1.0
+RENEW_S = 1.0  # of the line on a terminal
+LOG_S = 300.0  # between two lines in a log file while no trial ends
 ENDED = (names.COMPLETE, names.PRUNED, names.FAILED)
 
 
@@ -35,7 +36,7 @@ class Progress(Callback):
         best = best_of(records)
         self._best = (best.best_val_loss, f"trial {best.number} {describe(best.params)}") if best else None
         self._running: dict[int, int] = {}
-        self._epochs, self._began, self._renewed = 0, time.monotonic(), 0.0
+        self._epochs, self._began, self._renewed = 0, time.monotonic(), time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its callbacks for a restore that is not used here."""
@@ -88,9 +89,9 @@ class Progress(Callback):
         self._stream.flush()
 
     def _renew(self) -> None:
-        if self._live and time.monotonic() - self._renewed >= RENEW_S:
+        if time.monotonic() - self._renewed >= (RENEW_S if self._live else LOG_S):
             self._renewed = time.monotonic()
-            self._stream.write(f"\r\033[K{self._summary()}")
+            self._stream.write(f"\r\033[K{self._summary()}" if self._live else f"{self._summary()}\n")
             self._stream.flush()
 
     def _summary(self) -> str:

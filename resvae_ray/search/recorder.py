@@ -1,6 +1,7 @@
 """Writes what happens in a search into its RUN folder, as it happens."""
 
 import json
+import math
 import os
 import shutil
 import time
@@ -52,9 +53,9 @@ class Recorder(Callback):
         if names.FAILURE in result:
             self._write_reason(number, result[names.FAILURE])
             return
-        row = {names.NUMBER: number} | {name: result[name] for name in METRICS}
+        row = {names.NUMBER: number} | {name: _or_none(result[name]) for name in METRICS}
         row |= {names.NODE: result.get("hostname"), names.TIME: time.time()}
-        self._epochs.write(json.dumps(row) + "\n")
+        self._epochs.write(json.dumps(row, allow_nan=False) + "\n")
         self._epochs.flush()
         os.fsync(self._epochs.fileno())
 
@@ -80,6 +81,11 @@ class Recorder(Callback):
     def _end(self, number: int) -> None:
         forget_resume(self._run, number)
         self._run.write_tables()
+
+
+def _or_none(value: float) -> float | None:
+    """JSON knows no NaN; R² is one where the validation rows are all alike."""
+    return value if math.isfinite(value) else None
 
 
 def forget_resume(run: Run, number: int) -> None:

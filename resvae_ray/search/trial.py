@@ -6,6 +6,7 @@ first time, after its worker was killed, or in a search that was taken up again 
 
 import logging
 import os
+import platform
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,7 @@ from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import Rows, open_sides
 from resvae_ray.errors import DataError
 from resvae_ray.model.training import Diverged, Training
+from resvae_ray.search.records import trial_folder
 from resvae_ray.seeds import TRIAL, derive
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class Job:
     Attributes:
         dataset: the DATASET's folder.
         fingerprint: of its content.
-        trials_folder: where each trial has its folder.
+        run: the RUN's folder.
         training, data: the configuration; a trial's proposal replaces fields of `training`.
         seed: of the search.
         save_epochs: the epochs after which a trial is saved in any case.
@@ -46,7 +48,7 @@ class Job:
 
     dataset: str
     fingerprint: str
-    trials_folder: str
+    run: str
     training: dict[str, Any]
     data: dict[str, Any]
     seed: int
@@ -62,13 +64,17 @@ def run_trial(config: dict[str, Any]) -> None:
     # last write, and would abort the next trial.
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = str(STOP_TIMEOUT_S)
     job, number = Job(**config["job"]), config[names.NUMBER]
+    if not (Path(job.run) / names.RUN_FILE).exists():
+        raise DataError(
+            f"{job.run}: cannot be seen on {platform.node()}; a cluster needs a folder that all nodes share"
+        )
     torch.set_num_threads(job.threads)
     device = "cuda" if job.gpu and torch.cuda.is_available() else "cpu"
     train, val = _rows(job.dataset, job.fingerprint, tuple(job.data.items()), device)
     training = Training(
         TrainingConfig(**(job.training | config["params"])), train, val, derive(TRIAL, job.seed, number), device
     )
-    _train(training, Path(job.trials_folder) / names.TRIAL_FOLDER.format(number=number), job)
+    _train(training, trial_folder(Path(job.run), number), job)
 
 
 def _train(training: Training, folder: Path, job: Job) -> None:

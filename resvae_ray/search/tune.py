@@ -6,44 +6,45 @@ study's journal, ASHA's rungs are filled from the values in it, and a trial find
 """
 
 import logging
-import os
 import platform
-import signal
-import threading
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 from ray import tune as ray_tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 
 from resvae_ray import names
 from resvae_ray._version import __version__
 from resvae_ray.cluster import ray_session
-from resvae_ray.config import Config, load_config
+from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.stream import choose_mode
-from resvae_ray.errors import DataError, Interrupted, JobError, UsageError
+from resvae_ray.data.stream import RESIDENT, STREAM
+from resvae_ray.errors import Interrupted, JobError
 from resvae_ray.search.export import export_best
 from resvae_ray.search.optimizer import StudySearch, open_study, start_study, unfinished
 from resvae_ray.search.progress import Progress
 from resvae_ray.search.recorder import Recorder, clear_staging, forget_resume
 from resvae_ray.search.resources import Slots, plan_slots
+from resvae_ray.search.resume import first_config, resumed_config
 from resvae_ray.search.run import Run, refuse_existing_run
 from resvae_ray.search.scheduler import DurableASHA, history_of
-from resvae_ray.search.space import first_proposal
+from resvae_ray.search.stop import stoppable
 from resvae_ray.search.tensorboard import TensorBoard
 from resvae_ray.search.trial import Job, run_trial
 from resvae_ray.storage import local_target, replace_folder
 
 PACKAGES = ("torch", "ray", "optuna", "numpy", "pyarrow", "pandas", "safetensors")
-MAY_CHANGE = ("trials", "max_hours", "max_failures", "checkpoint_every_s")  # of [search], when a search is resumed
 
 
 def tune(
@@ -66,7 +67,7 @@ def tune(
     Raises:
         UsageError: a folder that holds another run, a configuration that does not fit, too few resources.
         DataError: no DATASET, or with `resume` another one than before.
-        JobError: every trial failed.
+        JobError: every trial failed, or Ray did.
         Interrupted: the user stopped it; it can be resumed.
     """
     data = Dataset.open(dataset)
@@ -76,7 +77,7 @@ def tune(
             stack.enter_context(known.lock())
             resolved = resumed_config(known, data, config)
         else:
-            known, resolved = None, _resolved(data, config)
+            known, resolved = None, first_config(data, config)
             refuse_existing_run(local_target(run))
         resources = stack.enter_context(ray_session(resolved.resources.address))
         slots = plan_slots(resolved.resources, resources, resolved.search.trials)
@@ -85,52 +86,7 @@ def tune(
             known = Run.create(run, resolved, data, _about())
             stack.enter_context(known.lock())
         known = known.begin_session(resolved, _session(slots, resources))
-        interrupted = _search(known, data, slots)
-    return _finish(known, interrupted)
-
-
-def resumed_config(run: Run, dataset: Dataset, config: Config | str | Path | None) -> Config:
-    """The configuration with which a search goes on.
-
-    Raises:
-        UsageError: it differs from the recorded one in what may not change.
-        DataError: the DATASET is not the one that the search began with.
-    """
-    if (fingerprint := run.info["dataset"]["fingerprint"]) != dataset.fingerprint:
-        raise DataError(
-            f"{dataset.path}: its content (fingerprint {dataset.fingerprint}) is not what {run.path} was started with "
-            f"({fingerprint})"
-        )
-    if config is None:
-        return run.config
-    given = config if isinstance(config, Config) else load_config(config)
-    allowed = replace(
-        run.config,
-        search=replace(run.config.search, **{name: getattr(given.search, name) for name in MAY_CHANGE}),
-        resources=given.resources,
-    )
-    if allowed != given:
-        raise UsageError(f"{run.path}: was started with {_difference(run.config, given)}; a change needs a new run")
-    return given
-
-
-def _difference(recorded: Config, given: Config) -> str:
-    for section in fields(Config):
-        old, new = getattr(recorded, section.name), getattr(given, section.name)
-        if old != new and section.name not in ("resources",):
-            if not hasattr(old, "__dataclass_fields__"):
-                return f"{section.name} = {old}, not {new}"
-            for name in asdict(old):
-                if getattr(old, name) != getattr(new, name) and name not in MAY_CHANGE:
-                    return f"{section.name}.{name} = {getattr(old, name)}, not {getattr(new, name)}"
-    return "another configuration"
-
-
-def _resolved(dataset: Dataset, config: Config | str | Path | None) -> Config:
-    given = config if isinstance(config, Config) else Config() if config is None else load_config(config)
-    if given.search.try_first:
-        first_proposal(given)
-    return replace(given, data=replace(given.data, mode=choose_mode(dataset, given.data)))
+        return _finish(known, _stopped(known, data, slots))
 
 
 def _about() -> dict[str, Any]:
@@ -156,16 +112,26 @@ def _utc() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+def _stopped(run: Run, dataset: Dataset, slots: Slots) -> bool:
+    """Searches; whether the user stopped it."""
+    try:
+        return _search(run, dataset, slots)
+    except KeyboardInterrupt:
+        return True
+    except (RayError, TuneError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise JobError(f"Ray gave up: {reason}; go on with: {_resume_command(run)}") from error
+
+
 def _search(run: Run, dataset: Dataset, slots: Slots) -> bool:
-    """Runs the trials that are left; whether the user stopped it."""
     study = open_study(run.path / names.JOURNAL_FILE, run.info["study"])
     start_study(study, run.config)
     take_up = unfinished(study)
     _tidy(run, take_up)
-    begun = sum(trial.state != optuna.trial.TrialState.WAITING for trial in study.get_trials(deepcopy=False))
-    left = len(take_up) + max(0, run.config.search.trials - begun)
+    left = len(take_up) + _not_begun(study, run.config.search.trials)
     if not left:
         return False
+    _announce(run, dataset, slots, left)
     scheduler = DurableASHA(run.config, history_of(study))
     with ExitStack() as stack:
         callbacks: list[ray_tune.Callback] = [
@@ -192,9 +158,26 @@ def _search(run: Run, dataset: Dataset, slots: Slots) -> bool:
                 verbose=0,
             ),
         )
-        with _quiet(), _stoppable() as stop:
+        with _quiet(), stoppable() as stop:
             tuner.fit()
     return stop.is_set()
+
+
+def _not_begun(study: optuna.Study, trials: int) -> int:
+    begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+    return max(0, trials - len(begun))
+
+
+def _announce(run: Run, dataset: Dataset, slots: Slots, left: int) -> None:
+    share = f"{slots.cpus:g} CPU" + (f" and {slots.gpus:g} GPU" if slots.gpus else "")
+    rows = f"{dataset.train_rows:,} + {dataset.val_rows:,} rows x {dataset.dim}"
+    held = {RESIDENT: "held in memory", STREAM: "streamed from Parquet"}[run.config.data.mode]
+    print(
+        f"{left} trials of up to {run.config.training.epochs} epochs, {slots.concurrent} at a time with {share} each; "
+        f"{rows}, {held}\nfollow it with: resvae-ray status {run.path}, or tensorboard --logdir "
+        f"{run.path / names.TUNE_FOLDER}",
+        file=sys.stderr,
+    )
 
 
 def _tidy(run: Run, take_up: list[int]) -> None:
@@ -206,16 +189,15 @@ def _tidy(run: Run, take_up: list[int]) -> None:
 
 
 def _job(run: Run, dataset: Dataset, slots: Slots, scheduler: DurableASHA) -> Job:
-    config = run.config
     return Job(
         dataset=str(dataset.path),
         fingerprint=dataset.fingerprint,
-        trials_folder=str(run.path / names.TRIALS_FOLDER),
-        training=asdict(config.training),
-        data=asdict(config.data),
-        seed=config.search.seed,
+        run=str(run.path),
+        training=asdict(run.config.training),
+        data=asdict(run.config.data),
+        seed=run.config.search.seed,
         save_epochs=tuple(scheduler.rung_epochs()),
-        save_every_s=config.search.checkpoint_every_s,
+        save_every_s=run.config.search.checkpoint_every_s,
         threads=slots.threads,
         gpu=slots.gpus > 0,
     )
@@ -225,11 +207,11 @@ def _trial_name(trial: Trial) -> str:
     return f"trial_{trial.config[names.NUMBER]:04d}"
 
 
-def _finish(run: Run, interrupted: bool) -> Run:
+def _finish(run: Run, stopped: bool) -> Run:
     run.write_tables()
     status = run.status()
-    if interrupted:
-        raise Interrupted(f"stopped; go on with: resvae-ray tune {run.info['dataset']['path']} {run.path} --resume")
+    if stopped and status["counts"][names.PENDING] + status["counts"][names.RUNNING]:
+        raise Interrupted(f"stopped; go on with: {_resume_command(run)}")
     if status["best"] is None and not status["failures"]:
         raise JobError(f"{run.path}: --max-hours was over before the first epoch; go on with --resume and more of them")
     if status["best"] is None:
@@ -237,6 +219,10 @@ def _finish(run: Run, interrupted: bool) -> Run:
     with replace_folder(run.path / names.MODEL_FOLDER) as folder:
         export_best(run, folder)
     return run
+
+
+def _resume_command(run: Run) -> str:
+    return f"resvae-ray tune {run.info['dataset']['path']} {run.path} --resume"
 
 
 @contextmanager
@@ -249,28 +235,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-@contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM ask Tune to stop in good order, which it does on SIGUSR1; a second one stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def stop(number: int, frame: object) -> None:
-        if asked.is_set() or signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):
-            raise KeyboardInterrupt
-        asked.set()
-        os.kill(os.getpid(), signal.SIGUSR1)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.getsignal(number) for number in numbers}
-    try:
-        for number in numbers[:2]:
-            signal.signal(number, stop)
-        yield asked
-    finally:
-        for number in numbers:
-            signal.signal(number, before[number])

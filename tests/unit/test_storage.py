@@ -1,4 +1,6 @@
 import os
+import socket
+import subprocess
 
 import pytest
 
@@ -69,6 +71,22 @@ def test_files_of_a_folder_are_sorted_and_hidden_ones_passed_over(tmp_path):
 def test_results_are_not_written_to_a_uri():
     with pytest.raises(UsageError, match="without a scheme"):
         local_target("s3://bucket/run")
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    host = socket.gethostname()
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    stale = [tmp_path / f".a.json.partial-{host}-{killed.pid}", tmp_path / f".out.partial-{host}-{killed.pid}"]
+    foreign = tmp_path / f".a.json.partial-elsewhere-{killed.pid}"
+    alive = tmp_path / f".a.json.partial-{host}-{os.getppid()}"
+    for path in (stale[0], foreign, alive):
+        path.touch()
+    stale[1].mkdir()
+    write_json(tmp_path / "a.json", 1)
+    with staged_folder(tmp_path / "out") as staging:
+        (staging / "file").touch()
+    assert sorted(tmp_path.iterdir()) == sorted([foreign, alive, tmp_path / "a.json", tmp_path / "out"])
 
 
 @pytest.mark.parametrize(("before", "after"), [("a\nb\ntor", "a\nb\n"), ("a\n", "a\n"), ("torn", ""), ("", "")])

@@ -14,6 +14,7 @@ from resvae_ray.data.importers import delimited, numpy_arrays, parquet
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import ID, LABEL
+from resvae_ray.progress import Progress, silent
 from resvae_ray.storage import local_target, locate, refuse_existing, staged_file, staged_folder
 
 Reader = Callable[[str, ColumnChoice], Iterator[FeatureBatch]]
@@ -60,7 +61,7 @@ def import_features(
     choice: ColumnChoice | None = None,
     *,
     describe: dict[str, str] | None = None,
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Progress = silent,
 ) -> ImportSummary:
     """Reads features in any known format and writes them as FEATURES, streaming.
 
@@ -69,7 +70,7 @@ def import_features(
         target: one file if it ends in .parquet, else a folder of files.
         choice: which columns are what, where the defaults do not find them.
         describe: what produced the features (model, layer, pooling, …), kept in the Parquet metadata.
-        progress: called with the rows written so far.
+        progress: told the rows written so far.
 
     Raises:
         DataError: the source holds something that is not FEATURES; nothing is written.
@@ -95,7 +96,7 @@ def _copy(
     batches: Iterator[FeatureBatch],
     writer: FeaturesWriter,
     source: str,
-    progress: Callable[[int], None],
+    progress: Progress,
 ) -> None:
     writer.write(first)
     for batch in batches:
@@ -105,7 +106,7 @@ def _copy(
                 "the rows before; all vectors must have one width"
             )
         writer.write(batch)
-        progress(writer.rows)
+        progress(writer.rows, None)
 
 
 def _written_ids(path: Path) -> Iterator:

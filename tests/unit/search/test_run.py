@@ -10,8 +10,8 @@ from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.search.optimizer import StudySearch, open_study
 from resvae_ray.search.records import trial_folder
+from resvae_ray.search.resume import resumed_config
 from resvae_ray.search.run import Run
-from resvae_ray.search.tune import resumed_config
 
 CONFIG = replace(Config(), search=SearchConfig(trials=5), training=replace(Config().training, epochs=4))
 

@@ -1,0 +1,158 @@
+"""The verbs of a search: tune, status, export."""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from resvae_ray.cli.verb import add_verb
+from resvae_ray.config import DEFAULT_SCENARIO, Config, load_config, scenario_names
+from resvae_ray.errors import UsageError
+from resvae_ray.names import RUN_FILE
+
+WATCH_S = 5.0
+
+# flag, section of the configuration, field, help
+TUNE_FLAGS = (
+    ("--trials", "search", "trials", "trials (50)"),
+    ("--epochs", "training", "epochs", "epochs of a trial at most (80)"),
+    ("--seed", "search", "seed", "of the search (0)"),
+    ("--max-hours", "search", "max_hours", "stop after so many hours; 0 is no limit"),
+    ("--grace", "search", "grace", "epochs before a trial may be stopped early (10)"),
+    ("--reduction-factor", "search", "reduction_factor", "one in so many goes on at a rung (3)"),
+    ("--brackets", "search", "brackets", "of ASHA (1)"),
+    ("--cpus-per-trial", "resources", "cpus_per_trial", "cores a trial (chosen from the machine)"),
+    ("--gpus-per-trial", "resources", "gpus_per_trial", "GPUs a trial, whole or a fraction (chosen from the machine)"),
+    ("--concurrent", "resources", "concurrent", "trials at the same time (chosen from the machine)"),
+    ("--address", "resources", "address", "of a running Ray cluster; auto finds the one of this machine"),
+)
+
+
+def add_verbs(verbs: Any) -> None:
+    """Adds them."""
+    _add_tune(verbs)
+    _add_status(verbs)
+    _add_export(verbs)
+
+
+def _add_tune(verbs: Any) -> None:
+    parser = add_verb(verbs, "tune", _tune, "search the best Res-VAE for a DATASET")
+    parser.add_argument("dataset", metavar="DATASET")
+    parser.add_argument("run", metavar="RUN", help="the folder that keeps all of the search")
+    known = ", ".join(scenario_names())
+    parser.add_argument("--config", metavar="FILE|NAME", help=f"a TOML file or a scenario: {known}")
+    for flag, section, name, text in TUNE_FLAGS:
+        kind = type(getattr(getattr(Config(), section), name))
+        parser.add_argument(flag, type=kind, dest=f"{section}.{name}", metavar=kind.__name__.upper(), help=text)
+    parser.add_argument(
+        "--try-first",
+        action="store_true",
+        default=None,
+        dest="search.try_first",
+        help="propose the configuration of [training] first: by default the paper's optimum",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with RUN; a larger --trials extends it")
+
+
+def _tune(options: argparse.Namespace) -> None:
+    config = _tune_config(options)
+    from resvae_ray.search.tune import tune
+
+    started = time.monotonic()
+    run = tune(options.dataset, options.run, config, resume=options.resume)
+    status, best = run.status(), run.best()
+    ended = ", ".join(f"{count} {state}" for state, count in status["counts"].items() if count)
+    print(f"{run.path}: {ended}; {status['epochs']:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
+    if status["state"] == "interrupted":
+        print(f"stopped by --max-hours; go on with: resvae-ray tune {options.dataset} {options.run} --resume")
+    if best is not None:
+        print(run.result_table(best).to_string(index=False))
+
+
+def _tune_config(options: argparse.Namespace) -> Config:
+    """The configuration of the run to resume, of the file or of the scenario, with the flags in it."""
+    if options.resume:
+        from resvae_ray.search.run import Run
+
+        if options.config:
+            raise UsageError("--resume goes on with the configuration of the run; leave out --config")
+        config = Run.open(options.run).config
+    else:
+        config = load_config(options.config or DEFAULT_SCENARIO)
+    given = {key: value for key, value in vars(options).items() if "." in key and value is not None}
+    for section in fields(Config):
+        changes = {key.split(".")[1]: value for key, value in given.items() if key.startswith(f"{section.name}.")}
+        if changes:
+            config = replace(config, **{section.name: replace(getattr(config, section.name), **changes)})
+    return config
+
+
+def _add_status(verbs: Any) -> None:
+    parser = add_verb(verbs, "status", _status, "tell how a search stands, while it runs and after")
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--watch", action="store_true", help="again every few seconds, until the search ends")
+
+
+def _status(options: argparse.Namespace) -> None:
+    from resvae_ray.search.run import Run
+
+    while True:
+        run = Run.open(options.run)
+        status = run.status()
+        print(json.dumps(status, indent=2) if options.json else _status_text(run, status), flush=True)
+        if not options.watch or status["state"] != "running":
+            return
+        time.sleep(WATCH_S)
+
+
+def _status_text(run: Any, status: dict[str, Any]) -> str:
+    counts = ", ".join(f"{count} {state}" for state, count in status["counts"].items())
+    lines = [f"{run.path}: {status['state']}; {counts}; {status['epochs']:,} epochs"]
+    if best := status["best"]:
+        params = ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in best["params"].items()
+        )
+        where = f"trial {best['number']}, loss {best['best_val_loss']:,.2f} at epoch {best['best_epoch']}"
+        lines.append(f"best: {where} ({params})")
+    for trial in status["running"]:
+        loss = f", best {trial['best_val_loss']:,.2f}" if trial["best_val_loss"] is not None else ""
+        lines.append(f"running: trial {trial['number']}, {trial['epochs']} epochs{loss}, on {trial['node']}")
+    lines += [f"failed: trial {failure['number']}: {failure['failure']}" for failure in status["failures"]]
+    if status["state"] == "interrupted":
+        lines.append(f"go on with: resvae-ray tune {run.info['dataset']['path']} {run.path} --resume")
+    return "\n".join(lines)
+
+
+def _add_export(verbs: Any) -> None:
+    parser = add_verb(verbs, "export", _export, "write the best model of a RUN, or published weights, as a MODEL")
+    parser.add_argument("run", metavar="RUN", help="a run's folder, or a .pt file with the published class's weights")
+    parser.add_argument("model", metavar="MODEL", help="the folder to write")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from resvae_ray.model.bundle import read_model_config
+    from resvae_ray.search.export import export
+
+    path = export(options.run, options.model)
+    config = read_model_config(path)
+    loss = f", validation loss {config['best_val_loss']:,.2f}" if "best_val_loss" in config else ""
+    print(f"{path}: {config['input_dim']} features to {config['z_dim']} latents{loss}")
+    if (Path(options.run) / RUN_FILE).exists():
+        _say_if_better_was_lost(options.run, config)
+
+
+def _say_if_better_was_lost(run: str, config: dict[str, Any]) -> None:
+    from resvae_ray.search.run import Run
+
+    best = Run.open(run).best()
+    if best is not None and best.best_val_loss < config["best_val_loss"]:
+        print(
+            f"resvae-ray: trial {best.number} had {best.best_val_loss:,.2f} in epoch {best.best_epoch} and was cut off "
+            "before it saved that; tune --resume gets it back",
+            file=sys.stderr,
+        )

@@ -1,0 +1,59 @@
+"""With which configuration a search begins, and with which it may go on."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+from resvae_ray.config import Config, load_config
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.stream import choose_mode
+from resvae_ray.errors import DataError, UsageError
+from resvae_ray.search.run import Run
+from resvae_ray.search.space import first_proposal
+
+MAY_CHANGE = ("trials", "max_hours", "max_failures", "checkpoint_every_s")  # of [search]; of [resources] all may
+
+
+def first_config(dataset: Dataset, config: Config | str | Path | None) -> Config:
+    """The configuration of a new search, with what the data decide in it.
+
+    Raises:
+        UsageError: no such configuration, or what is to be tried first lies outside the space.
+    """
+    given = config if isinstance(config, Config) else Config() if config is None else load_config(config)
+    if given.search.try_first:
+        first_proposal(given)
+    return replace(given, data=replace(given.data, mode=choose_mode(dataset, given.data)))
+
+
+def resumed_config(run: Run, dataset: Dataset, config: Config | str | Path | None) -> Config:
+    """The configuration with which a search goes on: the recorded one, or `config` if it differs only where it may.
+
+    Raises:
+        UsageError: it differs where it may not.
+        DataError: the DATASET is not the one that the search began with.
+    """
+    if (fingerprint := run.info["dataset"]["fingerprint"]) != dataset.fingerprint:
+        raise DataError(
+            f"{dataset.path}: its content (fingerprint {dataset.fingerprint}) is not what {run.path} was started with "
+            f"({fingerprint})"
+        )
+    if config is None:
+        return run.config
+    given = config if isinstance(config, Config) else load_config(config)
+    changes = {name: getattr(given.search, name) for name in MAY_CHANGE}
+    allowed = replace(run.config, search=replace(run.config.search, **changes), resources=given.resources)
+    if allowed != given:
+        raise UsageError(f"{run.path}: was started with {_difference(allowed, given)}; a change needs a new run")
+    return given
+
+
+def _difference(recorded: Config, given: Config) -> str:
+    """The first field in which two configurations differ."""
+    for section in fields(Config):
+        old, new = getattr(recorded, section.name), getattr(given, section.name)
+        if section.name in ("name", "space") and old != new:
+            return f"{section.name} = {old}, not {new}"
+        for name in [] if section.name in ("name", "space") else [f.name for f in fields(old)]:
+            if getattr(old, name) != getattr(new, name):
+                return f"{section.name}.{name} = {getattr(old, name)}, not {getattr(new, name)}"
+    return "another configuration"
