@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from resvae_ray.encode import Output as Output
     from resvae_ray.encode import encode_features as encode_features
     from resvae_ray.errors import ResVAERayError as ResVAERayError
-    from resvae_ray.model.bundle import load_model as load_model
-    from resvae_ray.model.bundle import save_model as save_model
     from resvae_ray.model.loss import LossTerms as LossTerms
     from resvae_ray.model.loss import loss_terms as loss_terms
     from resvae_ray.model.network import ResVAE as ResVAE
@@ -49,8 +47,6 @@ _PLACES = {
     "Output": "encode",
     "encode_features": "encode",
     "ResVAERayError": "errors",
-    "load_model": "model.bundle",
-    "save_model": "model.bundle",
     "LossTerms": "model.loss",
     "loss_terms": "model.loss",
     "ResVAE": "model.network",

@@ -1,7 +1,6 @@
-"""MODEL: a folder with the weights (safetensors), config.json and a model card, as Hugging Face lays out models.
+"""MODEL on disk: a folder with weights (safetensors), config.json and a model card, as Hugging Face lays out models.
 
-save_model("model", resvae, {...})
-model = ResVAE.from_pretrained("model")
+`ResVAE.save_pretrained` and `ResVAE.from_pretrained` write and read it.
 """
 
 from pathlib import Path
@@ -11,58 +10,39 @@ import torch
 
 from resvae_ray import names
 from resvae_ray.errors import DataError
-from resvae_ray.model.checkpoint import load_weights, read_tensors, write_tensors
-from resvae_ray.model.network import ResVAE
+from resvae_ray.model.checkpoint import read_tensors, write_tensors
 from resvae_ray.storage import local_target, read_json, staged_folder, write_json
 
-MODEL_TYPE = "resvae"
 
-
-def save_model(path: str | Path, model: ResVAE, about: dict[str, Any]) -> Path:
-    """Writes a MODEL folder.
-
-    Args:
-        about: what is known of the model besides its shape: training configuration, best loss, features, search; kept
-            in config.json.
+def write_bundle(path: str | Path, tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> Path:
+    """Writes a MODEL folder, all of it or nothing.
 
     Raises:
         UsageError: `path` is there already and not empty.
     """
     folder = local_target(path)
-    shape = {
-        "model_type": MODEL_TYPE,
-        "architectures": ["ResVAE"],
-        "input_dim": model.input_dim,
-        "hidden_dim": model.hidden_dim,
-        "z_dim": model.z_dim,
-        "dropout": model.dropout,
-    }
     with staged_folder(folder) as staging:
-        write_tensors(staging / names.WEIGHTS_FILE, model.state_dict(), {})
-        write_json(staging / names.CONFIG_FILE, shape | about)
-        (staging / names.CARD_FILE).write_text(model_card(shape | about))
+        write_tensors(staging / names.WEIGHTS_FILE, tensors, {})
+        write_json(staging / names.CONFIG_FILE, config)
+        (staging / names.CARD_FILE).write_text(model_card(config))
     return folder
 
 
-def load_model(path: str | Path) -> ResVAE:
-    """The model of a MODEL folder, on the CPU, in eval mode; no code of the folder runs.
+def read_bundle(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Weights and config.json of a MODEL folder; no code of the folder runs.
 
     Raises:
-        DataError: no MODEL there, or weights that do not fit its configuration.
+        DataError: no MODEL there, or a damaged one.
     """
     config = read_model_config(path)
-    folder = local_target(path)
-    model = ResVAE(config["input_dim"], config["hidden_dim"], config["z_dim"], config.get("dropout", 0.3))
-    tensors, _ = read_tensors(folder / names.WEIGHTS_FILE)
-    load_weights(model, tensors, folder / names.WEIGHTS_FILE)
-    return model.eval()
+    return read_tensors(local_target(path) / names.WEIGHTS_FILE)[0], config
 
 
 def read_model_config(path: str | Path) -> dict[str, Any]:
     """config.json of a MODEL folder.
 
     Raises:
-        DataError: no MODEL there.
+        DataError: no MODEL there, or one without its widths.
     """
     folder = local_target(path)
     if not (folder / names.CONFIG_FILE).is_file():
@@ -72,29 +52,6 @@ def read_model_config(path: str | Path) -> dict[str, Any]:
         if not isinstance(config, dict) or not isinstance(config.get(key), int) or config[key] < 1:
             raise DataError(f"{folder / names.CONFIG_FILE}: {key} is missing or no whole number above 0")
     return config
-
-
-def load_published_weights(path: str | Path) -> ResVAE:
-    """The model of a `.pt` file with the state dict of the published class; its widths are read off the tensors.
-
-    Raises:
-        DataError: no such file, not a state dict, or not one of a Res-VAE. No code of the file runs.
-    """
-    try:
-        tensors = torch.load(local_target(path), map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except Exception as error:  # torch raises a different type for each way in which a file is no state dict
-        raise DataError(f"{path}: not a file of weights: {str(error).splitlines()[0]}") from None
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
-        raise DataError(f"{path}: not a state dict: names with tensors")
-    for name in ("fc1.weight", "fc21.weight"):
-        if name not in tensors or tensors[name].dim() != 2:
-            raise DataError(f"{path}: no matrix {name!r}, so not the weights of a Res-VAE")
-    hidden_dim, input_dim = tensors["fc1.weight"].shape
-    model = ResVAE(input_dim, hidden_dim, len(tensors["fc21.weight"]))
-    load_weights(model, tensors, path)
-    return model.eval()
 
 
 def model_card(config: dict[str, Any]) -> str:

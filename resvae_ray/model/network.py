@@ -8,12 +8,15 @@ published class: its weights load here, and equal seeds give equal initial weigh
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from resvae_ray.errors import UsageError
+from resvae_ray.model.bundle import read_bundle, write_bundle
+from resvae_ray.model.checkpoint import load_weights
 
 
 class ResidualBlock(nn.Module):
@@ -71,10 +74,35 @@ class ResVAE(nn.Module):
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> "ResVAE":
-        """The model of a MODEL folder, on the CPU, in eval mode; see `bundle.load_model`."""
-        from resvae_ray.model.bundle import load_model
+        """The model of a MODEL folder, on the CPU, in eval mode; no code of the folder runs.
 
-        return load_model(path)
+        Raises:
+            DataError: no MODEL there, or weights that do not fit its configuration.
+        """
+        tensors, config = read_bundle(path)
+        model = cls(config["input_dim"], config["hidden_dim"], config["z_dim"], config.get("dropout", 0.3))
+        load_weights(model, tensors, path)
+        return model.eval()
+
+    def save_pretrained(self, path: str | Path, about: dict[str, Any] | None = None) -> Path:
+        """Writes a MODEL folder.
+
+        Args:
+            about: what is known of the model besides its shape (training, best loss, features, search); kept in
+                config.json.
+
+        Raises:
+            UsageError: `path` is there already and not empty.
+        """
+        shape = {
+            "model_type": "resvae",
+            "architectures": ["ResVAE"],
+            "input_dim": self.input_dim,
+            "hidden_dim": self.hidden_dim,
+            "z_dim": self.z_dim,
+            "dropout": self.dropout,
+        }
+        return write_bundle(path, self.state_dict(), shape | (about or {}))
 
     @property
     def dropout(self) -> float:

@@ -7,9 +7,9 @@ from resvae_ray import names
 from resvae_ray._version import __version__
 from resvae_ray.config import TrainingConfig
 from resvae_ray.errors import DataError
-from resvae_ray.model.bundle import load_published_weights, save_model
 from resvae_ray.model.checkpoint import load_weights, newest_best, read_state, read_tensors
 from resvae_ray.model.network import ResVAE
+from resvae_ray.model.published import load_published_weights
 from resvae_ray.search.run import Run
 
 
@@ -22,7 +22,7 @@ def export(source: str | Path, target: str | Path) -> Path:
     """
     if str(source).endswith(".pt"):
         about = {"resvae_ray_version": __version__, "source": Path(source).name}
-        return save_model(target, load_published_weights(source), about)
+        return load_published_weights(source).save_pretrained(target, about)
     return export_best(Run.open(source), target)
 
 
@@ -33,7 +33,7 @@ def export_best(run: Run, target: str | Path) -> Path:
     config = TrainingConfig(**state["config"])
     model = ResVAE(state["input_dim"], config.hidden_dim, config.z_dim, config.dropout)
     load_weights(model, tensors, weights)
-    return save_model(target, model, _about(run, number, state))
+    return model.save_pretrained(target, _about(run, number, state))
 
 
 def best_weights(run: Run) -> tuple[int, Path]:

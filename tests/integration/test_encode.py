@@ -15,7 +15,6 @@ from resvae_ray.data import features as features_module
 from resvae_ray.data.features import Features, FeaturesWriter
 from resvae_ray.encode import Output, encode_features
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.model.bundle import save_model
 from resvae_ray.model.network import ResVAE
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -25,7 +24,7 @@ DIM = 6
 @pytest.fixture
 def model(tmp_path):
     torch.manual_seed(0)
-    return save_model(tmp_path / "model", ResVAE(DIM, 16, 3), {})
+    return ResVAE(DIM, 16, 3).save_pretrained(tmp_path / "model")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from resvae_ray.cli import main
-from resvae_ray.model.bundle import save_model
 from resvae_ray.model.network import ResVAE
 
 
@@ -14,7 +13,7 @@ from resvae_ray.model.network import ResVAE
 def place(tmp_path, monkeypatch, make_dataset):
     """A working folder with a dataset, features, a model, and files with something wrong in them."""
     make_dataset(40, 4)
-    save_model(tmp_path / "model", ResVAE(4, 8, 2), {})
+    ResVAE(4, 8, 2).save_pretrained(tmp_path / "model")
     (tmp_path / "empty.csv").touch()
     (tmp_path / "empty.parquet").touch()
     (tmp_path / "text.csv").write_text("id,f0,f1\na,1,2\nb,three,4\n")

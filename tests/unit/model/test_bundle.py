@@ -5,14 +5,15 @@ import pytest
 import torch
 
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.model.bundle import load_model, load_published_weights, save_model
 from resvae_ray.model.network import ResVAE
+from resvae_ray.model.published import load_published_weights
 
 
 @pytest.fixture
 def saved(tmp_path):
     model = ResVAE(8, 16, 3).eval()
-    return model, save_model(tmp_path / "model", model, {"best_val_loss": 12.5, "features": {"model": "SYN|THETIC"}})
+    about = {"best_val_loss": 12.5, "features": {"model": "SYN|THETIC"}}
+    return model, model.save_pretrained(tmp_path / "model", about)
 
 
 def test_it_comes_back_as_it_was(saved):
@@ -37,17 +38,15 @@ def test_the_folder_is_one_that_hugging_face_knows(saved):
 def test_an_existing_folder_is_left_alone(saved):
     model, path = saved
     with pytest.raises(UsageError, match="already there"):
-        save_model(path, model, {})
+        model.save_pretrained(path)
 
 
 def test_weights_that_do_not_fit_are_named_with_both_shapes(saved):
     _, path = saved
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"z_dim": 4}))
-    with pytest.raises(
-        DataError, match=r"model.safetensors: tensor 'fc21.weight' has shape \(3, 4\), expected \(4, 4\)"
-    ):
-        load_model(path)
+    with pytest.raises(DataError, match=r"model: tensor 'fc21.weight' has shape \(3, 4\), expected \(4, 4\)"):
+        ResVAE.from_pretrained(path)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +62,7 @@ def test_a_configuration_without_sense_is_refused(saved, change, message):
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | change))
     with pytest.raises((DataError, UsageError), match=message):
-        load_model(path)
+        ResVAE.from_pretrained(path)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -71,12 +70,12 @@ def test_a_damaged_file_is_named(saved, name):
     _, path = saved
     (path / name).write_bytes((path / name).read_bytes()[:20])
     with pytest.raises(DataError, match=name):
-        load_model(path)
+        ResVAE.from_pretrained(path)
 
 
 def test_no_model(tmp_path):
     with pytest.raises(DataError, match="no MODEL"):
-        load_model(tmp_path)
+        ResVAE.from_pretrained(tmp_path)
 
 
 class Evil:

@@ -126,7 +126,7 @@ class TestAgainstTheText:
         assert ours.training
 
     def test_published_weights_become_a_model(self, pair, tmp_path):
-        from resvae_ray.model.bundle import load_published_weights
+        from resvae_ray.model.published import load_published_weights
 
         theirs, _ = pair(24, 16, 4)
         torch.save(theirs.state_dict(), tmp_path / "model_parameters.pt")
