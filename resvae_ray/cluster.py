@@ -21,8 +21,8 @@ OBJECT_STORE_BYTES = 256 << 20  # ids and metrics pass through it, features do n
 
 
 @contextmanager
-def ray_session(address: str = "") -> Iterator[Mapping[str, float]]:
-    """The resources of the Ray to work on. A Ray that the caller has started is used and left running.
+def ray_session(address: str = "") -> Iterator[list[Mapping[str, float]]]:
+    """What each node of the Ray to work on has. A Ray that the caller has started is used and left running.
 
     Args:
         address: of a running cluster, or "auto"; empty starts a local one, on loopback, and ends it afterwards.
@@ -38,7 +38,7 @@ def ray_session(address: str = "") -> Iterator[Mapping[str, float]]:
     if started:
         _start(address)
     try:
-        yield ray.cluster_resources()
+        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
     finally:
         if started:
             ray.shutdown()
@@ -46,13 +46,14 @@ def ray_session(address: str = "") -> Iterator[Mapping[str, float]]:
 
 def _start(address: str) -> None:
     import ray
+    from ray.exceptions import RayError
 
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if address:
         try:
             ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError) as error:
-            raise JobError(f"--address {address}: no Ray cluster answers: {str(error).splitlines()[0]}") from None
+        except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+            raise JobError(f"--address {address}: {str(error).strip().splitlines()[0]}") from None
     else:
         ray.init(
             address="local",

@@ -5,13 +5,10 @@ config = replace(config, search=replace(config.search, trials=80))
 """
 
 import difflib
-import json
-import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from importlib import resources
-from pathlib import Path
-from typing import Any, get_type_hints
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args, get_type_hints
 
 from resvae_ray.errors import UsageError
 
@@ -24,6 +21,15 @@ DATA_MODES = ("auto", "resident", "stream")
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise UsageError(message)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The loss by which models are compared. It stays the same when a search varies what trials are trained with."""
+
+    beta: float
+    loss_type: str
+    reduction: str
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,11 @@ class TrainingConfig:
         _require(self.reduction in REDUCTIONS, f"training.reduction is {self.reduction!r}; expected sum or mean")
         _require(0 <= self.dropout < 1, f"training.dropout is {self.dropout}; expected 0 to below 1")
         _require(self.gradient_clip >= 0, f"training.gradient_clip is {self.gradient_clip}; 0 is off, else above 0")
+
+    @property
+    def metric(self) -> Metric:
+        """The loss that this configuration trains with, as a measure of models."""
+        return Metric(self.beta, self.loss_type, self.reduction)
 
 
 @dataclass(frozen=True)
@@ -117,17 +128,20 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class ResourcesConfig:
-    """Where trials run. A value of 0 is chosen from the machine, see search/resources.py."""
+    """Where trials run. What is None is chosen from the machine, see search/resources.py."""
 
-    cpus_per_trial: float = 0.0  # cores, and threads of a trial
-    gpus_per_trial: float = 0.0  # whole or a fraction
-    concurrent: int = 0  # trials at the same time
+    cpus_per_trial: float | None = None  # cores, and threads of a trial
+    gpus_per_trial: float | None = None  # whole or a fraction; 0 trains on the CPU
+    concurrent: int | None = None  # trials at the same time
     address: str = ""  # of a running Ray cluster ("auto" finds the one of this machine); empty starts a local one
 
     def __post_init__(self) -> None:
-        for name in ("cpus_per_trial", "gpus_per_trial", "concurrent"):
-            value = getattr(self, name)
-            _require(value >= 0, f"resources.{name} is {value}; 0 leaves it to the machine, else above 0")
+        cpus, gpus, concurrent = self.cpus_per_trial, self.gpus_per_trial, self.concurrent
+        _require(cpus is None or cpus > 0, f"resources.cpus_per_trial is {cpus}; it must be above 0")
+        _require(gpus is None or gpus >= 0, f"resources.gpus_per_trial is {gpus}; it must be 0 or above")
+        whole = gpus is None or gpus <= 1 or gpus == int(gpus)
+        _require(whole, f"resources.gpus_per_trial is {gpus}; above 1 it must be a whole number")
+        _require(concurrent is None or concurrent >= 1, f"resources.concurrent is {concurrent}; it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -157,127 +171,41 @@ class Config:
 
     def __post_init__(self) -> None:
         _require(bool(self.space), "[space] is empty: there is nothing to search")
+        _require("epochs" not in self.space, "space.epochs cannot be searched: trials are compared at equal epochs")
         for name, domain in self.space.items():
-            _require(name != "epochs", "space.epochs cannot be searched: ASHA compares trials of one full length")
             for edge in domain.choices or (domain.low, domain.high):
-                value: Any = _typed_field(TrainingConfig, name, edge, "space")
+                value: Any = typed_field(TrainingConfig, name, edge, "space")
                 TrainingConfig(**{name: value})
 
 
-def load_config(name_or_path: str | Path) -> Config:
-    """The configuration of a shipped scenario (by name) or of a TOML file (by path).
+def field_type(kind: type, name: str) -> type:
+    """The type of a field of a dataclass, without the None that it may also be."""
+    hint = get_type_hints(kind)[name]
+    if isinstance(hint, types.UnionType):
+        return next(part for part in get_args(hint) if part is not type(None))
+    return hint
+
+
+def typed_field(kind: type, name: str, value: Any, where: str) -> Any:
+    """`value` as the type of the field `name` of `kind`; a whole number is a fine float, a bool is no number.
 
     Raises:
-        UsageError: no such scenario or file, no valid TOML, an unknown key (the nearest valid one is named),
-            a value of the wrong type or out of its range.
+        UsageError: no such field, or a value of another type.
     """
-    text, name = _read_toml(str(name_or_path))
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{name_or_path}: not valid TOML: {error}") from None
-    content.setdefault("name", name)
-    try:
-        return config_from_dict(content)
-    except UsageError as error:
-        raise UsageError(f"{name_or_path}: {error}") from None
-
-
-def scenario_names() -> list[str]:
-    """The names of the shipped scenarios."""
-    folder = resources.files("resvae_ray.scenarios")
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
-def _read_toml(name_or_path: str) -> tuple[str, str]:
-    path = Path(name_or_path)
-    if path.is_file():
-        return path.read_text(), path.stem
-    if name_or_path in scenario_names():
-        return resources.files("resvae_ray.scenarios").joinpath(f"{name_or_path}.toml").read_text(), name_or_path
-    raise UsageError(
-        f"--config {name_or_path}: neither a TOML file nor a scenario; the scenarios are {', '.join(scenario_names())}"
-    )
-
-
-def config_from_dict(content: Mapping[str, Any]) -> Config:
-    """A Config from nested tables as TOML or JSON give them.
-
-    Raises:
-        UsageError: an unknown key (the nearest valid one is named), a wrong type, or a value out of its range.
-    """
-    _known_keys(content, [f.name for f in fields(Config)], "")
-    given: dict[str, Any] = dict(content)
-    if "space" in given:
-        given["space"] = {name: _domain(name, value) for name, value in _table(given["space"], "space").items()}
-    for section in fields(Config):
-        if is_dataclass(kind := get_type_hints(Config)[section.name]) and section.name in given:
-            given[section.name] = _section(kind, given[section.name], section.name)  # type: ignore[arg-type]
-    return Config(**given)
-
-
-def config_to_dict(config: Config) -> dict[str, Any]:
-    """Nested tables that `config_from_dict` reads back; a search range keeps only what it sets."""
-    content = asdict(config)
-    content["space"] = {
-        name: {key: value for key, value in table.items() if value not in (None, False, ())}
-        for name, table in content["space"].items()
-    }
-    return content
-
-
-def config_to_toml(config: Config) -> str:
-    """The configuration as TOML text that `load_config` reads back."""
-    content = config_to_dict(config)
-    lines = [f"name = {json.dumps(content.pop('name'))}"]
-    for section, table in content.items():
-        lines += ["", f"[{section}]"]
-        lines += [f"{key} = {_toml_value(value)}" for key, value in table.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + " }"
-    return json.dumps(value)
-
-
-def _section(kind: type, value: Any, where: str) -> Any:
-    table = _table(value, where)
-    _known_keys(table, [f.name for f in fields(kind)], where)
-    return kind(**{key: _typed_field(kind, key, item, where) for key, item in table.items()})
-
-
-def _domain(name: str, value: Any) -> Domain:
-    table = _table(value, f"space.{name}")
-    _known_keys(table, [f.name for f in fields(Domain)], f"space.{name}")
-    given: dict[str, Any] = {key: tuple(item) if key == "choices" else item for key, item in table.items()}
-    try:
-        return Domain(**given)
-    except TypeError as error:
-        raise UsageError(f"space.{name}: {error}") from None
-
-
-def _table(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{where} is {value!r}; expected a table")
-    return value
-
-
-def _known_keys(table: Mapping[str, Any], valid: list[str], where: str) -> None:
-    for key in table:
-        if key not in valid:
-            near = difflib.get_close_matches(key, valid, n=1, cutoff=0.4) or valid
-            place = f"[{where}] " if where else ""
-            raise UsageError(f"{place}has no key {key!r}; did you mean {near[0]!r}?")
-
-
-def _typed_field(kind: type, name: str, value: Any, where: str) -> Any:
-    """`value` as the type of the field `name` of `kind`; a whole number is a fine float, a bool is no number."""
-    _known_keys({name: value}, [f.name for f in fields(kind)], where)
-    expected = get_type_hints(kind)[name]
+    known = get_type_hints(kind)
+    if name not in known:
+        raise UsageError(f"[{where}] has no key {name!r}; did you mean {nearest(name, known)!r}?")
+    expected = field_type(kind, name)
+    if value is None and expected is not known[name]:
+        return None
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
         raise UsageError(f"{where}.{name} is {value!r}; expected a value of type {expected.__name__}")
     return value
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The one of `known` that `name` was probably meant to be."""
+    known = list(known)
+    return (difflib.get_close_matches(name, known, n=1, cutoff=0.4) or known)[0]

@@ -3,16 +3,19 @@
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from resvae_ray import names
+from resvae_ray.config_file import config_to_toml, load_config
 from resvae_ray.data.synthetic import LABELS, PREFIX, RANK, write_synthetic_csv
 from resvae_ray.errors import JobError, UsageError
-from resvae_ray.storage import local_target, write_json
+from resvae_ray.storage import local_target, write_json, write_text
 
 ROWS = 1500
 DIM = 1280
-MARKER = "synthetic-demo.json"  # says that the folder is the demo's own and may be made anew
+SCENARIO = "quick"
+MARKER = "synthetic-demo.json"  # says that the folder is the demo's own; what the demo makes there it makes anew
+MADE = ("synthetic.csv", "synthetic.toml", "features.parquet", "dataset", "run", "model", "latents.parquet")
 
 NEXT = """
 Everything above is about SYNTHETIC features: it shows the way, and nothing about proteins.
@@ -37,6 +40,8 @@ def demo(folder: str | Path, run_command: Callable[[Sequence[str]], int]) -> Non
     place = _fresh_folder(local_target(folder))
     print(f"SYNTHETIC data set: {ROWS} rows of {DIM} numbers in {len(LABELS)} classes, made from {RANK} latent factors")
     write_synthetic_csv(place / "synthetic.csv", ROWS, DIM)
+    # The name stands in the result table.
+    write_text(place / "synthetic.toml", config_to_toml(replace(load_config(SCENARIO), name=f"SYNTHETIC ({SCENARIO})")))
     for command in _commands(place):
         print(f"\n$ resvae-ray {shlex.join(command)}", flush=True)
         if code := run_command(command):
@@ -51,7 +56,7 @@ def _commands(place: Path) -> list[list[str]]:
     return [
         ["import", at("synthetic.csv"), at("features.parquet"), "--prefix", PREFIX, "--describe", "model=SYNTHETIC"],
         ["split", at("features.parquet"), at("dataset")],
-        ["tune", at("dataset"), at("run"), "--config", "quick"],
+        ["tune", at("dataset"), at("run"), "--config", at("synthetic.toml")],
         ["status", at("run")],
         ["export", at("run"), at("model")],
         ["encode", at("model"), at("features.parquet"), at("latents.parquet")],
@@ -59,12 +64,13 @@ def _commands(place: Path) -> list[list[str]]:
 
 
 def _fresh_folder(place: Path) -> Path:
-    if place.exists() and any(place.iterdir()):
-        if not (place / MARKER).is_file():
-            raise UsageError(f"{place}: holds something that no demo made; choose another folder")
-        shutil.rmtree(place)
-    place.mkdir(parents=True, exist_ok=True)
-    write_json(
-        place / MARKER, {"about": "a demo of resvae_ray on synthetic features", "columns": [names.ID, names.LABEL]}
-    )
+    """The folder without what an earlier demo made in it; anything else there stays."""
+    if place.exists() and any(place.iterdir()) and not (place / MARKER).is_file():
+        raise UsageError(f"{place}: holds something that no demo made; choose another folder")
+    for made in (place / name for name in MADE):
+        if made.is_dir():
+            shutil.rmtree(made)
+        else:
+            made.unlink(missing_ok=True)
+    write_json(place / MARKER, {"about": "a demo of resvae_ray on SYNTHETIC features"})
     return place

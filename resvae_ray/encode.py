@@ -8,7 +8,7 @@ an interrupted job goes on with the files that are missing.
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,8 +27,9 @@ from resvae_ray.errors import DataError, JobError, ResVAERayError, UsageError
 from resvae_ray.model.bundle import read_model_config
 from resvae_ray.progress import Progress, silent
 from resvae_ray.seeds import LATENTS, derive
-from resvae_ray.storage import list_files, local_target, locate, read_json, refuse_existing, staged_file, write_json
+from resvae_ray.storage import local_target, locate, read_json, refuse_existing, staged_file, write_json
 
+DONE = "done"  # in _encoding.json: all rows are there
 BATCH_BYTES = 16 << 20  # of float32 that go through the network at a time
 
 
@@ -59,6 +60,10 @@ class Output:
     logvar: bool = False
     recon_error: bool = False
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: it must be 0 or above")
+
 
 def encode_features(
     model: str | Path,
@@ -87,17 +92,17 @@ def encode_features(
         raise DataError(
             f"{features}: vectors of {source.dim} numbers, but the model {model} takes {config['input_dim']}"
         )
-    single = target.suffix == SUFFIX
-    if single:
-        refuse_existing(target)
-    folder = target.with_name(f".{target.name}.parts") if single else target
-    units = _units(source)
-    about = _about(local_target(model), source, output)
-    if _begin(folder, about):
-        _encode_units(units, source, local_target(model), folder, output, address, progress)
-        _finish(folder, about, units)
-    if single:
-        _join(folder, units, target)
+    units, about = _units(source), _about(local_target(model), source, output)
+    if target.suffix != SUFFIX:
+        _encode_folder(target, units, about, source, local_target(model), output, address, progress)
+        return source.rows
+    parts = target.with_name(f".{target.name}.parts")
+    if target.exists() or _known(parts) != about:
+        # Left by a job that was killed at its very end, or of something else: nobody but us knows of this folder.
+        shutil.rmtree(parts, ignore_errors=True)
+    refuse_existing(target)
+    _encode_folder(parts, units, about, source, local_target(model), output, address, progress)
+    _join(parts, units, target)
     return source.rows
 
 
@@ -220,22 +225,42 @@ def _about(model: Path, source: Features, output: Output) -> dict[str, Any]:
     """What decides the content of LATENTS."""
     digest = hashlib.blake2b((model / names.WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
     infos = source.filesystem.get_file_info(list(source.files))
-    files = [[file, rows, info.size] for file, rows, info in zip(source.files, source.file_rows, infos, strict=True)]
+    files = [
+        [file, rows, info.size, info.mtime_ns]
+        for file, rows, info in zip(source.files, source.file_rows, infos, strict=True)
+    ]
     return {"model": digest, "features": files, "output": asdict(output), "rows": source.rows}
 
 
-def _begin(folder: Path, about: dict[str, Any]) -> bool:
-    """Makes the folder, or checks that it holds a part of the same job; whether there is work left."""
+def _known(folder: Path) -> dict[str, Any] | None:
+    """What the latents in a folder come from; None if it holds none."""
     record = folder / names.ENCODING_FILE
-    if record.exists():
-        known = read_json(record)
-        if {key: known.get(key) for key in about} != about:
-            raise UsageError(f"{folder}: holds latents of another model, other features or other options")
-        return not known.get("done")
-    refuse_existing(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(record, about)
-    return True
+    if not record.exists():
+        return None
+    known = read_json(record)
+    return {key: value for key, value in known.items() if key != DONE} if isinstance(known, dict) else {}
+
+
+def _encode_folder(
+    folder: Path,
+    units: list[Unit],
+    about: dict[str, Any],
+    source: Features,
+    model: Path,
+    output: Output,
+    address: str,
+    progress: Progress,
+) -> None:
+    """Makes the folder, or goes on with it where it holds a part of the same job."""
+    known = _known(folder)
+    if known is None:
+        refuse_existing(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / names.ENCODING_FILE, about)
+    elif known != about:
+        raise UsageError(f"{folder}: holds latents of another model, other features or other options")
+    _encode_units(units, source, model, folder, output, address, progress)
+    _finish(folder, about, units)
 
 
 def _encode_units(
@@ -254,36 +279,39 @@ def _encode_units(
         return
     for unit in missing:
         (folder / unit.output).parent.mkdir(parents=True, exist_ok=True)
-    with ray_session(address) as resources:
-        for row in _run(missing, source, model, folder, output, resources):
+    with ray_session(address) as nodes:
+        gpus = int(sum(node.get("GPU", 0) for node in nodes))
+        for row in _results(missing, source, model, folder, output, gpus):
             if row["error"]:
                 raise DataError(row["error"])
             done += row["rows"]
             progress(done, source.rows)
 
 
-def _run(
-    units: list[Unit], source: Features, model: Path, folder: Path, output: Output, resources: Mapping[str, float]
-) -> Iterable[dict[str, Any]]:
+def _results(
+    units: list[Unit], source: Features, model: Path, folder: Path, output: Output, gpus: int
+) -> Iterator[dict[str, Any]]:
+    """What `encode_unit` says of each unit, as they are done."""
     import ray
+    from ray.exceptions import RayError
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    gpus = int(resources.get("GPU", 0))
     # Ray ends a process after each task that has a GPU, to free its memory; ours keeps the model for the next one.
     share: dict[str, Any] = {"num_gpus": 1, "max_calls": 0} if gpus else {"num_cpus": 1}
     items = [{**asdict(unit), "groups": list(unit.groups)} for unit in units]
-    return (
-        ray.data.from_items(items, override_num_blocks=len(items))
-        .map_batches(
-            encode_unit,  # pyright: ignore[reportArgumentType]
-            fn_kwargs={"features": source, "model": str(model), "folder": str(folder), "output": output},
-            batch_size=1,
-            compute=ray.data.TaskPoolStrategy(),
-            **share,
-        )
-        .iter_rows()
+    results = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        encode_unit,  # pyright: ignore[reportArgumentType]
+        fn_kwargs={"features": source, "model": str(model), "folder": str(folder), "output": output},
+        batch_size=1,
+        compute=ray.data.TaskPoolStrategy(),
+        **share,
     )
+    try:
+        yield from results.iter_rows()
+    except RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise JobError(f"Ray gave up: {reason}; the same command again goes on with what is missing") from error
 
 
 def _finish(folder: Path, about: dict[str, Any], units: list[Unit]) -> None:
@@ -293,16 +321,16 @@ def _finish(folder: Path, about: dict[str, Any], units: list[Unit]) -> None:
         found = pq.read_metadata(path).num_rows if path.exists() else 0
         if found != unit.rows:
             raise JobError(f"{path}: {found} rows instead of {unit.rows}; run the same command again")
-    write_json(folder / names.ENCODING_FILE, {**about, "done": True})
+    write_json(folder / names.ENCODING_FILE, {**about, DONE: True})
 
 
 def _join(folder: Path, units: list[Unit], target: Path) -> None:
     """One file from the files of a folder, which is removed."""
-    filesystem, _ = list_files(folder, SUFFIX)
+    local = pafs.LocalFileSystem()
     with staged_file(target) as staging:
-        schema = parquet_file(filesystem, str(folder / units[0].output)).schema_arrow
+        schema = parquet_file(local, str(folder / units[0].output)).schema_arrow
         with pq.ParquetWriter(staging, schema, compression="zstd") as writer:
             for unit in units:
-                for piece in parquet_file(filesystem, str(folder / unit.output)).iter_batches():
+                for piece in parquet_file(local, str(folder / unit.output)).iter_batches():
                     writer.write_batch(piece)
     shutil.rmtree(folder)

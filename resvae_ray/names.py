@@ -63,9 +63,11 @@ SECONDS = "seconds"  # training and validation of the epoch
 # --- records of a trial ------------------------------------------------------------------------------------------
 NUMBER = "number"  # Optuna's number of the trial, from 0
 STATE = "state"
+FAULT = "fault"  # in a result: what is wrong not with the trial, but with the data or the machine
 FAILURE = "failure"  # in a result: the reason why the trial cannot go on
 EPOCHS = "epochs"
 NODE = "node"
+DEVICE = "device"  # cpu or cuda
 TIME = "time"  # seconds since 1970
 
 PENDING = "pending"

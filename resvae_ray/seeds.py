@@ -13,7 +13,7 @@ WEIGHTS = 4  # (trial seed): initial weights
 SHUFFLE = 5  # (trial seed, epoch[, window]): the order of the training rows
 NOISE = 6  # (trial seed, epoch): dropout and latent noise in training
 VALIDATION = 7  # (block): latent noise in validation; the same for all trials, epochs and seeds
-LATENTS = 8  # (seed, block): latents drawn by `encode --sample`
+LATENTS = 8  # (seed, unit, block): latents drawn by `encode --sample`
 SYNTHETIC = 9  # (seed, block): the synthetic data set
 
 

@@ -43,13 +43,15 @@ def list_files(path: str | Path, suffix: str) -> tuple[pafs.FileSystem, list[str
         DataError: nothing is there, or no file with the suffix.
     """
     filesystem, place = locate(path)
-    if any(sign in place for sign in "*?["):
+    kind = filesystem.get_file_info(place).type
+    if kind == pafs.FileType.File:
+        found = [place]
+    elif kind == pafs.FileType.Directory:
+        found = _below(filesystem, place, suffix)
+    elif any(sign in place for sign in "*?["):
         found = _matches(filesystem, place)
     else:
-        info = filesystem.get_file_info(place)
-        if info.type == pafs.FileType.NotFound:
-            raise DataError(f"{path}: no such file or folder")
-        found = [place] if info.type == pafs.FileType.File else _below(filesystem, place, suffix)
+        raise DataError(f"{path}: no such file or folder")
     if not found:
         raise DataError(f"{path}: no {suffix} file there")
     return filesystem, sorted(found)
@@ -89,8 +91,8 @@ def staged_file(target: Path) -> Iterator[Path]:
     staging = _staging(target)
     try:
         yield staging
-        # Some writers make files that only their owner may read; a result is for whom its folder is for.
-        staging.chmod(target.parent.stat().st_mode & 0o666)
+        # Some writers make files that only their owner may read.
+        staging.chmod(0o666 & ~_umask())
         _flush(staging)
         os.replace(staging, target)
         _flush(target.parent)
@@ -127,7 +129,7 @@ def replace_folder(target: Path) -> Iterator[Path]:
     try:
         yield fresh
         if target.exists():
-            old = fresh.with_suffix(".old")
+            old = fresh.with_name(f"{fresh.name}.old")
             os.rename(target, old)
             os.rename(fresh, target)
             shutil.rmtree(old)
@@ -145,6 +147,13 @@ def _staging(target: Path) -> Path:
         if pid.isdigit() and (int(pid) == os.getpid() or not _is_alive(int(pid))):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     return target.parent / f".{target.name}.partial-{host}-{os.getpid()}"
+
+
+def _umask() -> int:
+    """The process's mask for new files; it can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _is_alive(pid: int) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from resvae_ray.data.features import FeaturesWriter
 from resvae_ray.data.split import split_features
@@ -19,7 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "integration" in item.path.parts:
             item.add_marker(pytest.mark.integration)
         elif item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(15))
+            item.add_marker(pytest.mark.timeout(5))
 
 
 @pytest.fixture
@@ -67,8 +68,6 @@ def make_dataset(make_features: Callable[..., Path], tmp_path: Path) -> Callable
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    import torch
-
     torch.set_num_threads(1)
 
 

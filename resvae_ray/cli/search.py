@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from resvae_ray.cli.verb import add_verb
-from resvae_ray.config import DEFAULT_SCENARIO, Config, load_config, scenario_names
+from resvae_ray.config import DEFAULT_SCENARIO, Config, field_type
+from resvae_ray.config_file import SECTIONS, load_config, scenario_names
 from resvae_ray.errors import UsageError
 from resvae_ray.names import RUN_FILE
 
@@ -17,13 +18,13 @@ WATCH_S = 5.0
 
 # flag, section of the configuration, field, help
 TUNE_FLAGS = (
-    ("--trials", "search", "trials", "trials (50)"),
-    ("--epochs", "training", "epochs", "epochs of a trial at most (80)"),
-    ("--seed", "search", "seed", "of the search (0)"),
+    ("--trials", "search", "trials", "trials in all"),
+    ("--epochs", "training", "epochs", "epochs of a trial at most"),
+    ("--seed", "search", "seed", "of the search"),
     ("--max-hours", "search", "max_hours", "stop after so many hours; 0 is no limit"),
-    ("--grace", "search", "grace", "epochs before a trial may be stopped early (10)"),
-    ("--reduction-factor", "search", "reduction_factor", "one in so many goes on at a rung (3)"),
-    ("--brackets", "search", "brackets", "of ASHA (1)"),
+    ("--grace", "search", "grace", "epochs before a trial may be stopped early"),
+    ("--reduction-factor", "search", "reduction_factor", "one in so many goes on at a rung"),
+    ("--brackets", "search", "brackets", "of ASHA"),
     ("--cpus-per-trial", "resources", "cpus_per_trial", "cores a trial (chosen from the machine)"),
     ("--gpus-per-trial", "resources", "gpus_per_trial", "GPUs a trial, whole or a fraction (chosen from the machine)"),
     ("--concurrent", "resources", "concurrent", "trials at the same time (chosen from the machine)"),
@@ -45,7 +46,7 @@ def _add_tune(verbs: Any) -> None:
     known = ", ".join(scenario_names())
     parser.add_argument("--config", metavar="FILE|NAME", help=f"a TOML file or a scenario: {known}")
     for flag, section, name, text in TUNE_FLAGS:
-        kind = type(getattr(getattr(Config(), section), name))
+        kind = field_type(SECTIONS[section], name)
         parser.add_argument(flag, type=kind, dest=f"{section}.{name}", metavar=kind.__name__.upper(), help=text)
     parser.add_argument(
         "--try-first",
@@ -63,13 +64,14 @@ def _tune(options: argparse.Namespace) -> None:
 
     started = time.monotonic()
     run = tune(options.dataset, options.run, config, resume=options.resume)
-    status, best = run.status(), run.best()
+    status, best = run.status(), run.saved_best()
     ended = ", ".join(f"{count} {state}" for state, count in status["counts"].items() if count)
     print(f"{run.path}: {ended}; {status['epochs']:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
     if status["state"] == "interrupted":
         print(f"stopped by --max-hours; go on with: resvae-ray tune {options.dataset} {options.run} --resume")
     if best is not None:
         print(run.result_table(best).to_string(index=False))
+    _say_what_was_lost(run)
 
 
 def _tune_config(options: argparse.Namespace) -> Config:
@@ -143,16 +145,11 @@ def _export(options: argparse.Namespace) -> None:
     loss = f", validation loss {config['best_val_loss']:,.2f}" if "best_val_loss" in config else ""
     print(f"{path}: {config['input_dim']} features to {config['z_dim']} latents{loss}")
     if (Path(options.run) / RUN_FILE).exists():
-        _say_if_better_was_lost(options.run, config)
+        from resvae_ray.search.run import Run
+
+        _say_what_was_lost(Run.open(options.run))
 
 
-def _say_if_better_was_lost(run: str, config: dict[str, Any]) -> None:
-    from resvae_ray.search.run import Run
-
-    best = Run.open(run).best()
-    if best is not None and best.best_val_loss < config["best_val_loss"]:
-        print(
-            f"resvae-ray: trial {best.number} had {best.best_val_loss:,.2f} in epoch {best.best_epoch} and was cut off "
-            "before it saved that; tune --resume gets it back",
-            file=sys.stderr,
-        )
+def _say_what_was_lost(run: Any) -> None:
+    if lost := run.lost_best():
+        print(f"resvae-ray: {lost}", file=sys.stderr)

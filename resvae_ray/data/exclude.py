@@ -12,7 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from resvae_ray.data.features import SUFFIX, Features, parquet_file
-from resvae_ray.data.schema import ID_COLUMNS, SEQUENCE_COLUMNS, find_column
+from resvae_ray.data.schema import (
+    ID_COLUMNS,
+    IDS_KEY,
+    INDEX_COLUMNS,
+    ROW_NUMBERS,
+    SEQUENCE_COLUMNS,
+    as_text,
+    find_column,
+)
 from resvae_ray.errors import DataError
 from resvae_ray.storage import list_files, locate
 
@@ -30,11 +38,14 @@ def rows_to_keep(source: Features, exclude: str | Path, drop: bool) -> np.ndarra
     keep = np.ones(source.rows, dtype=bool)
     columns = _columns_to_compare(source, exclude)
     for theirs, ours in columns.items():
-        held = pa.concat_arrays([_text(table.column(0)) for table in _column_of(exclude, theirs)])
+        held = pa.concat_arrays(
+            [as_text(table.column(0), f"{exclude}: {theirs}") for table in _column_of(exclude, theirs)]
+        )
         held = held.filter(pc.and_(pc.is_valid(held), pc.not_equal(held, "")))
         start = 0
         for table in source.columns([ours]):
-            inside = pc.is_in(_text(table.column(0)), value_set=held).to_numpy(zero_copy_only=False)
+            mine = as_text(table.column(0), f"{source.path}: column {ours}")
+            inside = pc.is_in(mine, value_set=held).to_numpy(zero_copy_only=False)
             keep[start : start + len(inside)] &= ~inside
             start += len(inside)
     if not drop and not keep.all():
@@ -50,7 +61,9 @@ def _columns_to_compare(source: Features, exclude: str | Path) -> dict[str, str]
     """The id and sequence columns that both sides have: theirs to ours."""
     their_names = _names_of(exclude)
     pairs = {}
-    if (theirs := find_column(their_names, ID_COLUMNS)) is not None:
+    # Numbers of rows are no names of proteins: row 7 here has nothing to do with row 7 there.
+    numbered = source.provenance.get(IDS_KEY) == ROW_NUMBERS or source.layout.id in INDEX_COLUMNS
+    if (theirs := find_column(their_names, ID_COLUMNS)) is not None and not numbered:
         pairs[theirs] = source.layout.id
     theirs, ours = find_column(their_names, SEQUENCE_COLUMNS), find_column(source.layout.others, SEQUENCE_COLUMNS)
     if theirs is not None and ours is not None:
@@ -78,10 +91,16 @@ def _column_of(path: str | Path, name: str) -> Iterator[pa.Table]:
     if _delimiter(str(path)) is None:
         filesystem, files = list_files(path, SUFFIX)
         for file in files:
-            yield parquet_file(filesystem, file).read(columns=[name])
+            try:
+                yield parquet_file(filesystem, file).read(columns=[name])
+            except (pa.ArrowInvalid, OSError) as error:
+                raise DataError(f"{file}: damaged: {str(error).splitlines()[0]}") from None
     else:
         with _open_csv(str(path), name) as reader:
-            yield pa.Table.from_batches(reader, reader.schema)
+            try:
+                yield pa.Table.from_batches(reader, reader.schema)
+            except pa.ArrowInvalid as error:
+                raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
 
 
 def _open_csv(path: str, only: str | None) -> pacsv.CSVStreamingReader:
@@ -96,8 +115,3 @@ def _open_csv(path: str, only: str | None) -> pacsv.CSVStreamingReader:
         )
     except (FileNotFoundError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
-
-
-def _text(column: pa.ChunkedArray) -> pa.Array:
-    text = column.cast(pa.string()).combine_chunks()
-    return text if isinstance(text, pa.Array) else pa.concat_arrays(text.chunks)

@@ -19,7 +19,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch, Layout, check_batch, decode, decode_matrix, layout_of
+from resvae_ray.data.schema import (
+    ColumnChoice,
+    FeatureBatch,
+    Layout,
+    as_text,
+    check_batch,
+    decode,
+    decode_matrix,
+    layout_of,
+)
 from resvae_ray.errors import DataError
 from resvae_ray.names import PROVENANCE_KEY
 from resvae_ray.storage import list_files
@@ -27,6 +36,7 @@ from resvae_ray.storage import list_files
 SUFFIX = ".parquet"
 BATCH_BYTES = 8 << 20  # of float32 that a reader holds at a time
 ROW_GROUP_BYTES = 4 << 20  # of float32 in a row group: what a shuffling stream reads at a time
+ID_BATCH_ROWS = 65536
 READ_BUFFER_BYTES = 1 << 20  # of a column chunk read ahead, instead of all of it: row groups of others can be huge
 FILE_BYTES = 256 << 20  # of float32 in one file of a folder: what one worker encodes at a time
 
@@ -123,13 +133,13 @@ class Features:
     def columns(self, names: list[str]) -> Iterator[pa.Table]:
         """Only the columns `names`, in order, in batches: cheap where features are not needed."""
         for file in self.files:
-            for batch in parquet_file(self.filesystem, file).iter_batches(65536, columns=names):
-                yield pa.Table.from_batches([batch])
+            for piece in _pieces(parquet_file(self.filesystem, file), None, ID_BATCH_ROWS, names, file):
+                yield pa.Table.from_batches([piece])
 
     def ids(self) -> Iterator[pa.Array]:
         """The ids in order, in batches."""
         for table in self.columns([self.layout.id]):
-            yield table.column(0).combine_chunks().cast(pa.string())
+            yield as_text(table.column(0), f"{self.path}: column {self.layout.id}")
 
 
 def parquet_file(filesystem: pafs.FileSystem, path: str) -> pq.ParquetFile:
@@ -249,7 +259,7 @@ def open_writer(path: Path, schema: pa.Schema, provenance: dict[str, Any]) -> pq
 
 def require_unique_ids(id_batches: Callable[[], Iterable[pa.Array]], where: str) -> None:
     """
-    Needs 8 bytes a row: ids are compared by a 64-bit hash first and, where hashes meet, by themselves.
+    Needs 16 bytes a row: ids are compared by a 64-bit hash first and, where hashes meet, by themselves.
 
     Args:
         id_batches: gives all ids, in order, each time it is called.
@@ -257,9 +267,9 @@ def require_unique_ids(id_batches: Callable[[], Iterable[pa.Array]], where: str)
     Raises:
         DataError: an id stands twice; both rows are named.
     """
-    hashes = [_hash(ids) for ids in id_batches()]
-    values, counts = np.unique(np.concatenate(hashes) if hashes else np.empty(0, np.uint64), return_counts=True)
-    suspects = values[counts > 1]
+    hashes = np.concatenate([np.empty(0, np.uint64), *map(_hash, id_batches())])
+    hashes.sort()
+    suspects = hashes[1:][hashes[1:] == hashes[:-1]]
     if not len(suspects):
         return
     seen: dict[str, int] = {}

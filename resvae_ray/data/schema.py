@@ -20,10 +20,11 @@ from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import FEATURES, ID, LABEL
 
 ID_COLUMNS = ("id", "ids", "entry_id", "entry", "accession", "protein_id", "uniprot_id", "identifier", "name")
-ID_COLUMNS += ("", "__index_level_0__")  # what pandas calls the index of a DataFrame, in CSV and in Parquet
+INDEX_COLUMNS = ("", "__index_level_0__")  # what pandas calls the index of a DataFrame, in CSV and in Parquet
 LABEL_COLUMNS = ("label", "labels")
 FEATURES_COLUMNS = ("features", "embedding", "embeddings", "vector", "emb")
 SEQUENCE_COLUMNS = ("sequence", "seq")
+IDS_KEY, ROW_NUMBERS = "ids", "row numbers"  # in the provenance of features that came without ids
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,19 @@ class Layout:
 
 @dataclass(frozen=True)
 class FeatureBatch:
-    """Some rows of FEATURES: `ids` (n), `features` (n, D) float32, `others` (n rows; the label, if any, as `label`)."""
+    """Some rows of FEATURES.
+
+    Attributes:
+        ids: (n) strings.
+        features: (n, D) float32, perhaps read-only.
+        others: the columns that pass through, n rows if there are any; the label, if any, is called `label`.
+        numbered: the source has no ids: these are the rows' numbers.
+    """
 
     ids: pa.Array
     features: np.ndarray
     others: pa.Table
+    numbered: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,7 +70,8 @@ class FeatureBatch:
     def take(self, keep: np.ndarray) -> "FeatureBatch":
         """The rows where `keep` (n, bool) is true."""
         mask = pa.array(keep)
-        return FeatureBatch(self.ids.filter(mask), self.features[keep], self.others.filter(mask))
+        others = self.others.filter(mask) if self.others.num_columns else self.others
+        return FeatureBatch(self.ids.filter(mask), self.features[keep], others)
 
     def table(self) -> pa.Table:
         """The rows as FEATURES has them: id, features, then the others."""
@@ -87,19 +97,17 @@ def find_layout(names: Sequence[str], vector_names: Sequence[str], choice: Colum
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:
         raise DataError(f"{where}: two columns are called {repeated[0]!r}; column names must differ")
-    id_column = _pick(names, choice.id_column, ID_COLUMNS, where, "--id-column")
+    id_column = _pick(names, choice.id_column, ID_COLUMNS + INDEX_COLUMNS, where, "--id-column")
     if id_column is None:
         raise DataError(f"{where}: no id column; name it with --id-column, the columns are {_some(names)}")
     label = _pick(names, choice.label_column, LABEL_COLUMNS, where, "--label-column")
-    if wide := choice.prefix is not None or not _one_vector(vector_names, choice, where):
-        features = _numbered(names, choice.prefix, {id_column, label}, where)
-    else:
-        features = (_one_vector(vector_names, choice, where),)
+    vector = None if choice.prefix is not None else _vector_column(vector_names, choice, where)
+    features = (vector,) if vector else _numbered(names, choice.prefix, {id_column, label}, where)
     taken = {id_column, label, *features}
     others = tuple(name for name in names if name not in taken)
     for name in {ID, FEATURES, LABEL} & set(others):
         raise DataError(f"{where}: column {name!r} is neither the id, the label nor the features; rename or remove it")
-    return Layout(id_column, features, wide, label, others)
+    return Layout(id_column, features, vector is None, label, others)
 
 
 def find_column(names: Sequence[str], candidates: Sequence[str]) -> str | None:
@@ -130,13 +138,34 @@ def decode(table: pa.Table, layout: Layout, where: str, first_row: int = 1) -> F
     Raises:
         DataError: a missing id or value, vectors of two widths, text among numbers; with row and column.
     """
-    ids = table.column(layout.id).cast(pa.string()).combine_chunks()
-    ids = ids if isinstance(ids, pa.Array) else pa.concat_arrays(ids.chunks)
-    matrix = decode_matrix(table, layout, where, first_row)
-    others = table.select([name for name in (layout.label, *layout.others) if name is not None])
+    others = table.select(layout.others)
     if layout.label:
-        others = others.rename_columns([LABEL, *layout.others])
-    return FeatureBatch(ids, matrix, others)
+        others = others.add_column(0, LABEL, as_text(table.column(layout.label), f"{where}: column {layout.label}"))
+    ids = as_text(table.column(layout.id), f"{where}: column {layout.id}")
+    return FeatureBatch(ids, decode_matrix(table, layout, where, first_row), _nullable(others))
+
+
+def as_text(column: pa.ChunkedArray, where: str) -> pa.Array:
+    """A column of ids or labels as one array of strings; numbers and categories become text.
+
+    Raises:
+        DataError: it holds what has no text, such as lists.
+    """
+    try:
+        return as_array(column.cast(pa.string()))
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        raise DataError(f"{where} holds {column.type}; expected text") from None
+
+
+def as_array(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece."""
+    whole = column.combine_chunks()
+    return whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks)
+
+
+def _nullable(table: pa.Table) -> pa.Table:
+    """The same, with no column that forbids missing values: files of one folder may differ in that."""
+    return table.cast(pa.schema([field.with_nullable(True) for field in table.schema]))
 
 
 def decode_matrix(table: pa.Table, layout: Layout, where: str, first_row: int = 1) -> np.ndarray:
@@ -174,20 +203,16 @@ def _pick(names: Sequence[str], wanted: str | None, candidates: Sequence[str], w
     return wanted
 
 
-def _one_vector(vector_names: Sequence[str], choice: ColumnChoice, where: str) -> str:
+def _vector_column(vector_names: Sequence[str], choice: ColumnChoice, where: str) -> str | None:
+    """The column of vectors, if there is one."""
     if choice.features_column is not None:
         if choice.features_column not in vector_names:
             known = _some(vector_names) if vector_names else "there is none"
             raise UsageError(f"{where}: --features-column {choice.features_column}: no such column of vectors; {known}")
         return choice.features_column
-    if len(vector_names) > 1:
-        known = find_column(vector_names, FEATURES_COLUMNS)
-        if known is None:
-            raise DataError(
-                f"{where}: several columns hold vectors ({_some(vector_names)}); choose with --features-column"
-            )
-        return known
-    return vector_names[0] if vector_names else ""
+    if len(vector_names) > 1 and (known := find_column(vector_names, FEATURES_COLUMNS)) is None:
+        raise DataError(f"{where}: several columns hold vectors ({_some(vector_names)}); choose with --features-column")
+    return find_column(vector_names, FEATURES_COLUMNS) or next(iter(vector_names), None)
 
 
 def _numbered(names: Sequence[str], prefix: str | None, taken: set[str | None], where: str) -> tuple[str, ...]:
@@ -240,8 +265,7 @@ def _wide_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) ->
 
 def _list_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) -> np.ndarray:
     name = layout.features[0]
-    column = table.column(name).combine_chunks()
-    column = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)
+    column = as_array(table.column(name))
     if isinstance(column.type, pa.FixedShapeTensorType):
         column = column.storage
     if column.null_count:

@@ -26,8 +26,9 @@ ANY_BEST = BEST_FILES.replace("{epoch:04d}", "*")
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
     """Replaces `path` by the tensors and, in the file's header, `state` as JSON."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"format": "pt"} | ({STATE_KEY: json.dumps(state)} if state else {})
     with staged_file(path) as staging:
-        save_file(plain, staging, metadata={"format": "pt", STATE_KEY: json.dumps(state)})
+        save_file(plain, staging, metadata=metadata)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from resvae_ray.config import TrainingConfig
+from resvae_ray.config import Metric
 from resvae_ray.data.stream import Rows
 from resvae_ray.model.loss import divergence, squared_error
 from resvae_ray.model.network import ResVAE
@@ -38,7 +38,7 @@ class Validation:
 
 
 @torch.no_grad()
-def validate(model: ResVAE, rows: Rows, config: TrainingConfig) -> Validation:
+def validate(model: ResVAE, rows: Rows, metric: Metric) -> Validation:
     """Evaluates `model` on the validation rows; its mode is left as it was.
 
     A loss that is not finite is returned as it is.
@@ -49,10 +49,10 @@ def validate(model: ResVAE, rows: Rows, config: TrainingConfig) -> Validation:
         errors, klds, spread, mu_variance = _walk(model, rows)
     finally:
         model.train(training)
-    losses = config.beta * errors + klds
+    losses = metric.beta * errors + klds
     worst = int(np.argmax(np.where(np.isnan(losses), np.inf, losses)))
     return Validation(
-        loss=paper_loss(errors, klds, rows.dim, model.z_dim, config),
+        loss=paper_loss(errors, klds, rows.dim, model.z_dim, metric),
         reconstruction=float(errors.mean()),
         kld=float(klds.mean()),
         r2=float(1 - errors.sum() / spread) if spread > 0 else float("nan"),
@@ -62,16 +62,16 @@ def validate(model: ResVAE, rows: Rows, config: TrainingConfig) -> Validation:
     )
 
 
-def paper_loss(errors: np.ndarray, klds: np.ndarray, dim: int, z_dim: int, config: TrainingConfig) -> float:
+def paper_loss(errors: np.ndarray, klds: np.ndarray, dim: int, z_dim: int, metric: Metric) -> float:
     """The paper's validation loss from the squared error and KLD (n) of each row."""
     starts = np.arange(0, len(errors), PAPER_BATCH)
     counts = np.diff(starts, append=len(errors))
     reconstruction, kld = np.add.reduceat(errors, starts), np.add.reduceat(klds, starts)
-    if config.reduction == "mean":
+    if metric.reduction == "mean":
         reconstruction, kld = reconstruction / (counts * dim), kld / (counts * z_dim)
-    if config.loss_type == "RMSE":
+    if metric.loss_type == "RMSE":
         reconstruction = np.sqrt(reconstruction)
-    return float(((config.beta * reconstruction + kld) * counts).sum() / len(errors))
+    return float(((metric.beta * reconstruction + kld) * counts).sum() / len(errors))
 
 
 def validation_noise(block: int, rows: int, z_dim: int) -> torch.Tensor:

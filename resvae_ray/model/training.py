@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from resvae_ray import names
-from resvae_ray.config import TrainingConfig
+from resvae_ray.config import Metric, TrainingConfig
 from resvae_ray.data.stream import Rows
 from resvae_ray.errors import DataError, JobError
 from resvae_ray.model import checkpoint
@@ -45,6 +45,7 @@ class Training:
         train, val: the rows, both of width D, on `device`.
         seed: of the initial weights, the order of the rows, dropout and noise.
         device: where the model is.
+        metric: what validation measures; by default the loss that `config` trains with.
 
     Attributes:
         model: the network with its weights after the last finished epoch.
@@ -56,11 +57,18 @@ class Training:
     """
 
     def __init__(
-        self, config: TrainingConfig, train: Rows, val: Rows, seed: int = 0, device: torch.device | str = "cpu"
+        self,
+        config: TrainingConfig,
+        train: Rows,
+        val: Rows,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        metric: Metric | None = None,
     ) -> None:
         if train.rows < 2 or val.rows < 1:
             raise DataError(f"{train.rows} training and {val.rows} validation rows: 2 and 1 are needed at least")
         self.config, self.seed, self.device = config, seed, torch.device(device)
+        self.metric = metric or config.metric
         self._train, self._val = train, val
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(WEIGHTS, seed))
@@ -70,6 +78,7 @@ class Training:
         self.last: Metrics = {}
         self._best: dict[str, torch.Tensor] = {}
         self._best_metrics: Metrics = {}
+        self._best_saved = 0  # the epoch whose weights are on the disk
 
     def epochs(self) -> Iterator[Metrics]:
         """Trains the epochs that are left, one at each step, and yields its metrics.
@@ -81,7 +90,7 @@ class Training:
             started = time.perf_counter()
             train_loss = self._train_epoch(self.epoch + 1)
             trained = time.perf_counter()
-            validation = validate(self.model, self._val, self.config)
+            validation = validate(self.model, self._val, self.metric)
             if not math.isfinite(validation.loss):
                 raise Diverged(f"the validation loss is {validation.loss} at epoch {self.epoch + 1}")
             self.epoch += 1
@@ -100,6 +109,7 @@ class Training:
         self.save_best(folder)
         state = {
             "config": asdict(self.config),
+            "metric": asdict(self.metric),
             "seed": self.seed,
             "epoch": self.epoch,
             "last": self.last,
@@ -111,12 +121,17 @@ class Training:
 
     def save_best(self, folder: Path) -> None:
         """Writes the weights of the best epoch so far, if they are not there yet."""
-        if not self._best_metrics:
+        if not self._best_metrics or self._best_saved == self._best_metrics[names.EPOCH]:
             return
-        path = checkpoint.best_path(folder, int(self._best_metrics[names.EPOCH]))
-        if not path.exists():
-            state = {"config": asdict(self.config), "input_dim": self._train.dim, "metrics": self._best_metrics}
-            checkpoint.write_tensors(path, self._best, state)
+        state = {
+            "config": asdict(self.config),
+            "metric": asdict(self.metric),
+            "input_dim": self._train.dim,
+            "metrics": self._best_metrics,
+        }
+        best_epoch = int(self._best_metrics[names.EPOCH])
+        checkpoint.write_tensors(checkpoint.best_path(folder, best_epoch), self._best, state)
+        self._best_saved = best_epoch
 
     def resume(self, folder: Path) -> bool:
         """Takes up the training that `save` left in `folder`; whether there was one.
@@ -128,10 +143,12 @@ class Training:
         if not path.exists():
             return False
         tensors, state = checkpoint.read_tensors(path)
-        if state.get("config") != asdict(self.config) or state.get("seed") != self.seed:
+        ours = {"config": asdict(self.config), "metric": asdict(self.metric), "seed": self.seed}
+        if {name: state.get(name) for name in ours} != ours:
             raise DataError(f"{path}: saved by a training with another configuration or seed")
         if best := state["best"]:
-            self._best = checkpoint.read_tensors(checkpoint.best_path(folder, int(best[names.EPOCH])))[0]
+            self._best_saved = int(best[names.EPOCH])
+            self._best = checkpoint.read_tensors(checkpoint.best_path(folder, self._best_saved))[0]
         self._load_state(tensors, path)
         self.epoch, self.last, self._best_metrics = state["epoch"], state["last"], best
         return True

@@ -7,9 +7,10 @@ from resvae_ray import names
 from resvae_ray._version import __version__
 from resvae_ray.config import TrainingConfig
 from resvae_ray.errors import DataError
-from resvae_ray.model.checkpoint import load_weights, newest_best, read_state, read_tensors
+from resvae_ray.model.checkpoint import load_weights, read_tensors
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.published import load_published_weights
+from resvae_ray.search.records import read_saved
 from resvae_ray.search.run import Run
 
 
@@ -28,28 +29,14 @@ def export(source: str | Path, target: str | Path) -> Path:
 
 def export_best(run: Run, target: str | Path) -> Path:
     """Writes the best weights that a search has saved as a MODEL; see `export`."""
-    number, weights = best_weights(run)
-    tensors, state = read_tensors(weights)
-    config = TrainingConfig(**state["config"])
-    model = ResVAE(state["input_dim"], config.hidden_dim, config.z_dim, config.dropout)
-    load_weights(model, tensors, weights)
-    return model.save_pretrained(target, _about(run, number, state))
-
-
-def best_weights(run: Run) -> tuple[int, Path]:
-    """The number of the trial with the lowest validation loss among all saved weights, and their file.
-
-    Raises:
-        DataError: no trial has saved any.
-    """
-    saved: list[tuple[float, int, Path]] = []
-    for folder in sorted((run.path / names.TRIALS_FOLDER).glob("*")):
-        if (path := newest_best(folder)) is not None:
-            saved.append((read_state(path)["metrics"][names.VAL_LOSS], int(folder.name), path))
+    saved = read_saved(run.path)
     if not saved:
         raise DataError(f"{run.path}: no trial has saved weights yet")
-    _, number, path = min(saved)
-    return number, path
+    tensors, state = read_tensors(saved[0].path)
+    config = TrainingConfig(**state["config"])
+    model = ResVAE(state["input_dim"], config.hidden_dim, config.z_dim, config.dropout)
+    load_weights(model, tensors, saved[0].path)
+    return model.save_pretrained(target, _about(run, saved[0].number, state))
 
 
 def _about(run: Run, number: int, state: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +46,7 @@ def _about(run: Run, number: int, state: dict[str, Any]) -> dict[str, Any]:
         "best_val_loss": state["metrics"][names.VAL_LOSS],
         "best_epoch": state["metrics"][names.EPOCH],
         "training": state["config"],
+        "metric": state["metric"],
         "validation": {name: value for name, value in state["metrics"].items() if name not in _RATES},
         "search": {
             "study": run.info["study"],

@@ -79,8 +79,10 @@ class StudySearch(Searcher):
             trial.report(result[names.BEST_VAL_LOSS], epoch)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Ray's hook: the trial ended; without a result or an error it never began and stays to be taken up."""
+        """Ray's hook: the trial ended. One that never began, or is not to blame for a fault, stays to be taken up."""
         trial = self._trials[trial_id]
+        if result and names.FAULT in result:
+            return
         if error or (result and names.FAILURE in result):
             self._study.tell(trial, state=TrialState.FAIL)
         elif result:
@@ -104,17 +106,23 @@ class StudySearch(Searcher):
         return {"_metric": self._metric, "_mode": self._mode}
 
     def _resumed(self, number: int) -> optuna.Trial:
-        known = self._study.get_trials(deepcopy=False)[number]
-        return optuna.Trial(self._study, known._trial_id)
+        """A trial that has begun; what of its proposal was not yet written when the process was killed is drawn now."""
+        self._study.sampler = self._sampler(number)
+        trial = optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
+        for name, distribution in self._space.items():
+            trial._suggest(name, distribution)
+        return trial
 
     def _proposed(self) -> optuna.Trial:
-        """The next trial. Its draws depend on the seed and its number, so that a resumed search goes on as it would."""
+        self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))
+        return self._study.ask(fixed_distributions=self._space)
+
+    def _sampler(self, number: int) -> optuna.samplers.TPESampler:
+        """TPE for one trial. Its draws depend on seed and number, so that a resumed search goes on as it would have."""
         search = self._config.search
-        number = len(self._study.get_trials(deepcopy=False))
-        self._study.sampler = optuna.samplers.TPESampler(
+        return optuna.samplers.TPESampler(
             seed=derive(PROPOSAL, search.seed, number) % 2**32,
             n_startup_trials=search.startup_trials,
             multivariate=True,
             constant_liar=True,
         )
-        return self._study.ask(fixed_distributions=self._space)

@@ -18,7 +18,7 @@ ENDED = (names.COMPLETE, names.PRUNED, names.FAILED)
 
 
 class Progress(Callback):
-    """Counts what it hears of; `earlier` is what previous sessions of the same search came to.
+    """Counts what it hears of.
 
     Args:
         run: the search; its record says what earlier sessions came to.
@@ -36,6 +36,7 @@ class Progress(Callback):
         best = best_of(records)
         self._best = (best.best_val_loss, f"trial {best.number} {describe(best.params)}") if best else None
         self._running: dict[int, int] = {}
+        self._said_no_gpu = False
         self._epochs, self._began, self._renewed = 0, time.monotonic(), time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -50,8 +51,9 @@ class Progress(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Ray's hook."""
-        if names.FAILURE in result:
+        if names.FAILURE in result or names.FAULT in result:
             return
+        self._say_if_no_gpu(trial, result)
         number, params = trial.config[names.NUMBER], trial.config["params"]
         self._running[number] = result[names.EPOCH]
         self._epochs += 1
@@ -62,6 +64,8 @@ class Progress(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook."""
         result = trial.last_result or {}
+        if names.FAULT in result:
+            return
         if names.FAILURE in result:
             self._end(trial, names.FAILED, result[names.FAILURE])
         else:
@@ -78,6 +82,12 @@ class Progress(Callback):
         if self._live:
             self._stream.write("\r\033[K")
             self._stream.flush()
+
+    def _say_if_no_gpu(self, trial: Trial, result: dict[str, Any]) -> None:
+        if trial.config["job"]["gpu"] and result.get(names.DEVICE) == "cpu" and not self._said_no_gpu:
+            self._said_no_gpu = True
+            node = result.get("hostname", "a node")
+            self._stream.write(f"trials have a share of a GPU, but torch finds none on {node}: they train on the CPU\n")
 
     def _end(self, trial: Trial, state: str, what: str) -> None:
         number, params = trial.config[names.NUMBER], trial.config["params"]

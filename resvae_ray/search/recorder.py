@@ -1,6 +1,7 @@
 """Writes what happens in a search into its RUN folder, as it happens."""
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -14,6 +15,8 @@ from resvae_ray import names
 from resvae_ray.search.records import trial_folder
 from resvae_ray.search.run import Run
 from resvae_ray.storage import cut_torn_line, write_text
+
+logger = logging.getLogger(__name__)
 
 METRICS = (
     names.EPOCH,
@@ -50,17 +53,22 @@ class Recorder(Callback):
     ) -> None:
         """Ray's hook: an epoch, or the reason why a trial cannot go on."""
         number = trial.config[names.NUMBER]
+        if names.FAULT in result:
+            return
         if names.FAILURE in result:
             self._write_reason(number, result[names.FAILURE])
             return
         row = {names.NUMBER: number} | {name: _or_none(result[name]) for name in METRICS}
-        row |= {names.NODE: result.get("hostname"), names.TIME: time.time()}
+        row |= {name: result.get(key) for name, key in ((names.NODE, "hostname"), (names.DEVICE, names.DEVICE))}
+        row[names.TIME] = time.time()
         self._epochs.write(json.dumps(row, allow_nan=False) + "\n")
         self._epochs.flush()
         os.fsync(self._epochs.fileno())
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook: complete, pruned, or failed by its own word."""
+        if names.FAULT in (trial.last_result or {}):
+            return
         self._end(trial.config[names.NUMBER])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -80,7 +88,11 @@ class Recorder(Callback):
 
     def _end(self, number: int) -> None:
         forget_resume(self._run, number)
-        self._run.write_tables()
+        try:
+            self._run.write_tables()
+        except (OSError, ValueError, TypeError) as error:
+            # They are made from the record, and made again at the next end of a trial: no reason to stop a search.
+            logger.warning("%s: the tables could not be written: %s", self._run.path, error)
 
 
 def _or_none(value: float) -> float | None:

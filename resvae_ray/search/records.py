@@ -12,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from resvae_ray import names
+from resvae_ray.model.checkpoint import newest_best, read_state
 
 STATES = {
     TrialState.WAITING: names.PENDING,
@@ -96,6 +97,26 @@ def read_epochs(path: Path) -> list[EpochRow]:
     return [rows[key] for key in sorted(rows)]
 
 
+@dataclass(frozen=True)
+class SavedWeights:
+    """The weights of a trial's best epoch, as they are on the disk."""
+
+    number: int
+    path: Path
+    epoch: int
+    val_loss: float
+
+
+def read_saved(folder: Path) -> list[SavedWeights]:
+    """The newest weights of each trial of the RUN in `folder`, the best first."""
+    saved = []
+    for number, trial in trial_folders(folder).items():
+        if (path := newest_best(trial)) is not None:
+            metrics = read_state(path)["metrics"]
+            saved.append(SavedWeights(number, path, int(metrics[names.EPOCH]), metrics[names.VAL_LOSS]))
+    return sorted(saved, key=lambda weights: (weights.val_loss, weights.number))
+
+
 def frozen_trials(journal: Path, study_name: str) -> list[FrozenTrial]:
     """Optuna's record of the trials, by number."""
     if not journal.exists():
@@ -109,6 +130,12 @@ def frozen_trials(journal: Path, study_name: str) -> list[FrozenTrial]:
 def trial_folder(run: Path, number: int) -> Path:
     """Where a trial of the RUN keeps its weights and, if it failed, the reason."""
     return run / names.TRIALS_FOLDER / names.TRIAL_FOLDER.format(number=number)
+
+
+def trial_folders(run: Path) -> dict[int, Path]:
+    """The folders of the trials that have one, by number."""
+    found = (run / names.TRIALS_FOLDER).glob("*")
+    return {int(folder.name): folder for folder in sorted(found) if folder.name.isdigit()}
 
 
 def _reason(folder: Path) -> str:

@@ -1,6 +1,6 @@
 """How many trials run at the same time and what each of them gets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from resvae_ray.config import ResourcesConfig
@@ -8,6 +8,8 @@ from resvae_ray.errors import UsageError
 
 MOST_AT_ONCE = 8  # chosen by ourselves: TPE learns from what has ended, and more at once would run ahead of it
 MOST_PER_GPU = 4  # a Res-VAE fills a small part of a GPU
+
+Node = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -27,30 +29,60 @@ class Slots:
         return max(1, int(self.cpus))
 
 
-def plan_slots(wanted: ResourcesConfig, available: Mapping[str, float], trials: int) -> Slots:
-    """What the user gave, completed from the resources of the Ray cluster.
+def plan_slots(wanted: ResourcesConfig, nodes: Sequence[Node], trials: int) -> Slots:
+    """What the user gave, completed from what the nodes of the Ray cluster have.
 
     With GPUs, up to 4 trials share one and about 8 run at once; without, up to 8 share the cores. Whoever asks for more
     with --concurrent, or for smaller shares, gets it.
 
     Raises:
-        UsageError: a trial asks for more than the cluster has.
+        UsageError: a trial fits on no node, and the cluster is not one (given by --address) that may still grow.
     """
-    total_cpus, total_gpus = available.get("CPU", 1.0), available.get("GPU", 0.0)
-    gpus = wanted.gpus_per_trial
-    if not gpus and total_gpus:
-        gpus = 1 / min(MOST_PER_GPU, max(1, int(MOST_AT_ONCE // total_gpus)))
-    most = _fitting(total_gpus, gpus) if gpus else _fitting(total_cpus, wanted.cpus_per_trial) or MOST_AT_ONCE
-    concurrent = wanted.concurrent or max(1, min(most, trials))
-    cpus = wanted.cpus_per_trial or max(1.0, float(total_cpus // concurrent))
-    if cpus > total_cpus or gpus > total_gpus:
+    gpus = (
+        _gpu_share(sum(node.get("GPU", 0.0) for node in nodes))
+        if wanted.gpus_per_trial is None
+        else wanted.gpus_per_trial
+    )
+    target = wanted.concurrent or min(trials, _target(wanted, nodes, gpus))
+    cpus = wanted.cpus_per_trial or _cpu_share(nodes, gpus, target)
+    fitting = sum(_fitting(node, cpus, gpus) for node in nodes)
+    if not fitting and not wanted.address:
+        most = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
         raise UsageError(
-            f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, but the cluster has {total_cpus:g} and {total_gpus:g}; "
-            "lower --cpus-per-trial or --gpus-per-trial"
+            f"a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, but this machine has {most}; lower --cpus-per-trial or "
+            "--gpus-per-trial"
         )
-    return Slots(cpus, gpus, wanted.concurrent or min(concurrent, _fitting(total_cpus, cpus)))
+    return Slots(cpus, gpus, wanted.concurrent or max(1, min(target, fitting)))
 
 
-def _fitting(total: float, share: float) -> int:
-    """How many shares there are; 0 for no share."""
-    return int(total / share + 1e-9) if share else 0
+def _gpu_share(total: float) -> float:
+    """Of a trial, where the user leaves it open."""
+    return 1 / min(MOST_PER_GPU, max(1, int(MOST_AT_ONCE // total))) if total else 0.0
+
+
+def _target(wanted: ResourcesConfig, nodes: Sequence[Node], gpus: float) -> int:
+    """How many trials would run at once, if there were cores enough."""
+    if gpus:
+        return max(1, sum(_fitting(node, 0.0, gpus) for node in nodes))
+    if wanted.cpus_per_trial:
+        return max(1, sum(_fitting(node, wanted.cpus_per_trial, 0.0) for node in nodes))
+    return MOST_AT_ONCE
+
+
+def _cpu_share(nodes: Sequence[Node], gpus: float, target: int) -> float:
+    """The most whole cores a trial with which `target` trials still fit; one where not even that many fit."""
+    largest = max((int(node.get("CPU", 0.0)) for node in nodes), default=1)
+    for cpus in range(max(1, largest), 1, -1):
+        if sum(_fitting(node, cpus, gpus) for node in nodes) >= target:
+            return float(cpus)
+    return 1.0
+
+
+def _fitting(node: Node, cpus: float, gpus: float) -> int:
+    """How many trials of that size a node holds. Fractions of one GPU are never taken from two."""
+    total_cpus, total_gpus = node.get("CPU", 0.0), node.get("GPU", 0.0)
+    by_cpu = int(total_cpus / cpus + 1e-9) if cpus else None
+    if not gpus:
+        return by_cpu or 0
+    by_gpu = int(total_gpus) * int(1 / gpus + 1e-9) if gpus <= 1 else int(total_gpus / gpus + 1e-9)
+    return by_gpu if by_cpu is None else min(by_cpu, by_gpu)

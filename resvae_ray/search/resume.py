@@ -3,7 +3,8 @@
 from dataclasses import fields, replace
 from pathlib import Path
 
-from resvae_ray.config import Config, load_config
+from resvae_ray.config import Config
+from resvae_ray.config_file import load_config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import choose_mode
 from resvae_ray.errors import DataError, UsageError
@@ -39,7 +40,7 @@ def resumed_config(run: Run, dataset: Dataset, config: Config | str | Path | Non
         )
     if config is None:
         return run.config
-    given = config if isinstance(config, Config) else load_config(config)
+    given = first_config(dataset, config)
     changes = {name: getattr(given.search, name) for name in MAY_CHANGE}
     allowed = replace(run.config, search=replace(run.config.search, **changes), resources=given.resources)
     if allowed != given:

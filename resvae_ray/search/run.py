@@ -8,6 +8,7 @@ The study's journal and epochs.jsonl are the record. Everything else (trials.csv
 """
 
 import fcntl
+import logging
 import os
 import socket
 from collections import Counter
@@ -20,11 +21,14 @@ from typing import Any
 import pandas as pd
 
 from resvae_ray import names
-from resvae_ray.config import Config, config_from_dict, config_to_dict, config_to_toml
+from resvae_ray.config import Config, TrainingConfig, field_type
+from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.search.records import STATES, TrialRecord, read_epochs, read_trials
+from resvae_ray.search.records import STATES, TrialRecord, read_epochs, read_saved, read_trials
 from resvae_ray.storage import local_target, read_json, refuse_existing, staged_file, write_json, write_text
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Run:
 
     @classmethod
     def create(cls, path: str | Path, config: Config, dataset: Dataset, about: dict[str, Any]) -> "Run":
-        """Makes the folder with run.json and search.toml; nothing has started then.
+        """Makes the folder with run.json; nothing has started then.
 
         Args:
             about: the study's name and whatever else is worth knowing later.
@@ -70,7 +74,6 @@ class Run:
             "sessions": [],
         }
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / names.SEARCH_FILE, config_to_toml(config))
         write_json(folder / names.RUN_FILE, content)
         return cls.open(folder)
 
@@ -85,13 +88,20 @@ class Run:
             raise DataError(f"{folder}: no RUN: it has no {names.RUN_FILE}; `resvae-ray tune` makes one")
         info = read_json(folder / names.RUN_FILE)
         try:
+            for key in ("study", "dataset", "sessions"):
+                info[key]
             return cls(folder, info, config_from_dict(info["config"]))
         except (KeyError, TypeError, UsageError) as error:
             raise DataError(f"{folder / names.RUN_FILE}: not a run of this version: {error}") from None
 
-    def begin_session(self, config: Config, session: dict[str, Any]) -> "Run":
+    def begin_session(self, config: Config, dataset: Dataset, session: dict[str, Any]) -> "Run":
         """Writes down that the search is taken up with `config`, before it is."""
-        info = {**self.info, "config": config_to_dict(config), "sessions": [*self.info["sessions"], session]}
+        info = {
+            **self.info,
+            "config": config_to_dict(config),
+            "dataset": {**asdict(dataset), "path": str(dataset.path)},
+            "sessions": [*self.info["sessions"], session],
+        }
         write_text(self.path / names.SEARCH_FILE, config_to_toml(config))
         write_json(self.path / names.RUN_FILE, info)
         return replace(self, info=info, config=config)
@@ -106,9 +116,11 @@ class Run:
         with (self.path / names.LOCK_FILE).open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 file.seek(0)
                 raise UsageError(f"{self.path}: a search is running in it ({file.read().strip()})") from None
+            except OSError as error:
+                logger.warning("%s: no file locks here (%s); see to it that only one search runs", self.path, error)
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
@@ -120,10 +132,10 @@ class Run:
             with (self.path / names.LOCK_FILE).open() as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return False
-        except FileNotFoundError:
-            return False
-        except OSError:
+        except BlockingIOError:
             return True
+        except OSError:
+            return False
 
     def records(self) -> list[TrialRecord]:
         """All that is recorded of the trials, by number."""
@@ -140,6 +152,28 @@ class Run:
     def best(self) -> BestTrial | None:
         """The lowest validation loss that any trial reported at any epoch."""
         return best_of(self.records())
+
+    def saved_best(self) -> BestTrial | None:
+        """The lowest validation loss whose weights are saved: what `export` takes.
+
+        It is `best` but where a trial that was cut off came lower after its last checkpoint.
+        """
+        params = {record.number: record.params for record in self.records()}
+        for weights in read_saved(self.path):
+            return BestTrial(weights.number, params[weights.number], weights.val_loss, weights.epoch)
+        return None
+
+    def lost_best(self) -> str | None:
+        """A sentence about a reported loss that is lower than any saved one, if there is such a loss."""
+        best, saved = self.best(), self.saved_best()
+        if best is None or (saved is not None and saved.best_val_loss <= best.best_val_loss):
+            return None
+        state = next(record.state for record in self.records() if record.number == best.number)
+        ends = "tune --resume gets it back" if state == names.RUNNING else "it is lost"
+        return (
+            f"trial {best.number} had {best.best_val_loss:,.2f} in epoch {best.best_epoch} and was cut off "
+            f"before it saved that; {ends}"
+        )
 
     def status(self) -> dict[str, Any]:
         """What `resvae-ray status --json` prints."""
@@ -175,7 +209,7 @@ class Run:
             trials.to_csv(staging, index=False)
         with staged_file(self.path / names.TRIALS_PARQUET) as staging:
             trials.to_parquet(staging, index=False)
-        if (best := best_of(records)) is not None:
+        if (best := self.saved_best()) is not None:
             with staged_file(self.path / names.BEST_CSV) as staging:
                 self.result_table(best).to_csv(staging, index=False)
 
@@ -207,7 +241,7 @@ class Run:
 
     def _table(self, records: list[TrialRecord]) -> pd.DataFrame:
         columns = list(TrialRecord(0, "", dict.fromkeys(self.config.space)).row())
-        whole = [name for name, domain in self.config.space.items() if isinstance(domain.low, int)]
+        whole = [name for name in self.config.space if field_type(TrainingConfig, name) is int]
         kinds = dict.fromkeys([names.NUMBER, *whole, names.BEST_EPOCH, names.EPOCHS], "Int64")
         return pd.DataFrame([record.row() for record in records], columns=columns).astype(kinds)
 

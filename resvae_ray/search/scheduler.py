@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.trial import TrialState
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
@@ -22,8 +23,18 @@ History = dict[int, dict[int, float]]
 
 
 def history_of(study: optuna.Study) -> History:
-    """Every trial's values by epoch."""
-    return {trial.number: trial.intermediate_values for trial in study.get_trials(deepcopy=False)}
+    """Every trial's values by epoch.
+
+    The last one of a trial that has not ended is left out: the process may have been killed while ASHA judged it. The
+    trial reports it again, and is judged then.
+    """
+    history = {}
+    for trial in study.get_trials(deepcopy=False):
+        values = dict(trial.intermediate_values)
+        if trial.state == TrialState.RUNNING and values:
+            del values[max(values)]
+        history[trial.number] = values
+    return history
 
 
 class DurableASHA(AsyncHyperBandScheduler):
@@ -64,7 +75,7 @@ class DurableASHA(AsyncHyperBandScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Ray's hook: go on or stop."""
-        if names.FAILURE in result:
+        if names.FAILURE in result or names.FAULT in result:
             return TrialScheduler.STOP
         return super().on_trial_result(tune_controller, trial, result)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from resvae_ray.config import Config, Domain, TrainingConfig
+from resvae_ray.config import Config, Domain, TrainingConfig, field_type
 from resvae_ray.errors import UsageError
 
 
@@ -46,6 +46,6 @@ def _distribution(name: str, domain: Domain) -> BaseDistribution:
     low, high = domain.low, domain.high
     if low is None or high is None:
         raise UsageError(f"space.{name}: needs low and high, or choices")
-    if TrainingConfig.__dataclass_fields__[name].type is int:
+    if field_type(TrainingConfig, name) is int:
         return IntDistribution(int(low), int(high), log=domain.log)
     return FloatDistribution(low, high, log=domain.log)

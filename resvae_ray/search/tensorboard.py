@@ -70,13 +70,15 @@ class TensorBoard(Callback):
     ) -> None:
         """Ray's hook: one epoch."""
         writer = self._writers.get(trial.config[names.NUMBER])
-        if writer is not None and names.FAILURE not in result:
+        if writer is not None and not {names.FAILURE, names.FAULT} & set(result):
             values = [Summary.Value(tag=tag, simple_value=result[name]) for name, tag in SCALARS.items()]
             writer.add_event(_event(Summary(value=values), result[names.EPOCH]))
             writer.flush()
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook: complete, pruned, or failed by its own word."""
+        if names.FAULT in (trial.last_result or {}):
+            return
         failed = names.FAILURE in (trial.last_result or {})
         self._end(trial, api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS)
 

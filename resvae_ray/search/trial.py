@@ -63,7 +63,14 @@ def run_trial(config: dict[str, Any]) -> None:
     # Ray reuses this process for the next trial; the default of 2 s for ending this one may be too short for an epoch's
     # last write, and would abort the next trial.
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = str(STOP_TIMEOUT_S)
-    job, number = Job(**config["job"]), config[names.NUMBER]
+    try:
+        _run(Job(**config["job"]), config[names.NUMBER], config["params"])
+    except DataError as error:
+        # What is wrong with the data or with a folder is wrong for all trials.
+        tune.report({names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf"), names.FAULT: str(error)})
+
+
+def _run(job: Job, number: int, params: dict[str, Any]) -> None:
     if not (Path(job.run) / names.RUN_FILE).exists():
         raise DataError(
             f"{job.run}: cannot be seen on {platform.node()}; a cluster needs a folder that all nodes share"
@@ -72,7 +79,12 @@ def run_trial(config: dict[str, Any]) -> None:
     device = "cuda" if job.gpu and torch.cuda.is_available() else "cpu"
     train, val = _rows(job.dataset, job.fingerprint, tuple(job.data.items()), device)
     training = Training(
-        TrainingConfig(**(job.training | config["params"])), train, val, derive(TRIAL, job.seed, number), device
+        TrainingConfig(**(job.training | params)),
+        train,
+        val,
+        derive(TRIAL, job.seed, number),
+        device,
+        TrainingConfig(**job.training).metric,
     )
     _train(training, trial_folder(Path(job.run), number), job)
 
@@ -81,7 +93,7 @@ def _train(training: Training, folder: Path, job: Job) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if _taken_up(training, folder):
         # The process may have been killed after saving this epoch and before the search heard of it.
-        tune.report(training.last)
+        tune.report({**training.last, names.DEVICE: training.device.type})
     saved = time.monotonic()
     try:
         for metrics in training.epochs():
@@ -89,7 +101,7 @@ def _train(training: Training, folder: Path, job: Job) -> None:
             if last or training.epoch in job.save_epochs or time.monotonic() - saved >= job.save_every_s:
                 training.save(folder)
                 saved = time.monotonic()
-            tune.report(metrics)
+            tune.report({**metrics, names.DEVICE: training.device.type})
     except Diverged as error:
         training.save_best(folder)
         tune.report(_failure(training, str(error)))

@@ -10,7 +10,7 @@ import platform
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
@@ -32,10 +32,12 @@ from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import RESIDENT, STREAM
 from resvae_ray.errors import Interrupted, JobError
 from resvae_ray.search.export import export_best
+from resvae_ray.search.guard import Guard
 from resvae_ray.search.optimizer import StudySearch, open_study, start_study, unfinished
 from resvae_ray.search.progress import Progress
 from resvae_ray.search.recorder import Recorder, clear_staging, forget_resume
-from resvae_ray.search.resources import Slots, plan_slots
+from resvae_ray.search.records import trial_folders
+from resvae_ray.search.resources import Node, Slots, plan_slots
 from resvae_ray.search.resume import first_config, resumed_config
 from resvae_ray.search.run import Run, refuse_existing_run
 from resvae_ray.search.scheduler import DurableASHA, history_of
@@ -79,21 +81,21 @@ def tune(
         else:
             known, resolved = None, first_config(data, config)
             refuse_existing_run(local_target(run))
-        resources = stack.enter_context(ray_session(resolved.resources.address))
-        slots = plan_slots(resolved.resources, resources, resolved.search.trials)
+        nodes = stack.enter_context(ray_session(resolved.resources.address))
+        slots = plan_slots(resolved.resources, nodes, resolved.search.trials)
         if known is None:
             # Nothing was written so far: what could be refused has been refused.
             known = Run.create(run, resolved, data, _about())
             stack.enter_context(known.lock())
-        known = known.begin_session(resolved, _session(slots, resources))
-        return _finish(known, _stopped(known, data, slots))
+        known = known.begin_session(resolved, data, _session(slots, nodes))
+        return _carried_out(known, data, slots)
 
 
 def _about() -> dict[str, Any]:
     return {"study": f"resvae-{uuid.uuid4().hex[:12]}", "resvae_ray": __version__, "created": _utc()}
 
 
-def _session(slots: Slots, resources: Mapping[str, float]) -> dict[str, Any]:
+def _session(slots: Slots, nodes: Sequence[Node]) -> dict[str, Any]:
     """What is worth knowing of a session later: when, with which versions, on what."""
     return {
         "started": _utc(),
@@ -102,7 +104,7 @@ def _session(slots: Slots, resources: Mapping[str, float]) -> dict[str, Any]:
         "hardware": {
             "host": platform.node(),
             "system": platform.platform(),
-            "cluster": {name: amount for name, amount in resources.items() if not name.startswith("node:")},
+            "nodes": [{name: node[name] for name in ("CPU", "GPU", "memory") if name in node} for node in nodes],
         },
         "slots": asdict(slots),
     }
@@ -112,18 +114,23 @@ def _utc() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _stopped(run: Run, dataset: Dataset, slots: Slots) -> bool:
-    """Searches; whether the user stopped it."""
+def _carried_out(run: Run, dataset: Dataset, slots: Slots) -> Run:
     try:
-        return _search(run, dataset, slots)
+        stopped = _search(run, dataset, slots)
+        return _finish(run, stopped)
     except KeyboardInterrupt:
-        return True
+        raise Interrupted(f"stopped; go on with: {_resume_command(run)}") from None
     except (RayError, TuneError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise JobError(f"Ray gave up: {reason}; go on with: {_resume_command(run)}") from error
 
 
 def _search(run: Run, dataset: Dataset, slots: Slots) -> bool:
+    """Runs the trials that are left; whether the user stopped it.
+
+    Raises:
+        JobError: something is wrong that all trials would suffer from.
+    """
     study = open_study(run.path / names.JOURNAL_FILE, run.info["study"])
     start_study(study, run.config)
     take_up = unfinished(study)
@@ -134,9 +141,8 @@ def _search(run: Run, dataset: Dataset, slots: Slots) -> bool:
     _announce(run, dataset, slots, left)
     scheduler = DurableASHA(run.config, history_of(study))
     with ExitStack() as stack:
-        callbacks: list[ray_tune.Callback] = [
-            stack.enter_context(closing(kind(run))) for kind in (Recorder, TensorBoard, Progress)
-        ]
+        guard = Guard()
+        writers = [stack.enter_context(closing(kind(run))) for kind in (Recorder, TensorBoard, Progress)]
         tuner = ray_tune.Tuner(
             ray_tune.with_resources(run_trial, {"cpu": slots.cpus, "gpu": slots.gpus}),
             param_space={"job": asdict(_job(run, dataset, slots, scheduler))},
@@ -153,13 +159,17 @@ def _search(run: Run, dataset: Dataset, slots: Slots) -> bool:
             run_config=ray_tune.RunConfig(
                 name=names.TUNE_FOLDER,
                 storage_path=str(run.path),
-                callbacks=callbacks,
+                callbacks=[*writers, guard],
+                stop=guard,
                 failure_config=ray_tune.FailureConfig(max_failures=run.config.search.max_failures),
                 verbose=0,
             ),
         )
         with _quiet(), stoppable() as stop:
             tuner.fit()
+    if guard.reason:
+        run.write_tables()
+        raise JobError(f"{guard.reason}; when that is mended, go on with: {_resume_command(run)}")
     return stop.is_set()
 
 
@@ -182,10 +192,10 @@ def _announce(run: Run, dataset: Dataset, slots: Slots, left: int) -> None:
 
 def _tidy(run: Run, take_up: list[int]) -> None:
     """Removes what killed processes left behind."""
-    for folder in (run.path / names.TRIALS_FOLDER).glob("*"):
-        clear_staging(run, int(folder.name))
-        if int(folder.name) not in take_up:
-            forget_resume(run, int(folder.name))
+    for number in trial_folders(run.path):
+        clear_staging(run, number)
+        if number not in take_up:
+            forget_resume(run, number)
 
 
 def _job(run: Run, dataset: Dataset, slots: Slots, scheduler: DurableASHA) -> Job:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from resvae_ray.cluster import RAY_SETTINGS
-from resvae_ray.config import Config, DataConfig, Domain, ResourcesConfig, SearchConfig, TrainingConfig, config_to_toml
+from resvae_ray.config import Config, DataConfig, Domain, ResourcesConfig, SearchConfig, TrainingConfig
+from resvae_ray.config_file import config_to_toml
 from resvae_ray.search.run import Run
 
 SMALL = Config(

@@ -136,6 +136,26 @@ def test_a_large_file_becomes_several_units_with_the_same_draws(model, features,
     np.testing.assert_allclose(np.stack(merged.z), np.stack(parts.z), rtol=1e-5, atol=1e-6)
 
 
+def test_one_file_that_was_begun_with_something_else_is_begun_anew(model, features, tmp_path):
+    """The folder in which the parts wait is our own; nobody can be told to remove it."""
+    for options in (Output(), Output(logvar=True)):
+        parts = tmp_path / ".a.parquet.parts"
+        parts.mkdir(exist_ok=True)
+        (parts / "_encoding.json").write_text('{"model": "another"}')
+        (parts / "part-00000.parquet").write_text("of another model")
+        encode_features(model, features, tmp_path / "a.parquet", options)
+        assert ("logvar" in read(tmp_path / "a.parquet")) == options.logvar
+        assert not parts.exists()
+        (tmp_path / "a.parquet").unlink()
+
+
+def test_features_that_changed_in_place_are_not_taken_for_the_old_ones(model, features, tmp_path):
+    encode_features(model, features, tmp_path / "latents")
+    (features / "part-00000.parquet").touch()
+    with pytest.raises(UsageError, match="holds latents of another model, other features"):
+        encode_features(model, features, tmp_path / "latents")
+
+
 def test_another_job_in_the_same_folder_is_refused(model, features, tmp_path):
     encode_features(model, features, tmp_path / "latents")
     with pytest.raises(UsageError, match="another model, other features or other options"):

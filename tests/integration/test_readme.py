@@ -45,6 +45,28 @@ def test_the_command_line(place):
     assert len(pd.read_csv(place / "run" / "trials.csv")) == 50
 
 
+def console():
+    """The command lines that the README shows at a prompt, without their comments."""
+    lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+    return [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
+
+
+def test_going_on_with_a_search_and_extending_it(place):
+    for words in console():
+        if words[:2] == ["resvae-ray", "tune"] and "--resume" in words:
+            run([sys.executable, "-m", "resvae_ray", *words[1:]], place)
+    assert len(pd.read_csv(place / "run" / "trials.csv")) == 80
+
+
+def test_every_command_line_can_be_read():
+    from resvae_ray.cli import build_parser
+
+    shown = [words[1:] for words in console() if words[0] == "resvae-ray"]
+    assert len(shown) >= 5
+    for words in shown:
+        assert build_parser().parse_args(words).verb
+
+
 def test_python(place):
     for block in blocks("python"):
         run([sys.executable, "-c", block], place)
@@ -52,7 +74,7 @@ def test_python(place):
 
 
 def test_the_configuration(place):
-    from resvae_ray.config import load_config
+    from resvae_ray.config_file import load_config
 
     (block,) = blocks("toml")
     (place / "mine.toml").write_text(block)

@@ -1,5 +1,6 @@
 """A whole search, and whether it tells the truth."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -13,7 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from resvae_ray.config import Domain, SearchConfig
 from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.features import FeaturesWriter
+from resvae_ray.data.split import split_features
 from resvae_ray.data.stream import ResidentRows
+from resvae_ray.data.synthetic import synthetic_batches
 from resvae_ray.encode import Output, encode_features
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.model import checkpoint
@@ -27,10 +31,14 @@ from resvae_ray.search.tune import tune
 pytestmark = pytest.mark.usefixtures("ray_here")
 
 
-@pytest.fixture
-def searched(make_dataset, tmp_path):
-    dataset = Dataset.open(make_dataset(150, 10))
-    return dataset, tune(dataset.path, tmp_path / "run", SMALL)
+@pytest.fixture(scope="module")
+def searched(ray_here, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("searched")
+    with FeaturesWriter(folder / "features.parquet", 10, {"model": "SYNTHETIC"}) as writer:
+        for batch in synthetic_batches(150, 10):
+            writer.write(batch)
+    dataset = split_features(folder / "features.parquet", folder / "dataset")
+    return dataset, tune(dataset.path, folder / "run", SMALL)
 
 
 def test_a_search_from_end_to_end(searched, tmp_path):
@@ -63,7 +71,7 @@ def check_the_best_is_exported(dataset, run, tmp_path):
     model = ResVAE.from_pretrained(export(run.path, tmp_path / "model"))
     rows = ResidentRows.decode(dataset.features("val"))
     training = replace(run.config.training, **best.params)
-    assert validate(model, rows, training).loss == best.best_val_loss
+    assert validate(model, rows, training.metric).loss == best.best_val_loss
     assert encoded_loss(model, dataset, tmp_path) == pytest.approx(best.best_val_loss, rel=1e-6)
     for name, tensor in ResVAE.from_pretrained(run.path / "model").state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name])
@@ -177,7 +185,7 @@ def test_four_gpus_at_half_a_gpu_run_eight_trials_at_a_time(make_dataset, tmp_pa
         SMALL,
         training=replace(SMALL.training, epochs=150),
         search=SearchConfig(trials=8, grace=150, checkpoint_every_s=60.0),
-        resources=replace(SMALL.resources, gpus_per_trial=0.5, cpus_per_trial=0.5, concurrent=0),
+        resources=replace(SMALL.resources, gpus_per_trial=0.5, cpus_per_trial=0.5, concurrent=None),
     )
     run = tune(make_dataset(100, 8), tmp_path / "run", config)
     assert run.info["sessions"][0]["slots"] == {"cpus": 0.5, "gpus": 0.5, "concurrent": 8}
@@ -189,7 +197,47 @@ def test_four_gpus_at_half_a_gpu_run_eight_trials_at_a_time(make_dataset, tmp_pa
 def test_a_stream_searches_like_resident_rows(make_dataset, tmp_path):
     config = replace(SMALL, data=replace(SMALL.data, mode="stream", shuffle_buffer_mb=0.001))
     run = tune(make_dataset(100, 8), tmp_path / "run", replace(config, search=replace(config.search, trials=2)))
-    assert run.status()["state"] == "finished"
+    assert Run.open(run.path).config.data.mode == "stream"
+    for record in run.records():
+        assert record.best_val_loss < record.epochs[0]["val_loss"], "it learns"
+
+
+def test_a_fault_of_the_data_ends_the_search_and_costs_no_trial(make_dataset, tmp_path, monkeypatch):
+    dataset = make_dataset(100, 8)
+    content = json.loads((dataset / "dataset.json").read_text())
+    original = Run.begin_session
+
+    def change_data(self, *args):
+        (dataset / "dataset.json").write_text(json.dumps(content | {"fingerprint": "another"}))
+        return original(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(JobError, match="its content is not what the search began with"):
+        patch.setattr(Run, "begin_session", change_data)
+        tune(dataset, tmp_path / "run", SMALL)
+    assert Run.open(tmp_path / "run").status()["counts"]["failed"] == 0
+    (dataset / "dataset.json").write_text(json.dumps(content))
+    assert tune(dataset, tmp_path / "run", resume=True).status()["state"] == "finished"
+
+
+def test_what_crashes_every_trial_ends_the_search_early(make_dataset, tmp_path):
+    space = {**SMALL.space, "z_dim": Domain(choices=(10**13, 10**13 + 1))}
+    config = replace(SMALL, space=space, search=replace(SMALL.search, trials=40, max_failures=0))
+    with pytest.raises(JobError, match="5 trials in a row crashed before their first epoch; .* --resume"):
+        tune(make_dataset(60, 8), tmp_path / "run", config)
+    counts = Run.open(tmp_path / "run").status()["counts"]
+    assert counts["failed"] <= 6
+    assert counts["pending"] >= 34
+
+
+def test_a_search_over_beta_is_judged_by_one_beta(make_dataset, tmp_path):
+    space = {"beta": Domain(10, 1000, log=True), "lr": Domain(1e-3, 1e-2)}
+    config = replace(SMALL, space=space, search=replace(SMALL.search, trials=4, grace=9))
+    dataset = Dataset.open(make_dataset(100, 8))
+    run = tune(dataset.path, tmp_path / "run", config)
+    model = ResVAE.from_pretrained(run.path / "model")
+    rows = ResidentRows.decode(dataset.features("val"))
+    assert validate(model, rows, config.training.metric).loss == run.best().best_val_loss
+    assert not float(run.best().params["beta"]).is_integer()
 
 
 def test_a_folder_with_another_run_is_left_alone(searched):

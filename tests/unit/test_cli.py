@@ -25,6 +25,7 @@ def place(tmp_path, monkeypatch, make_dataset):
     pq.write_table(pa.table({"id": ["a", "b"], "features": vectors}), tmp_path / "widths.parquet")
     (tmp_path / "typo.toml").write_text("[training]\nbetta = 10\n")
     (tmp_path / "kind.toml").write_text('[training]\nbeta = "large"\n')
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
     (tmp_path / "full").mkdir()
@@ -79,6 +80,10 @@ MISTAKES = [
     ("encode model absent.parquet out", 3, "no such file"),
     ("encode model few.csv out", 3, "not a readable Parquet file"),
     ("encode model dataset.parquet full", 2, "already there"),
+    ("encode model dataset.parquet out --sample --seed -1", 2, "--seed -1: it must be 0 or above"),
+    ("tune dataset out --gpus-per-trial 1.5", 2, "above 1 it must be a whole number"),
+    ("tune dataset out --cpus-per-trial 0", 2, "resources.cpus_per_trial is 0.0; it must be above 0"),
+    ("tune dataset out --config binary.toml", 2, "binary.toml: not valid TOML"),
     ("demo full", 2, "holds something that no demo made"),
     ("", 2, "the following arguments are required: VERB"),
     ("tuna dataset out", 2, "invalid choice: 'tuna'"),

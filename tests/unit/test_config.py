@@ -2,16 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from resvae_ray.config import (
-    Config,
-    Domain,
-    TrainingConfig,
-    config_from_dict,
-    config_to_dict,
-    config_to_toml,
-    load_config,
-    scenario_names,
-)
+from resvae_ray.config import Config, Domain, SearchConfig, TrainingConfig
+from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml, load_config, scenario_names
 from resvae_ray.errors import UsageError
 
 
@@ -25,6 +17,29 @@ def test_scenarios_survive_toml_and_json(name, tmp_path):
     assert config_from_dict(config_to_dict(config)) == config
     (tmp_path / "again.toml").write_text(config_to_toml(config))
     assert load_config(tmp_path / "again.toml") == config
+
+
+def test_ranges_from_zero_and_of_whole_numbers_survive(tmp_path):
+    """A range from 0 lost its lower end, and made a run that nobody could open."""
+    space = {
+        "dropout": Domain(0.0, 0.5),
+        "gradient_clip": Domain(0, 5),
+        "beta": Domain(100, 2000),
+        "z_dim": Domain(1, 9),
+    }
+    config = Config(space=space, search=SearchConfig(try_first=True))
+    assert config_from_dict(config_to_dict(config)) == config
+    (tmp_path / "again.toml").write_text(config_to_toml(config))
+    assert load_config(tmp_path / "again.toml").space == space
+
+
+def test_resources_may_be_left_open_or_zero(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("[resources]\ngpus_per_trial = 0\n")
+    config = load_config(path)
+    assert (config.resources.gpus_per_trial, config.resources.cpus_per_trial) == (0.0, None)
+    path.write_text(config_to_toml(config))
+    assert load_config(path) == config
 
 
 def test_choices_and_a_pinned_field(tmp_path):
@@ -58,6 +73,16 @@ def test_choices_and_a_pinned_field(tmp_path):
         ("[space]\nepochs = { low = 1, high = 2 }", "cannot be searched"),
         ("[space]\n", "nothing to search"),
         ("[search\ntrials = 3", "not valid TOML"),
+        ("[space]\nbatch_size = { choices = 32 }", "space.batch_size.choices is 32; expected a list"),
+        ("[space]\nbatch_size = { choices = [32, 1] }", "batch norm needs at least 2 rows"),
+        (
+            "[space]\nlr = { low = 1e-4, high = 1e-2, log = 'yes' }",
+            "space.lr.log is 'yes'; expected a value of type bool",
+        ),
+        ("name = 5", "name is 5; expected text"),
+        ("search = 5", "search is 5; expected a table"),
+        ("[resources]\ngpus_per_trial = 1.5", "above 1 it must be a whole number"),
+        ("[resources]\nconcurrent = 0", "resources.concurrent is 0; it must be at least 1"),
     ],
 )
 def test_mistakes_are_named(text, message, tmp_path):
@@ -65,6 +90,12 @@ def test_mistakes_are_named(text, message, tmp_path):
     path.write_text(text)
     with pytest.raises(UsageError, match=message):
         load_config(path)
+
+
+def test_a_file_that_is_no_text(tmp_path):
+    (tmp_path / "a.toml").write_bytes(b"name = '\xff\xfe'")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        load_config(tmp_path / "a.toml")
 
 
 def test_an_unknown_scenario_names_the_known_ones():

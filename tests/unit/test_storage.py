@@ -55,6 +55,37 @@ def test_replacing_a_folder_keeps_the_old_one_on_failure(tmp_path):
     assert os.listdir(tmp_path) == ["model"]
 
 
+def test_replacing_a_folder_goes_on_after_a_kill_between_its_two_renames(tmp_path):
+    target = tmp_path / "model"
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    left = tmp_path / f".model.partial-{socket.gethostname()}-{killed.pid}.old"
+    for path in (left, target):
+        path.mkdir()
+        (path / "file").write_text("old")
+    with replace_folder(target) as fresh:
+        fresh.mkdir()
+        (fresh / "file").write_text("new")
+    assert (target / "file").read_text() == "new"
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_new_files_have_the_permissions_of_the_user(tmp_path):
+    tmp_path.chmod(0o777)
+    with staged_file(tmp_path / "a") as staging:
+        staging.touch(0o600)
+    mask = os.umask(0o022)
+    os.umask(mask)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_signs_of_a_glob_in_a_name_are_no_glob(tmp_path):
+    (tmp_path / "r[1]").mkdir()
+    (tmp_path / "r[1]" / "a.parquet").touch()
+    for path in (tmp_path / "r[1]", tmp_path / "r[1]" / "a.parquet"):
+        assert list_files(path, ".parquet")[1] == [str(tmp_path / "r[1]" / "a.parquet")]
+
+
 def test_files_of_a_folder_are_sorted_and_hidden_ones_passed_over(tmp_path):
     for name in ("b/1.parquet", "a/2.parquet", ".x/3.parquet", "_tmp.parquet", "c.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

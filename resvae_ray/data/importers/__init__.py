@@ -11,7 +11,7 @@ from pathlib import Path
 
 from resvae_ray.data.features import SUFFIX, Features, FeaturesWriter, require_unique_ids
 from resvae_ray.data.importers import delimited, numpy_arrays, parquet
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch
+from resvae_ray.data.schema import IDS_KEY, ROW_NUMBERS, ColumnChoice, FeatureBatch
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import ID, LABEL
 from resvae_ray.progress import Progress, silent
@@ -83,6 +83,8 @@ def import_features(
     if first is None:
         raise DataError(f"{source}: it holds no rows")
     provenance = {"source": Path(source).name, **(describe or {})}
+    if first.numbered:
+        provenance[IDS_KEY] = ROW_NUMBERS
     with (staged_file if path.suffix == SUFFIX else staged_folder)(path) as staging:
         with FeaturesWriter(staging, first.features.shape[1], provenance) as writer:
             _copy(first, batches, writer, source, progress)
@@ -110,4 +112,4 @@ def _copy(
 
 
 def _written_ids(path: Path) -> Iterator:
-    return Features.open(path if path.is_dir() else path.as_posix(), ColumnChoice(id_column=ID)).ids()
+    return Features.open(path, ColumnChoice(id_column=ID)).ids()

@@ -18,11 +18,12 @@ from resvae_ray.data.schema import (
     LABEL_COLUMNS,
     ColumnChoice,
     FeatureBatch,
+    as_text,
     check_batch,
     find_column,
 )
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.names import FEATURES, ID, LABEL
+from resvae_ray.names import ID, LABEL
 from resvae_ray.storage import locate
 
 
@@ -109,15 +110,19 @@ def _column_arrays(
         target = names.get(name, name)
         if headers[name].shape[0] == rows and (target == name or target not in flat):
             with archive.open(members[name]) as stream:
-                columns[target] = _column(np.lib.format.read_array(stream, allow_pickle=False))
+                values = np.lib.format.read_array(stream, allow_pickle=False)
+            columns[target] = _column(values, f"{source}: array {name!r}")
         elif name in names:
             length = headers[name].shape[0]
             raise DataError(f"{source}: array {name!r} has {length} entries for {rows} rows of features")
     return columns
 
 
-def _column(values: np.ndarray) -> pa.Array:
-    return pa.array(values.tolist() if values.dtype.kind in "US" else values)
+def _column(values: np.ndarray, where: str) -> pa.Array:
+    try:
+        return pa.array(values.tolist() if values.dtype.kind in "US" else values.astype(values.dtype.newbyteorder("=")))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        raise DataError(f"{where} holds {values.dtype}; expected text, numbers or dates") from None
 
 
 def _read_matrix(stream: IO[bytes], source: str, columns: dict[str, pa.Array]) -> Iterator[FeatureBatch]:
@@ -128,7 +133,7 @@ def _read_matrix(stream: IO[bytes], source: str, columns: dict[str, pa.Array]) -
     start = 0
     for piece in pieces(stream, header, source):
         with np.errstate(over="ignore"):
-            batch = _batch(piece.astype(np.float32), start, columns)
+            batch = _batch(piece.astype(np.float32), start, columns, source)
         check_batch(batch, None, source, start + 1)
         start += len(batch)
         yield batch
@@ -158,13 +163,15 @@ def _numbers(stream: IO[bytes], count: int, header: _Header, source: str) -> np.
     return np.frombuffer(data, header.dtype)
 
 
-def _batch(matrix: np.ndarray, start: int, columns: dict[str, pa.Array]) -> FeatureBatch:
+def _batch(matrix: np.ndarray, start: int, columns: dict[str, pa.Array], source: str) -> FeatureBatch:
     count = len(matrix)
-    sliced = {name: column.slice(start, count) for name, column in columns.items()}
-    ids = sliced.pop(ID, None)
-    ids = pa.array([str(start + row) for row in range(count)]) if ids is None else ids.cast(pa.string())
-    others = pa.table(sliced) if sliced else pa.table({FEATURES: ids}).select([])
-    return FeatureBatch(ids, matrix, others)
+    sliced = {name: pa.chunked_array([column.slice(start, count)]) for name, column in columns.items()}
+    ids, label = sliced.pop(ID, None), sliced.pop(LABEL, None)
+    numbers = pa.array([str(start + row) for row in range(count)])
+    others = pa.table(sliced) if sliced else pa.table({ID: numbers}).select([])
+    if label is not None:
+        others = others.add_column(0, LABEL, as_text(label, f"{source}: the label"))
+    return FeatureBatch(numbers if ids is None else as_text(ids, f"{source}: the ids"), matrix, others, ids is None)
 
 
 def _header(stream: IO[bytes], where: str) -> _Header:

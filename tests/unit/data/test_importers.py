@@ -245,11 +245,54 @@ def test_pickled_arrays_are_not_loaded(tmp_path, matrix):
         import_features(tmp_path / "a.npz", tmp_path / "a.parquet")
 
 
+def test_labels_become_text(matrix, tmp_path):
+    np.savez(tmp_path / "a.npz", emb=matrix, label=np.arange(20))
+    import_features(tmp_path / "a.npz", tmp_path / "a.parquet")
+    category = pa.array(LABELS).dictionary_encode()
+    column = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), 6)
+    pq.write_table(pa.table({"id": pa.array(range(20)), "label": category, "features": column}), tmp_path / "b.parquet")
+    import_features(tmp_path / "b.parquet", tmp_path / "c.parquet")
+    for name, labels in (("a", [str(n) for n in range(20)]), ("c", LABELS)):
+        table = pq.read_table(tmp_path / f"{name}.parquet")
+        assert table.schema.field("label").type == pa.string()
+        assert table.column("label").to_pylist() == labels
+        assert table.column("id").to_pylist() == [str(n) for n in range(20)]
+
+
+def test_ids_that_have_no_text_are_refused(matrix, tmp_path):
+    column = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), 6)
+    pq.write_table(pa.table({"id": [[1]] * 20, "features": column}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="column id holds list<.*>; expected text"):
+        import_features(tmp_path / "a.parquet", tmp_path / "b.parquet")
+
+
+def test_files_that_differ_in_whether_a_value_may_be_missing_fit_together(matrix, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name, nullable in (("a", True), ("b", False)):
+        fields = [
+            pa.field("id", pa.string()),
+            pa.field("n", pa.int64(), nullable),
+            pa.field("features", pa.list_(pa.float32())),
+        ]
+        rows = [pa.array([name]), pa.array([1]), pa.array([list(matrix[0])], pa.list_(pa.float32()))]
+        pq.write_table(pa.table(rows, schema=pa.schema(fields)), tmp_path / "in" / f"{name}.parquet")
+    assert import_features(tmp_path / "in", tmp_path / "out.parquet").rows == 2
+
+
+def test_arrays_of_another_byte_order(matrix, tmp_path):
+    np.savez(tmp_path / "a.npz", emb=matrix.astype(">f4"), pos=np.arange(20, dtype=">i4"))
+    import_features(tmp_path / "a.npz", tmp_path / "a.parquet")
+    table = pq.read_table(tmp_path / "a.parquet")
+    np.testing.assert_array_equal(np.stack(table.column("features").to_numpy()), matrix)
+    assert table.column("pos").to_pylist() == list(range(20))
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"a": np.ones((3, 2)), "b": np.ones((3, 2))}, "several matrices"),
         ({"a": np.ones(3)}, "no two-dimensional array"),
+        ({"emb": np.ones((2, 2)), "phase": np.ones(2, dtype=complex)}, "'phase' holds complex128"),
         ({"emb": np.ones((3, 2)), "ids": np.array(["a", "b"])}, "'ids' has 2 entries for 3 rows"),
     ],
 )

@@ -9,6 +9,7 @@ from sklearn.model_selection import train_test_split
 from resvae_ray.data import features as features_module
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features
+from resvae_ray.data.importers import import_features
 from resvae_ray.data.split import split_features
 from resvae_ray.errors import DataError, UsageError
 
@@ -37,6 +38,14 @@ def test_rows_keep_order_features_and_columns(make_features, tmp_path):
         rows = pq.read_table(dataset.path / side).to_pylist()
         assert rows == [whole[row["id"]] for row in rows]
         assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+
+
+def test_features_without_any_other_column(tmp_path):
+    rows = "".join(f"p{number},{number},1\n" for number in range(9))
+    (tmp_path / "a.csv").write_text("id,f0,f1\n" + rows)
+    import_features(tmp_path / "a.csv", tmp_path / "a.parquet")
+    dataset = split_features(tmp_path / "a.parquet", tmp_path / "dataset")
+    assert sorted(ids_of(dataset.path)) == [f"p{number}" for number in range(9)]
 
 
 def test_it_does_not_depend_on_how_the_rows_are_stored(make_features, tmp_path, monkeypatch):
@@ -102,6 +111,22 @@ def test_a_clean_test_set_excludes_nothing(make_features, tmp_path):
 def test_a_test_set_without_ids_or_sequences_is_refused(make_features, tmp_path):
     (tmp_path / "test.csv").write_text("what\nX1\n")
     with pytest.raises(DataError, match="neither an id nor a sequence column"):
+        split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv")
+
+
+def test_numbers_of_rows_are_not_compared(tmp_path):
+    """Two sets without ids number their rows alike, and share nothing by that."""
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).normal(size=(20, 3)))
+        import_features(tmp_path / f"{name}.npy", tmp_path / f"{name}.parquet")
+    with pytest.raises(DataError, match="neither an id nor a sequence column to compare"):
+        split_features(tmp_path / "a.parquet", tmp_path / "dataset", exclude=tmp_path / "b.parquet")
+
+
+def test_a_test_set_with_a_broken_row_is_named(make_features, tmp_path):
+    many = "".join(f"X{number}," + "x" * 100 + "\n" for number in range(20000))
+    (tmp_path / "test.csv").write_text("id,text\n" + many + "oops\n")
+    with pytest.raises(DataError, match="test.csv: .*Expected 2 columns, got 1"):
         split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv")
 
 

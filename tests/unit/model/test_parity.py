@@ -115,7 +115,7 @@ class TestAgainstTheText:
             for batch in x.split(32):
                 outputs = theirs(batch)
                 total += theirs.loss_function(outputs[0], batch, *outputs[1:], beta=1000).item() * len(batch)
-        loss = evaluation.validate(ours, ResidentRows(x), config).loss
+        loss = evaluation.validate(ours, ResidentRows(x), config.metric).loss
         assert loss == pytest.approx(total / len(x), rel=1e-6)
 
     def test_sampled_latents(self, pair):
@@ -146,7 +146,7 @@ class TestAgainstTheText:
 def test_worst_row_and_explained_variance(model):
     x = features().clone()
     x[41] *= 30
-    found = evaluation.validate(model, ResidentRows(x), TrainingConfig())
+    found = evaluation.validate(model, ResidentRows(x), TrainingConfig().metric)
     assert found.worst_row == 41
     assert found.worst_loss > 10 * found.reconstruction
     reconstruction, mu, _ = model(x, evaluation.validation_noise(0, ROWS, LATENTS))
@@ -158,12 +158,12 @@ def test_worst_row_and_explained_variance(model):
 
 def test_evaluation_does_not_depend_on_blocks_or_mode(model, monkeypatch):
     x = ResidentRows(features())
-    whole = evaluation.validate(model.train(), x, TrainingConfig())
+    whole = evaluation.validate(model.train(), x, TrainingConfig().metric)
     assert model.training
     noise = evaluation.validation_noise(0, ROWS, LATENTS)
     monkeypatch.setattr(evaluation, "BLOCK_ROWS", 32)
     monkeypatch.setattr(evaluation, "validation_noise", lambda block, rows, z_dim: noise[32 * block :][:rows])
-    parts = evaluation.validate(model, x, TrainingConfig())
+    parts = evaluation.validate(model, x, TrainingConfig().metric)
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
     assert parts.r2 == pytest.approx(whole.r2, rel=1e-6)
     assert (parts.worst_row, parts.active_units) == (whole.worst_row, whole.active_units)

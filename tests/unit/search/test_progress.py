@@ -23,11 +23,11 @@ def run(make_dataset, tmp_path):
 
 def trial(number, last_result=None):
     params = {"z_dim": 18, "hidden_dim": 859, "lr": 4.69e-4}
-    return SimpleNamespace(config={"number": number, "params": params}, last_result=last_result)
+    return SimpleNamespace(config={"number": number, "params": params, "job": {"gpu": True}}, last_result=last_result)
 
 
-def result(epoch, loss):
-    return {"epoch": epoch, "best_val_loss": loss, "best_epoch": epoch}
+def result(epoch, loss, device="cuda"):
+    return {"epoch": epoch, "best_val_loss": loss, "best_epoch": epoch, "device": device}
 
 
 def play(progress):
@@ -76,6 +76,14 @@ def test_a_long_trial_is_heard_of_in_a_log_file(run, monkeypatch):
     progress.on_trial_start(0, [], trial(0))
     progress.on_trial_result(0, [], trial(0), result(1, 9.0))
     assert stream.getvalue().startswith("0/50 trials, 1 running, 0 pruned, best 9.00")
+
+
+def test_a_gpu_that_torch_does_not_find_is_said_once(run):
+    stream = io.StringIO()
+    progress = Progress(run, stream)
+    for epoch in (1, 2):
+        progress.on_trial_result(0, [], trial(0), result(epoch, 9.0, "cpu"))
+    assert stream.getvalue().count("they train on the CPU") == 1
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (65, "1 min 05 s"), (3700, "1 h 01 min")])

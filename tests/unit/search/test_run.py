@@ -4,16 +4,23 @@ from dataclasses import replace
 import optuna
 import pandas as pd
 import pytest
+import torch
 
-from resvae_ray.config import Config, SearchConfig
+from resvae_ray.config import Config, Domain, SearchConfig
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
+from resvae_ray.model.checkpoint import write_tensors
 from resvae_ray.search.optimizer import StudySearch, open_study
-from resvae_ray.search.records import trial_folder
-from resvae_ray.search.resume import resumed_config
+from resvae_ray.search.records import trial_folder, trial_folders
+from resvae_ray.search.resume import first_config, resumed_config
 from resvae_ray.search.run import Run
 
-CONFIG = replace(Config(), search=SearchConfig(trials=5), training=replace(Config().training, epochs=4))
+CONFIG = replace(
+    Config(),
+    search=SearchConfig(trials=5),
+    training=replace(Config().training, epochs=4),
+    data=replace(Config().data, mode="resident"),
+)
 
 
 @pytest.fixture
@@ -128,6 +135,9 @@ def test_tables(used):
         "failure",
     ]  # fmt: skip
     pd.testing.assert_frame_equal(pd.read_parquet(used.path / "trials.parquet"), used.trials(), check_dtype=False)
+    assert not (used.path / "best.csv").exists()
+    save_weights(used, 0, 2, 3.0)
+    used.write_tables()
     best = pd.read_csv(used.path / "best.csv")
     assert list(best.columns) == [
         "model", "z_dim", "hidden_dim", "learning_rate", "eval_loss", "loss_type", "epoch", "input_dim",
@@ -171,6 +181,53 @@ def test_no_run(tmp_path):
         Run.open(tmp_path)
 
 
+def test_a_search_over_a_number_with_whole_bounds_has_a_table(dataset, tmp_path):
+    """The column of a float field with bounds such as 100 and 2000 was taken for whole numbers."""
+    config = replace(CONFIG, space={"beta": Domain(100, 2000), "z_dim": Domain(2, 6)})
+    run = Run.create(tmp_path / "other", config, dataset, {"study": "s"})
+    StudySearch(open_study(run.path / "study.journal", "s"), config, []).suggest("a")
+    assert run.trials().beta[0] != int(run.trials().beta[0])
+    assert run.trials().z_dim.dtype == "Int64"
+
+
+def save_weights(run, number, epoch, loss):
+    folder = trial_folder(run.path, number)
+    write_tensors(
+        folder / f"best-{epoch:04d}.safetensors", {"a": torch.zeros(1)}, {"metrics": {"epoch": epoch, "val_loss": loss}}
+    )
+
+
+def test_what_is_exported_is_what_is_reported(used):
+    """best.csv named a loss that the exported model did not have."""
+    save_weights(used, 0, 1, 9.0)
+    save_weights(used, 1, 2, 7.0)
+    assert used.best().best_val_loss == 3.0
+    assert used.saved_best().best_val_loss == 7.0
+    assert used.saved_best().params == used.records()[1].params
+    used.write_tables()
+    assert pd.read_csv(used.path / "best.csv").eval_loss[0] == 7.0
+    assert used.lost_best() == "trial 0 had 3.00 in epoch 2 and was cut off before it saved that; it is lost"
+    save_weights(used, 0, 2, 3.0)
+    assert used.lost_best() is None
+    assert used.saved_best() == used.best()
+
+
+def test_strangers_in_the_folder_of_the_trials_are_passed_over(used):
+    (used.path / "trials" / ".ipynb_checkpoints").mkdir()
+    (used.path / "trials" / "notes.txt").touch()
+    assert list(trial_folders(used.path)) == [2]
+
+
+def test_a_file_system_without_locks(run, monkeypatch, caplog):
+    def no_locks(file, operation):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with run.lock():
+        assert "no file locks here" in caplog.text
+        assert not run.is_locked()
+
+
 class TestResuming:
     def test_with_more_trials_or_other_resources(self, run, dataset):
         more = replace(
@@ -178,6 +235,12 @@ class TestResuming:
         )
         assert resumed_config(run, dataset, more) == more
         assert resumed_config(run, dataset, None) == CONFIG
+
+    def test_with_the_configuration_it_was_started_with(self, dataset, tmp_path):
+        """As a program that is simply run again does; what the data decided in it is no difference."""
+        Run.create(tmp_path / "other", first_config(dataset, "quick"), dataset, {"study": "s"})
+        run = Run.open(tmp_path / "other")
+        assert resumed_config(run, dataset, "quick") == run.config
 
     @pytest.mark.parametrize(
         ("section", "change", "message"),

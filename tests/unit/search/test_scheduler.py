@@ -5,11 +5,13 @@ from itertools import islice
 from types import SimpleNamespace
 
 import numpy as np
+import optuna
 import pytest
+from optuna.trial import TrialState
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from resvae_ray.config import Config, SearchConfig
-from resvae_ray.search.scheduler import DurableASHA
+from resvae_ray.search.scheduler import DurableASHA, history_of
 
 EPOCHS = 80
 
@@ -83,6 +85,19 @@ def test_a_restart_changes_no_decision(cut, brackets):
     first = max(reported) + 1
     more, _, _ = last(play(again, losses, "b", first, running))
     assert stops | more == whole
+
+
+def test_a_decision_that_a_kill_cut_off_is_made_again(tmp_path):
+    """The value at the rung was told to the study, that the trial was stopped was not."""
+    study = optuna.create_study()
+    for value, state in ((3.0, TrialState.COMPLETE), (2.0, TrialState.COMPLETE), (9.0, None)):
+        told = study.ask()
+        told.report(value, 10)
+        if state:
+            study.tell(told, value, state)
+    again = DurableASHA(config(), history_of(study))
+    again.on_trial_add(None, trial(2))
+    assert again.on_trial_result(None, trial(2), result(10, 9.0)) == "STOP"
 
 
 def test_stops_are_at_rungs_only():

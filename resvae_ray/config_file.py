@@ -1,0 +1,142 @@
+"""The configuration of a search as a file: TOML in and out, JSON in run.json, the shipped scenarios by name.
+
+config = load_config("esm2_650m_cls")            # a scenario of resvae_ray/scenarios, or the path of a TOML file
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from resvae_ray.config import (
+    Config,
+    DataConfig,
+    Domain,
+    ResourcesConfig,
+    SearchConfig,
+    TrainingConfig,
+    nearest,
+    typed_field,
+)
+from resvae_ray.errors import UsageError
+
+SECTIONS: dict[str, type] = {
+    "training": TrainingConfig,
+    "search": SearchConfig,
+    "resources": ResourcesConfig,
+    "data": DataConfig,
+}
+
+
+def load_config(name_or_path: str | Path) -> Config:
+    """The configuration of a shipped scenario (by name) or of a TOML file (by path).
+
+    Raises:
+        UsageError: no such scenario or file, no valid TOML, an unknown key (the nearest valid one is named),
+            a value of the wrong type or out of its range.
+    """
+    content, name = _read_toml(str(name_or_path))
+    content.setdefault("name", name)
+    try:
+        return config_from_dict(content)
+    except UsageError as error:
+        raise UsageError(f"{name_or_path}: {error}") from None
+
+
+def scenario_names() -> list[str]:
+    """The names of the shipped scenarios."""
+    folder = resources.files("resvae_ray.scenarios")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def _read_toml(name_or_path: str) -> tuple[dict[str, Any], str]:
+    path = Path(name_or_path)
+    if path.is_file():
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8")), path.stem
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{name_or_path}: not valid TOML: {error}") from None
+    if name_or_path in scenario_names():
+        shipped = resources.files("resvae_ray.scenarios").joinpath(f"{name_or_path}.toml")
+        return tomllib.loads(shipped.read_text(encoding="utf-8")), name_or_path
+    raise UsageError(
+        f"--config {name_or_path}: neither a TOML file nor a scenario; the scenarios are {', '.join(scenario_names())}"
+    )
+
+
+def config_from_dict(content: Mapping[str, Any]) -> Config:
+    """A Config from nested tables as TOML or JSON give them.
+
+    Raises:
+        UsageError: an unknown key (the nearest valid one is named), a wrong type, or a value out of its range.
+    """
+    given: dict[str, Any] = {}
+    for key, value in content.items():
+        if key not in SECTIONS and key not in ("name", "space"):
+            known = ["name", "space", *SECTIONS]
+            raise UsageError(f"no section or key {key!r}; did you mean {nearest(key, known)!r}?")
+        if key in SECTIONS:
+            given[key] = _section(SECTIONS[key], value, key)
+        elif key == "space":
+            given[key] = {name: _domain(name, table) for name, table in _table(value, key).items()}
+        elif not isinstance(value, str):
+            raise UsageError(f"name is {value!r}; expected text")
+        else:
+            given[key] = value
+    return Config(**given)
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Nested tables that `config_from_dict` reads back; a search range keeps only what it sets."""
+    content = asdict(config)
+    content["space"] = {
+        name: {key: value for key, value in table.items() if value is not None and value is not False and value != ()}
+        for name, table in content["space"].items()
+    }
+    return content
+
+
+def config_to_toml(config: Config) -> str:
+    """The configuration as TOML text that `load_config` reads back."""
+    content = config_to_dict(config)
+    lines = [f"name = {json.dumps(content.pop('name'))}"]
+    for section, table in content.items():
+        lines += ["", f"[{section}]"]
+        lines += [f"{key} = {_toml_value(value)}" for key, value in table.items() if value is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value)
+
+
+def _section(kind: type, value: Any, where: str) -> Any:
+    table = _table(value, where)
+    return kind(**{key: typed_field(kind, key, item, where) for key, item in table.items()})
+
+
+def _domain(name: str, value: Any) -> Domain:
+    """A range or choices for the field `name`, with values of the field's type."""
+    where, table = f"space.{name}", _table(value, f"space.{name}")
+    given: dict[str, Any] = {}
+    for key, item in table.items():
+        if key in ("low", "high"):
+            given[key] = typed_field(TrainingConfig, name, item, "space")
+        elif key == "choices" and isinstance(item, list):
+            given[key] = tuple(typed_field(TrainingConfig, name, choice, "space") for choice in item)
+        elif key == "choices":
+            raise UsageError(f"{where}.choices is {item!r}; expected a list")
+        else:
+            given[key] = typed_field(Domain, key, item, where)
+    return Domain(**given)
+
+
+def _table(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{where} is {value!r}; expected a table")
+    return value
