@@ -25,6 +25,13 @@ TUNE_FLAGS = (
     ("--grace", "search", "grace", "epochs before a trial may be stopped early"),
     ("--reduction-factor", "search", "reduction_factor", "one in so many goes on at a rung"),
     ("--brackets", "search", "brackets", "of ASHA"),
+    (
+        "--finalists",
+        "search",
+        "finalists",
+        "train so many of the best again in full, and choose among them",
+    ),
+    ("--seeds", "search", "finalist_seeds", "under so many seeds each (3); the lowest mean wins"),
     ("--cpus-per-trial", "resources", "cpus_per_trial", "cores a trial (chosen from the machine)"),
     ("--gpus-per-trial", "resources", "gpus_per_trial", "GPUs a trial, whole or a fraction (chosen from the machine)"),
     ("--concurrent", "resources", "concurrent", "trials at the same time (chosen from the machine)"),
@@ -68,9 +75,11 @@ def _tune(options: argparse.Namespace) -> None:
     ended = ", ".join(f"{count} {state}" for state, count in status["counts"].items() if count)
     print(f"{run.path}: {ended}; {status['epochs']:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
     if status["state"] == "interrupted":
-        print(f"stopped by --max-hours; go on with: resvae-ray tune {options.dataset} {options.run} --resume")
+        print(f"stopped by --max-hours; go on with: {run.resume_command}")
     if best is not None:
         print(run.result_table(best).to_string(index=False))
+    for line in _finalist_lines(status["finalists"]):
+        print(line)
     _say_what_was_lost(run)
 
 
@@ -124,10 +133,23 @@ def _status_text(run: Any, status: dict[str, Any]) -> str:
     for trial in status["running"]:
         loss = f", best {trial['best_val_loss']:,.2f}" if trial["best_val_loss"] is not None else ""
         lines.append(f"running: trial {trial['number']}, {trial['epochs']} epochs{loss}, on {trial['node']}")
+    lines += _finalist_lines(status["finalists"])
     lines += [f"failed: trial {failure['number']}: {failure['failure']}" for failure in status["failures"]]
     if status["state"] == "interrupted":
-        lines.append(f"go on with: resvae-ray tune {run.info['dataset']['path']} {run.path} --resume")
+        lines.append(f"go on with: {run.resume_command}")
     return "\n".join(lines)
+
+
+def _finalist_lines(finalists: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for row in finalists:
+        trained = len(row["losses"])
+        text = f"finalist: trial {row['number']}, {row['search_loss']:,.2f} in the search"
+        if trained:
+            spread = f" ± {row['sd']:,.2f}" if row["sd"] is not None else ""
+            text += f", {row['mean']:,.2f}{spread} over {trained} seeds (overtuning gap {row['gap']:+,.2f})"
+        lines.append(text + (f", {row['failed']} failed" if row["failed"] else ""))
+    return lines
 
 
 def _add_export(verbs: Any) -> None:

@@ -10,7 +10,7 @@ from resvae_ray.errors import DataError
 from resvae_ray.model.checkpoint import load_weights, read_tensors
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.published import load_published_weights
-from resvae_ray.search.records import read_saved
+from resvae_ray.search.finalists import winner
 from resvae_ray.search.run import Run
 
 
@@ -29,14 +29,14 @@ def export(source: str | Path, target: str | Path) -> Path:
 
 def export_best(run: Run, target: str | Path) -> Path:
     """Writes the best weights that a search has saved as a MODEL; see `export`."""
-    saved = read_saved(run.path)
-    if not saved:
+    saved = run.weights()
+    if saved is None:
         raise DataError(f"{run.path}: no trial has saved weights yet")
-    tensors, state = read_tensors(saved[0].path)
+    tensors, state = read_tensors(saved.path)
     config = TrainingConfig(**state["config"])
     model = ResVAE(state["input_dim"], config.hidden_dim, config.z_dim, config.dropout)
-    load_weights(model, tensors, saved[0].path)
-    return model.save_pretrained(target, _about(run, saved[0].number, state))
+    load_weights(model, tensors, saved.path)
+    return model.save_pretrained(target, _about(run, saved.number, state) | _finalists(run))
 
 
 def _about(run: Run, number: int, state: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +62,15 @@ def _about(run: Run, number: int, state: dict[str, Any]) -> dict[str, Any]:
             "fingerprint": dataset["fingerprint"],
         },
     }
+
+
+def _finalists(run: Run) -> dict[str, Any]:
+    """How the configuration was chosen, where it was chosen among finalists."""
+    finalists = run.finalists()
+    if (chosen := winner(finalists)) is None:
+        return {}
+    about = {name: value for name, value in chosen.row().items() if name not in chosen.params}
+    return {"finalists": {"chosen_among": len(finalists), "seeds": len(chosen.repeats), **about}}
 
 
 _RATES = (names.ROWS_PER_SECOND, names.SECONDS)

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -87,7 +88,7 @@ class Recorder(Callback):
         write_text(trial_folder(self._run.path, number) / names.ERROR_FILE, text.strip() + "\n")
 
     def _end(self, number: int) -> None:
-        forget_resume(self._run, number)
+        forget_resume(trial_folder(self._run.path, number))
         try:
             self._run.write_tables()
         except (OSError, ValueError, TypeError) as error:
@@ -100,12 +101,12 @@ def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def forget_resume(run: Run, number: int) -> None:
-    """Removes what only an unfinished trial needs, by far the largest part of its folder."""
-    (trial_folder(run.path, number) / names.RESUME_FILE).unlink(missing_ok=True)
+def forget_resume(folder: Path) -> None:
+    """Removes what only an unfinished training needs, by far the largest part of its folder."""
+    (folder / names.RESUME_FILE).unlink(missing_ok=True)
 
 
-def clear_staging(run: Run, number: int) -> None:
-    """Removes what a killed worker left half-written in a trial's folder."""
-    for path in trial_folder(run.path, number).glob(".*.partial-*"):
+def clear_staging(folder: Path) -> None:
+    """Removes what a killed worker left half-written in the folder of a training."""
+    for path in folder.glob(".*.partial-*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -109,12 +109,17 @@ class SavedWeights:
 
 def read_saved(folder: Path) -> list[SavedWeights]:
     """The newest weights of each trial of the RUN in `folder`, the best first."""
-    saved = []
-    for number, trial in trial_folders(folder).items():
-        if (path := newest_best(trial)) is not None:
-            metrics = read_state(path)["metrics"]
-            saved.append(SavedWeights(number, path, int(metrics[names.EPOCH]), metrics[names.VAL_LOSS]))
+    found = [saved_weights(number, trial) for number, trial in trial_folders(folder).items()]
+    saved = [weights for weights in found if weights is not None]
     return sorted(saved, key=lambda weights: (weights.val_loss, weights.number))
+
+
+def saved_weights(number: int, folder: Path) -> SavedWeights | None:
+    """The newest weights of trial `number` that a training has saved in `folder`."""
+    if (path := newest_best(folder)) is None:
+        return None
+    metrics = read_state(path)["metrics"]
+    return SavedWeights(number, path, int(metrics[names.EPOCH]), metrics[names.VAL_LOSS])
 
 
 def frozen_trials(journal: Path, study_name: str) -> list[FrozenTrial]:

@@ -11,7 +11,8 @@ from resvae_ray.errors import DataError, UsageError
 from resvae_ray.search.run import Run
 from resvae_ray.search.space import first_proposal
 
-MAY_CHANGE = ("trials", "max_hours", "max_failures", "checkpoint_every_s")  # of [search]; of [resources] all may
+# of [search]; of [resources] all may
+MAY_CHANGE = ("trials", "finalists", "finalist_seeds", "max_hours", "max_failures", "checkpoint_every_s")
 
 
 def first_config(dataset: Dataset, config: Config | str | Path | None) -> Config:

@@ -10,6 +10,7 @@ The study's journal and epochs.jsonl are the record. Everything else (trials.csv
 import fcntl
 import logging
 import os
+import shlex
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ from resvae_ray.config import Config, TrainingConfig, field_type
 from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.search.records import STATES, TrialRecord, read_epochs, read_saved, read_trials
+from resvae_ray.search.finalists import Finalist, best_weights, left_to_train, read_finalists, winner
+from resvae_ray.search.records import STATES, SavedWeights, TrialRecord, read_epochs, read_saved, read_trials
 from resvae_ray.storage import local_target, read_json, refuse_existing, staged_file, write_json, write_text
 
 logger = logging.getLogger(__name__)
@@ -106,6 +108,11 @@ class Run:
         write_json(self.path / names.RUN_FILE, info)
         return replace(self, info=info, config=config)
 
+    @property
+    def resume_command(self) -> str:
+        """The command that goes on with it."""
+        return shlex.join(["resvae-ray", "tune", self.info["dataset"]["path"], str(self.path), "--resume"])
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Holds the right to write in this folder; ends with the process, however that ends.
@@ -153,20 +160,36 @@ class Run:
         """The lowest validation loss that any trial reported at any epoch."""
         return best_of(self.records())
 
-    def saved_best(self) -> BestTrial | None:
-        """The lowest validation loss whose weights are saved: what `export` takes.
+    def finalists(self) -> list[Finalist]:
+        """The configurations that are trained again, the best of the search first; none while trials are left."""
+        return read_finalists(self.path, self.config.search, self.records())
 
-        It is `best` but where a trial that was cut off came lower after its last checkpoint.
+    def trainings_left(self) -> int:
+        """Trials and retrainings of finalists that have not ended."""
+        counts = Counter(record.state for record in self.records())
+        ended = counts[names.COMPLETE] + counts[names.PRUNED] + counts[names.FAILED]
+        return max(0, self.config.search.trials - ended) + len(left_to_train(self.finalists()))
+
+    def weights(self) -> SavedWeights | None:
+        """What `export` takes: the best of the finalist with the lowest mean; without finalists, of all trials.
+
+        Only saved ones count: a trial that was cut off may have come lower after its last checkpoint.
         """
-        params = {record.number: record.params for record in self.records()}
-        for weights in read_saved(self.path):
-            return BestTrial(weights.number, params[weights.number], weights.val_loss, weights.epoch)
-        return None
+        if (chosen := winner(self.finalists())) is not None:
+            return best_weights(chosen)
+        return next(iter(read_saved(self.path)), None)
+
+    def saved_best(self) -> BestTrial | None:
+        """The trial whose configuration `weights` belong to, with their loss and epoch."""
+        if (weights := self.weights()) is None:
+            return None
+        params = next(record.params for record in self.records() if record.number == weights.number)
+        return BestTrial(weights.number, params, weights.val_loss, weights.epoch)
 
     def lost_best(self) -> str | None:
         """A sentence about a reported loss that is lower than any saved one, if there is such a loss."""
-        best, saved = self.best(), self.saved_best()
-        if best is None or (saved is not None and saved.best_val_loss <= best.best_val_loss):
+        best, saved = self.best(), next(iter(read_saved(self.path)), None)
+        if best is None or (saved is not None and saved.val_loss <= best.best_val_loss):
             return None
         state = next(record.state for record in self.records() if record.number == best.number)
         ends = "tune --resume gets it back" if state == names.RUNNING else "it is lost"
@@ -182,15 +205,15 @@ class Run:
         best = best_of(records)
         running = [record for record in records if alive and record.state == names.RUNNING]
         times = sorted(row[names.TIME] for record in records for row in record.epochs)
-        left = counts[names.PENDING] + counts[names.RUNNING]
         return {
-            "state": "running" if alive else "interrupted" if left else "finished",
+            "state": "running" if alive else "interrupted" if self.trainings_left() else "finished",
             "counts": counts,
             "best": asdict(best) if best else None,
             "running": [
                 {name: record.row()[name] for name in (names.NUMBER, names.EPOCHS, names.BEST_VAL_LOSS, names.NODE)}
                 for record in running
             ],
+            "finalists": [finalist.row() for finalist in self.finalists()],
             "failures": [
                 {names.NUMBER: record.number, names.FAILURE: record.failure}
                 for record in records

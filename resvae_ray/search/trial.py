@@ -1,4 +1,4 @@
-"""The function that Ray runs for each trial: train one proposal, save it, report every epoch.
+"""The functions that Ray runs for each trial, and for each retraining of a finalist: train, save, report every epoch.
 
 It reads its data from Parquet and its state from its own folder, so that it does not matter why it starts: for the
 first time, after its worker was killed, or in a search that was taken up again on other machines.
@@ -8,6 +8,8 @@ import logging
 import os
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,8 +24,10 @@ from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import Rows, open_sides
 from resvae_ray.errors import DataError
 from resvae_ray.model.training import Diverged, Training
+from resvae_ray.search.finalists import finalist_folder
 from resvae_ray.search.records import trial_folder
-from resvae_ray.seeds import TRIAL, derive
+from resvae_ray.seeds import FINALIST, TRIAL, derive
+from resvae_ray.storage import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -60,17 +64,36 @@ class Job:
 
 def run_trial(config: dict[str, Any]) -> None:
     """Trains the trial `config["number"]` with the proposal `config["params"]` of the search `config["job"]`."""
+    job, number = Job(**config["job"]), config[names.NUMBER]
+    with _faults_reported():
+        _run(job, config["params"], derive(TRIAL, job.seed, number), trial_folder(Path(job.run), number))
+
+
+def run_repeat(config: dict[str, Any]) -> None:
+    """Trains a finalist as `config["final"]` says, under a seed of its own, and writes down what it came to."""
+    job, final = Job(**config["job"]), config["final"]
+    number, repeat = final[names.NUMBER], final[names.REPEAT]
+    folder = finalist_folder(Path(job.run), number, repeat)
+    with _faults_reported():
+        result = _run(job, final["params"], derive(FINALIST, job.seed, number, repeat), folder)
+        write_json(folder / names.RESULT_FILE, result)
+        (folder / names.RESUME_FILE).unlink(missing_ok=True)
+
+
+@contextmanager
+def _faults_reported() -> Iterator[None]:
     # Ray reuses this process for the next trial; the default of 2 s for ending this one may be too short for an epoch's
     # last write, and would abort the next trial.
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = str(STOP_TIMEOUT_S)
     try:
-        _run(Job(**config["job"]), config[names.NUMBER], config["params"])
+        yield
     except DataError as error:
         # What is wrong with the data or with a folder is wrong for all trials.
         tune.report({names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf"), names.FAULT: str(error)})
 
 
-def _run(job: Job, number: int, params: dict[str, Any]) -> None:
+def _run(job: Job, params: dict[str, Any], seed: int, folder: Path) -> dict[str, Any]:
+    """Trains to the end; the metrics of the last epoch, with the reason if it failed there."""
     if not (Path(job.run) / names.RUN_FILE).exists():
         raise DataError(
             f"{job.run}: cannot be seen on {platform.node()}; a cluster needs a folder that all nodes share"
@@ -82,14 +105,14 @@ def _run(job: Job, number: int, params: dict[str, Any]) -> None:
         TrainingConfig(**(job.training | params)),
         train,
         val,
-        derive(TRIAL, job.seed, number),
+        seed,
         device,
         TrainingConfig(**job.training).metric,
     )
-    _train(training, trial_folder(Path(job.run), number), job)
+    return _train(training, folder, job)
 
 
-def _train(training: Training, folder: Path, job: Job) -> None:
+def _train(training: Training, folder: Path, job: Job) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     if _taken_up(training, folder):
         # The process may have been killed after saving this epoch and before the search heard of it.
@@ -104,7 +127,10 @@ def _train(training: Training, folder: Path, job: Job) -> None:
             tune.report({**metrics, names.DEVICE: training.device.type})
     except Diverged as error:
         training.save_best(folder)
-        tune.report(_failure(training, str(error)))
+        failure = _failure(training, str(error))
+        tune.report(failure)
+        return failure
+    return training.last
 
 
 def _taken_up(training: Training, folder: Path) -> bool:

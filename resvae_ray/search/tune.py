@@ -5,13 +5,12 @@ are lost, finished ones run again. Every session is a new experiment for Ray. Wh
 study's journal, ASHA's rungs are filled from the values in it, and a trial finds its state in its own folder.
 """
 
-import logging
 import platform
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from ray import tune as ray_tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
@@ -31,8 +29,9 @@ from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import RESIDENT, STREAM
 from resvae_ray.errors import Interrupted, JobError
+from resvae_ray.search.experiment import run_experiment
 from resvae_ray.search.export import export_best
-from resvae_ray.search.guard import Guard
+from resvae_ray.search.final_round import train_finalists
 from resvae_ray.search.optimizer import StudySearch, open_study, start_study, unfinished
 from resvae_ray.search.progress import Progress
 from resvae_ray.search.recorder import Recorder, clear_staging, forget_resume
@@ -41,7 +40,6 @@ from resvae_ray.search.resources import Node, Slots, plan_slots
 from resvae_ray.search.resume import first_config, resumed_config
 from resvae_ray.search.run import Run, refuse_existing_run
 from resvae_ray.search.scheduler import DurableASHA, history_of
-from resvae_ray.search.stop import stoppable
 from resvae_ray.search.tensorboard import TensorBoard
 from resvae_ray.search.trial import Job, run_trial
 from resvae_ray.storage import local_target, replace_folder
@@ -115,17 +113,30 @@ def _utc() -> str:
 
 
 def _carried_out(run: Run, dataset: Dataset, slots: Slots) -> Run:
+    started = time.monotonic()
     try:
-        stopped = _search(run, dataset, slots)
+        stopped = _search(run, dataset, slots, _seconds_left(run, started))
+        if not stopped:
+            job = _job(run, dataset, slots, save_epochs=())
+            stopped = train_finalists(run, job, slots, _seconds_left(run, started))
         return _finish(run, stopped)
+    except JobError:
+        run.write_tables()
+        raise
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped; go on with: {_resume_command(run)}") from None
+        raise Interrupted(f"stopped; go on with: {run.resume_command}") from None
     except (RayError, TuneError) as error:
         reason = str(error).strip().splitlines()[-1]
-        raise JobError(f"Ray gave up: {reason}; go on with: {_resume_command(run)}") from error
+        raise JobError(f"Ray gave up: {reason}; go on with: {run.resume_command}") from error
 
 
-def _search(run: Run, dataset: Dataset, slots: Slots) -> bool:
+def _seconds_left(run: Run, started: float) -> float | None:
+    """Until --max-hours are over, a fraction of one at least; None without that limit."""
+    limit = run.config.search.max_hours * 3600
+    return max(0.1, started + limit - time.monotonic()) if limit else None
+
+
+def _search(run: Run, dataset: Dataset, slots: Slots, seconds: float | None) -> bool:
     """Runs the trials that are left; whether the user stopped it.
 
     Raises:
@@ -141,36 +152,19 @@ def _search(run: Run, dataset: Dataset, slots: Slots) -> bool:
     _announce(run, dataset, slots, left)
     scheduler = DurableASHA(run.config, history_of(study))
     with ExitStack() as stack:
-        guard = Guard()
         writers = [stack.enter_context(closing(kind(run))) for kind in (Recorder, TensorBoard, Progress)]
-        tuner = ray_tune.Tuner(
-            ray_tune.with_resources(run_trial, {"cpu": slots.cpus, "gpu": slots.gpus}),
-            param_space={"job": asdict(_job(run, dataset, slots, scheduler))},
-            tune_config=ray_tune.TuneConfig(
-                search_alg=StudySearch(study, run.config, take_up),
-                scheduler=scheduler,
-                num_samples=left,
-                max_concurrent_trials=slots.concurrent,
-                time_budget_s=run.config.search.max_hours * 3600 or None,
-                reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=ray_tune.RunConfig(
-                name=names.TUNE_FOLDER,
-                storage_path=str(run.path),
-                callbacks=[*writers, guard],
-                stop=guard,
-                failure_config=ray_tune.FailureConfig(max_failures=run.config.search.max_failures),
-                verbose=0,
-            ),
+        return run_experiment(
+            run,
+            run_trial,
+            {"job": asdict(_job(run, dataset, slots, save_epochs=tuple(scheduler.rung_epochs())))},
+            slots,
+            name_of=_trial_name,
+            callbacks=writers,
+            seconds=seconds,
+            search_alg=StudySearch(study, run.config, take_up),
+            scheduler=scheduler,
+            num_samples=left,
         )
-        with _quiet(), stoppable() as stop:
-            tuner.fit()
-    if guard.reason:
-        run.write_tables()
-        raise JobError(f"{guard.reason}; when that is mended, go on with: {_resume_command(run)}")
-    return stop.is_set()
 
 
 def _not_begun(study: optuna.Study, trials: int) -> int:
@@ -192,13 +186,13 @@ def _announce(run: Run, dataset: Dataset, slots: Slots, left: int) -> None:
 
 def _tidy(run: Run, take_up: list[int]) -> None:
     """Removes what killed processes left behind."""
-    for number in trial_folders(run.path):
-        clear_staging(run, number)
+    for number, folder in trial_folders(run.path).items():
+        clear_staging(folder)
         if number not in take_up:
-            forget_resume(run, number)
+            forget_resume(folder)
 
 
-def _job(run: Run, dataset: Dataset, slots: Slots, scheduler: DurableASHA) -> Job:
+def _job(run: Run, dataset: Dataset, slots: Slots, save_epochs: tuple[int, ...]) -> Job:
     return Job(
         dataset=str(dataset.path),
         fingerprint=dataset.fingerprint,
@@ -206,7 +200,7 @@ def _job(run: Run, dataset: Dataset, slots: Slots, scheduler: DurableASHA) -> Jo
         training=asdict(run.config.training),
         data=asdict(run.config.data),
         seed=run.config.search.seed,
-        save_epochs=tuple(scheduler.rung_epochs()),
+        save_epochs=save_epochs,
         save_every_s=run.config.search.checkpoint_every_s,
         threads=slots.threads,
         gpu=slots.gpus > 0,
@@ -220,8 +214,8 @@ def _trial_name(trial: Trial) -> str:
 def _finish(run: Run, stopped: bool) -> Run:
     run.write_tables()
     status = run.status()
-    if stopped and status["counts"][names.PENDING] + status["counts"][names.RUNNING]:
-        raise Interrupted(f"stopped; go on with: {_resume_command(run)}")
+    if stopped and run.trainings_left():
+        raise Interrupted(f"stopped; go on with: {run.resume_command}")
     if status["best"] is None and not status["failures"]:
         raise JobError(f"{run.path}: --max-hours was over before the first epoch; go on with --resume and more of them")
     if status["best"] is None:
@@ -229,19 +223,3 @@ def _finish(run: Run, stopped: bool) -> Run:
     with replace_folder(run.path / names.MODEL_FOLDER) as folder:
         export_best(run, folder)
     return run
-
-
-def _resume_command(run: Run) -> str:
-    return f"resvae-ray tune {run.info['dataset']['path']} {run.path} --resume"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Ray's own reports go where ours say better what happened."""
-    logger = logging.getLogger("ray.tune")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

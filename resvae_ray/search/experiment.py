@@ -1,0 +1,83 @@
+"""One experiment of Ray Tune, as all of ours are run: where its files go, how it is stopped, what ends it."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from ray import tune as ray_tune
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from resvae_ray import names
+from resvae_ray.errors import JobError
+from resvae_ray.search.guard import Guard
+from resvae_ray.search.resources import Slots
+from resvae_ray.search.run import Run
+from resvae_ray.search.stop import stoppable
+
+Trainable = Callable[[dict[str, Any]], None]
+
+
+def run_experiment(
+    run: Run,
+    trainable: Trainable,
+    space: dict[str, Any],
+    slots: Slots,
+    *,
+    name_of: Callable[[Trial], str],
+    callbacks: Sequence[Callback],
+    seconds: float | None,
+    **how: Any,
+) -> bool:
+    """Runs the trials; whether the user stopped them.
+
+    Args:
+        space: the configuration that each trial gets.
+        name_of: what a trial is called.
+        seconds: after which all end; None is no limit.
+        how: what else ray.tune.TuneConfig takes.
+
+    Raises:
+        JobError: something is wrong that all trials would suffer from.
+    """
+    guard = Guard()
+    tuner = ray_tune.Tuner(
+        ray_tune.with_resources(trainable, {"cpu": slots.cpus, "gpu": slots.gpus}),
+        param_space=space,
+        tune_config=ray_tune.TuneConfig(
+            max_concurrent_trials=slots.concurrent,
+            time_budget_s=seconds,
+            reuse_actors=True,
+            trial_name_creator=name_of,
+            trial_dirname_creator=name_of,
+            **how,
+        ),
+        run_config=ray_tune.RunConfig(
+            name=names.TUNE_FOLDER,
+            storage_path=str(run.path),
+            callbacks=[*callbacks, guard],
+            stop=guard,
+            failure_config=ray_tune.FailureConfig(max_failures=run.config.search.max_failures),
+            verbose=0,
+        ),
+    )
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        stop = stack.enter_context(stoppable())
+        tuner.fit()
+    if guard.reason:
+        raise JobError(f"{guard.reason}; when that is mended, go on with: {run.resume_command}")
+    return stop.is_set()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray's own reports go where ours say better what happened."""
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

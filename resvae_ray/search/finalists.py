@@ -1,0 +1,148 @@
+"""Finalists: the best configurations of a search, trained again under fresh seeds, so that no lucky seed decides.
+
+The lowest of many noisy losses is lower than its configuration deserves, all the more the more of them were looked at
+(overtuning: Schneider, Bischl and Feurer 2025, arXiv:2506.19540). A finalist's mean over fresh seeds has no such bias,
+and how far it lies above the loss that the search saw is the overtuning gap.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from resvae_ray import names
+from resvae_ray.config import SearchConfig
+from resvae_ray.search.records import SavedWeights, TrialRecord, saved_weights
+from resvae_ray.storage import read_json
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One retraining of a finalist.
+
+    Attributes:
+        number: the trial whose configuration it is.
+        repeat: which one, from 0; its seed is derived from it.
+        folder: where its state and weights are.
+        loss: the validation loss of its best epoch; None before its end, or if it failed.
+        failure: why it failed.
+    """
+
+    number: int
+    repeat: int
+    params: dict[str, Any]
+    folder: Path
+    loss: float | None
+    failure: str | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.loss is not None or self.failure is not None
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A configuration that was among the best of the search.
+
+    Attributes:
+        search_loss: the loss for which it was chosen.
+        repeats: its retrainings.
+    """
+
+    number: int
+    params: dict[str, Any]
+    search_loss: float
+    repeats: tuple[Repeat, ...]
+
+    @property
+    def losses(self) -> list[float]:
+        """Of the retrainings that came through."""
+        return [repeat.loss for repeat in self.repeats if repeat.loss is not None]
+
+    @property
+    def mean(self) -> float | None:
+        """Of `losses`."""
+        return fmean(self.losses) if self.losses else None
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation of `losses`."""
+        return stdev(self.losses) if len(self.losses) > 1 else None
+
+    @property
+    def gap(self) -> float | None:
+        """The overtuning gap: how far the mean lies above what the search saw."""
+        return None if self.mean is None else self.mean - self.search_loss
+
+    @property
+    def failed(self) -> int:
+        """Retrainings that did not come through."""
+        return sum(repeat.failure is not None for repeat in self.repeats)
+
+    def row(self) -> dict[str, Any]:
+        """The finalist as a table has it."""
+        return {
+            names.NUMBER: self.number,
+            **self.params,
+            "search_loss": self.search_loss,
+            "mean": self.mean,
+            "sd": self.sd,
+            "gap": self.gap,
+            "losses": self.losses,
+            "failed": self.failed,
+        }
+
+
+def read_finalists(folder: Path, config: SearchConfig, records: Sequence[TrialRecord]) -> list[Finalist]:
+    """The finalists of the RUN in `folder`, the best of the search first.
+
+    There are none before all trials have ended. A trial that was stopped early may be one, a failed one may not; of
+    trials with equal parameters the first is.
+    """
+    if len(records) < config.trials or any(record.state in (names.PENDING, names.RUNNING) for record in records):
+        return []
+    came_through = [record for record in records if record.best and record.state != names.FAILED]
+    ranked = sorted(came_through, key=lambda record: (record.best_val_loss, record.number))
+    distinct = {tuple(sorted(record.params.items())): record for record in reversed(ranked)}
+    best = [record for record in ranked if distinct[tuple(sorted(record.params.items()))] is record]
+    return [_finalist(folder, record, config.finalist_seeds) for record in best[: config.finalists]]
+
+
+def winner(finalists: Sequence[Finalist]) -> Finalist | None:
+    """The finalist with the lowest mean, when all have been trained; one that failed comes after all that did not."""
+    came_through = [finalist for finalist in finalists if finalist.losses]
+    if not came_through or left_to_train(finalists):
+        return None
+    return min(came_through, key=lambda finalist: (finalist.failed, finalist.mean))
+
+
+def best_weights(finalist: Finalist) -> SavedWeights | None:
+    """The weights of a finalist's best retraining."""
+    saved = [saved_weights(repeat.number, repeat.folder) for repeat in finalist.repeats if repeat.loss is not None]
+    return min(filter(None, saved), key=lambda weights: weights.val_loss, default=None)
+
+
+def left_to_train(finalists: Sequence[Finalist]) -> list[Repeat]:
+    """The retrainings that have not ended; the first of every finalist before the second of any."""
+    repeats = [repeat for finalist in finalists for repeat in finalist.repeats if not repeat.ended]
+    return sorted(repeats, key=lambda repeat: repeat.repeat)
+
+
+def finalist_folder(run: Path, number: int, repeat: int) -> Path:
+    """Where a retraining keeps its state, its weights and what it came to."""
+    return run / names.FINALISTS_FOLDER / names.FINALIST_FOLDER.format(number=number, repeat=repeat)
+
+
+def _finalist(run: Path, record: TrialRecord, seeds: int) -> Finalist:
+    repeats = tuple(_repeat(run, record, repeat) for repeat in range(seeds))
+    return Finalist(record.number, record.params, record.best_val_loss or 0.0, repeats)
+
+
+def _repeat(run: Path, record: TrialRecord, repeat: int) -> Repeat:
+    folder = finalist_folder(run, record.number, repeat)
+    result = read_json(folder / names.RESULT_FILE) if (folder / names.RESULT_FILE).exists() else {}
+    failure = result.get(names.FAILURE)
+    loss = None if failure else result.get(names.BEST_VAL_LOSS)
+    return Repeat(record.number, repeat, record.params, folder, loss, failure)
