@@ -7,7 +7,7 @@ config = replace(config, search=replace(config.search, trials=80))
 import difflib
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args, get_type_hints
 
 from resvae_ray.errors import UsageError
@@ -15,6 +15,7 @@ from resvae_ray.errors import UsageError
 DEFAULT_SCENARIO = "esm2_650m_cls"
 LOSS_TYPES = ("MSE", "RMSE")
 REDUCTIONS = ("sum", "mean")
+SCHEDULES = ("constant", "cosine", "one_cycle", "wsd")
 DATA_MODES = ("auto", "resident", "stream")
 
 
@@ -46,6 +47,11 @@ class TrainingConfig:
     reduction: str = "sum"  # sum or mean, over the rows of a batch and their features
     dropout: float = 0.3  # probability
     gradient_clip: float = 0.0  # largest norm of the gradient; 0 leaves it alone
+    schedule: str = "constant"  # of the learning rate: constant, cosine, one_cycle or wsd, see model/schedule.py
+    warmup: float = 0.0  # fraction of the epochs over which the learning rate rises to lr
+    weight_decay: float = 0.0  # a unit of lr, decoupled as in AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101)
+    kld_warmup: float = 0.0  # fraction of the epochs over which the weight of the KLD rises from 0 to 1
+    average: float = 0.0  # decay a step of a moving average of the weights, which is validated and kept; 0 is none
 
     def __post_init__(self) -> None:
         _require(self.z_dim >= 1, f"training.z_dim is {self.z_dim}; it must be at least 1")
@@ -59,6 +65,11 @@ class TrainingConfig:
         _require(self.loss_type in LOSS_TYPES, f"training.loss_type is {self.loss_type!r}; expected MSE or RMSE")
         _require(self.reduction in REDUCTIONS, f"training.reduction is {self.reduction!r}; expected sum or mean")
         _require(0 <= self.dropout < 1, f"training.dropout is {self.dropout}; expected 0 to below 1")
+        _require(self.schedule in SCHEDULES, f"training.schedule is {self.schedule!r}; expected {', '.join(SCHEDULES)}")
+        _require(0 <= self.warmup < 1, f"training.warmup is {self.warmup}; expected a fraction of the epochs below 1")
+        _require(self.weight_decay >= 0, f"training.weight_decay is {self.weight_decay}; 0 is none, else above 0")
+        _require(0 <= self.kld_warmup <= 1, f"training.kld_warmup is {self.kld_warmup}; expected 0 to 1")
+        _require(0 <= self.average < 1, f"training.average is {self.average}; 0 is none, else below 1")
         _require(self.gradient_clip >= 0, f"training.gradient_clip is {self.gradient_clip}; 0 is off, else above 0")
 
     @property
@@ -180,6 +191,18 @@ class Config:
             for edge in domain.choices or (domain.low, domain.high):
                 value: Any = typed_field(TrainingConfig, name, edge, "space")
                 TrainingConfig(**{name: value})
+
+
+def pinned(config: Config, values: Mapping[str, Any]) -> Config:
+    """The configuration with these fields of [training] fixed; the search varies the rest.
+
+    Raises:
+        UsageError: nothing is left to search.
+    """
+    left = {name: domain for name, domain in config.space.items() if name not in values}
+    if not left:
+        raise UsageError(f"with {', '.join(sorted(config.space))} given there is nothing left to search")
+    return replace(config, space=left, training=replace(config.training, **values))
 
 
 def field_type(kind: type, name: str) -> type:

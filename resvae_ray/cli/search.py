@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resvae_ray.cli.verb import add_verb
-from resvae_ray.config import DEFAULT_SCENARIO, Config, field_type
+from resvae_ray.config import DEFAULT_SCENARIO, Config, TrainingConfig, field_type, pinned
 from resvae_ray.config_file import SECTIONS, load_config, scenario_names
 from resvae_ray.errors import UsageError
 from resvae_ray.names import RUN_FILE
@@ -63,6 +63,10 @@ def _add_tune(verbs: Any) -> None:
         help="propose the configuration of [training] first: by default the paper's optimum",
     )
     parser.add_argument("--resume", action="store_true", help="go on with RUN; a larger --trials extends it")
+    pins = parser.add_argument_group("fields of [training]; one that is given is not searched")
+    for name in (field.name for field in fields(TrainingConfig) if field.name != "epochs"):
+        kind = field_type(TrainingConfig, name)
+        pins.add_argument(f"--{name.replace('_', '-')}", type=kind, dest=f"pin.{name}", metavar=kind.__name__.upper())
 
 
 def _tune(options: argparse.Namespace) -> None:
@@ -95,10 +99,14 @@ def _tune_config(options: argparse.Namespace) -> Config:
         config = load_config(options.config or DEFAULT_SCENARIO)
     given = {key: value for key, value in vars(options).items() if "." in key and value is not None}
     for section in fields(Config):
-        changes = {key.split(".")[1]: value for key, value in given.items() if key.startswith(f"{section.name}.")}
-        if changes:
+        if changes := _of_section(given, section.name):
             config = replace(config, **{section.name: replace(getattr(config, section.name), **changes)})
-    return config
+    pins = _of_section(given, "pin")
+    return pinned(config, pins) if pins else config
+
+
+def _of_section(given: dict[str, Any], section: str) -> dict[str, Any]:
+    return {key.split(".")[1]: value for key, value in given.items() if key.startswith(f"{section}.")}
 
 
 def _add_status(verbs: Any) -> None:

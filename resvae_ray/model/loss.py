@@ -23,8 +23,12 @@ class LossTerms:
 
     @property
     def total(self) -> torch.Tensor:
-        """What is minimised."""
-        return self.beta * self.reconstruction + self.kld
+        """The loss."""
+        return self.weighted(1.0)
+
+    def weighted(self, kld_weight: float) -> torch.Tensor:
+        """The loss with that weight of the KLD."""
+        return self.beta * self.reconstruction + kld_weight * self.kld
 
 
 def check_loss(loss_type: str, reduction: str) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,9 +23,11 @@ from resvae_ray.config import Metric, TrainingConfig
 from resvae_ray.data.stream import Rows
 from resvae_ray.errors import DataError, JobError
 from resvae_ray.model import checkpoint
+from resvae_ray.model.average import averaged
 from resvae_ray.model.evaluation import PAPER_BATCH, Validation, validate
 from resvae_ray.model.loss import loss_terms
 from resvae_ray.model.network import ResVAE
+from resvae_ray.model.schedule import kld_weight, learning_rate
 from resvae_ray.seeds import NOISE, WEIGHTS, derive
 
 CHECK_EVERY = 100  # steps between two looks at the losses; a look waits for the device
@@ -73,12 +75,20 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(WEIGHTS, seed))
             self.model = ResVAE(train.dim, config.hidden_dim, config.z_dim, config.dropout).to(self.device)
-        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, fused=True)
+        self._average = averaged(self.model, config.average) if config.average else None
+        self._optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
         self.epoch = 0
         self.last: Metrics = {}
         self._best: dict[str, torch.Tensor] = {}
         self._best_metrics: Metrics = {}
         self._best_saved = 0  # the epoch whose weights are on the disk
+
+    @property
+    def judged(self) -> ResVAE:
+        """The network that is validated and kept: `model`, or the average of its weights."""
+        return self.model if self._average is None else cast(ResVAE, self._average.module)
 
     def epochs(self) -> Iterator[Metrics]:
         """Trains the epochs that are left, one at each step, and yields its metrics.
@@ -90,7 +100,7 @@ class Training:
             started = time.perf_counter()
             train_loss = self._train_epoch(self.epoch + 1)
             trained = time.perf_counter()
-            validation = validate(self.model, self._val, self.metric)
+            validation = validate(self.judged, self._val, self.metric)
             if not math.isfinite(validation.loss):
                 raise Diverged(f"the validation loss is {validation.loss} at epoch {self.epoch + 1}")
             self.epoch += 1
@@ -101,7 +111,7 @@ class Training:
     def best_model(self) -> ResVAE:
         """A copy of the network with the weights of the best epoch, in eval mode."""
         model = ResVAE(self.model.input_dim, self.config.hidden_dim, self.config.z_dim, self.config.dropout)
-        model.load_state_dict(self._best or self.model.state_dict())
+        model.load_state_dict(self._best or self.judged.state_dict())
         return model.to(self.device).eval()
 
     def save(self, folder: Path) -> None:
@@ -155,12 +165,13 @@ class Training:
 
     def _train_epoch(self, epoch: int) -> float:
         self.model.train()
-        total, losses, step = 0.0, [], 0
+        total, losses, step, seen = 0.0, [], 0, 0
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(derive(NOISE, self.seed, epoch))
             for x in self._train.shuffled(self.config.batch_size, self.seed, epoch):
-                losses.append(self._step(x) * len(x))
-                step += 1
+                done = (epoch - 1 + (seen + len(x) / 2) / self._train.rows) / self.config.epochs
+                losses.append(self._step(x, done) * len(x))
+                step, seen = step + 1, seen + len(x)
                 if len(losses) == CHECK_EVERY:
                     total += _finite_sum(losses, epoch, step)
                     losses = []
@@ -168,23 +179,27 @@ class Training:
         summed = self.config.loss_type == "MSE" and self.config.reduction == "sum"
         return total / self._train.rows * (PAPER_BATCH / self.config.batch_size if summed else 1)
 
-    def _step(self, x: torch.Tensor) -> torch.Tensor:
+    def _step(self, x: torch.Tensor, done: float) -> torch.Tensor:
+        """Learns from a batch (B, D) when the fraction `done` of the training is over; the loss of the batch."""
         config = self.config
+        self._optimizer.param_groups[0]["lr"] = learning_rate(config, done)
         self._optimizer.zero_grad(set_to_none=True)
         outputs = self.model(x)
-        loss = loss_terms(
+        terms = loss_terms(
             outputs[0],
             x,
             *outputs[1:],
             beta=config.beta,
             loss_type=config.loss_type,
             reduction=config.reduction,
-        ).total
-        loss.backward()
+        )
+        terms.weighted(kld_weight(config, done)).backward()
         if config.gradient_clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         self._optimizer.step()
-        return loss.detach()
+        if self._average is not None:
+            self._average.update_parameters(self.model)
+        return terms.total.detach()
 
     def _record(self, train_loss: float, validation: Validation, rate: float, seconds: float) -> None:
         self.last = {
@@ -197,13 +212,13 @@ class Training:
             names.ACTIVE_UNITS: validation.active_units,
             names.WORST_LOSS: validation.worst_loss,
             names.WORST_ROW: validation.worst_row,
-            names.LEARNING_RATE: self.config.lr,
+            names.LEARNING_RATE: self._optimizer.param_groups[0]["lr"],
             names.ROWS_PER_SECOND: rate,
             names.SECONDS: seconds,
         }
         if not self._best_metrics or validation.loss < self._best_metrics[names.VAL_LOSS]:
             self._best_metrics = dict(self.last)
-            self._best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+            self._best = {name: tensor.detach().clone() for name, tensor in self.judged.state_dict().items()}
         self.last[names.BEST_VAL_LOSS] = self._best_metrics[names.VAL_LOSS]
         self.last[names.BEST_EPOCH] = self._best_metrics[names.EPOCH]
 
@@ -212,11 +227,14 @@ class Training:
         for name, parameter in self.model.named_parameters():
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
+        if self._average is not None:
+            tensors |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
         return tensors
 
     def _load_state(self, tensors: dict[str, torch.Tensor], path: Path) -> None:
-        weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-        checkpoint.load_weights(self.model, weights, path)
+        checkpoint.load_weights(self.model, _part(tensors, "model."), path)
+        if self._average is not None:
+            checkpoint.load_weights(self._average, _part(tensors, "average."), path)
         content: dict[str, Any] = self._optimizer.state_dict()
         for position, (name, _) in enumerate(self.model.named_parameters()):
             moments = {
@@ -227,6 +245,10 @@ class Training:
             if moments:
                 content["state"][position] = moments
         self._optimizer.load_state_dict(content)
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _finite_sum(losses: list[torch.Tensor], epoch: int, step: int) -> float:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from resvae_ray.config import Config, Domain, SearchConfig, TrainingConfig
+from resvae_ray.config import Config, Domain, SearchConfig, TrainingConfig, pinned
 from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml, load_config, scenario_names
 from resvae_ray.errors import UsageError
 
@@ -101,3 +101,14 @@ def test_a_file_that_is_no_text(tmp_path):
 def test_an_unknown_scenario_names_the_known_ones():
     with pytest.raises(UsageError, match="esm2_650m_cls, quick"):
         load_config("esm2")
+
+
+def test_a_pinned_field_is_not_searched():
+    config = pinned(Config(), {"z_dim": 18, "dropout": 0.0})
+    assert set(config.space) == {"hidden_dim", "lr"}
+    assert (config.training.z_dim, config.training.dropout) == (18, 0.0)
+
+
+def test_not_everything_can_be_pinned():
+    with pytest.raises(UsageError, match="hidden_dim, lr, z_dim given there is nothing left to search"):
+        pinned(Config(), {"z_dim": 18, "hidden_dim": 859, "lr": 1e-3})

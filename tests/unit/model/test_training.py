@@ -10,6 +10,7 @@ from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import ResidentRows, open_sides
 from resvae_ray.errors import DataError
 from resvae_ray.model import checkpoint
+from resvae_ray.model.average import averaged
 from resvae_ray.model.evaluation import validate
 from resvae_ray.model.training import Diverged, Training
 
@@ -203,3 +204,57 @@ def test_train_loss_is_on_the_scale_of_the_validation_loss(matrix):
         config = replace(CONFIG, dropout=0.0, lr=1e-9, batch_size=batch_size, epochs=40)
         last = run(Training(config, rows, rows))[-1]
         assert last["train_loss"] == pytest.approx(last["val_loss"], rel=0.1)
+
+
+KNOBS = {
+    "schedule": "cosine",
+    "warmup": 0.1,
+    "weight_decay": 0.1,
+    "kld_warmup": 0.5,
+    "average": 0.9,
+    "gradient_clip": 1.0,
+}
+
+
+@pytest.mark.parametrize("knobs", [{name: value} for name, value in KNOBS.items()] + [KNOBS], ids=[*KNOBS, "all"])
+def test_every_knob_changes_the_training_and_survives_a_restart(sides, knobs, tmp_path):
+    config = replace(CONFIG, **knobs)
+    expected = run(Training(config, *sides, seed=1))
+    assert expected != run(Training(CONFIG, *sides, seed=1))
+    cut = Training(config, *sides, seed=1)
+    run(cut, 3)
+    cut.save(tmp_path)
+    again = Training(config, *sides, seed=1)
+    assert again.resume(tmp_path)
+    assert run(again) == expected[3:]
+    again.save(tmp_path)
+    stored, _ = checkpoint.read_tensors(checkpoint.newest_best(tmp_path))
+    assert set(stored) == set(again.model.state_dict())
+
+
+def test_the_average_is_validated_and_kept(sides):
+    training = Training(replace(CONFIG, average=0.9), *sides, seed=1)
+    last = run(training)[-1]
+    assert validate(training.judged, sides[1], CONFIG.metric).loss == last["val_loss"]
+    assert validate(training.best_model(), sides[1], CONFIG.metric).loss == last["best_val_loss"]
+    plain = run(Training(CONFIG, *sides, seed=1))[-1]
+    assert last["train_loss"] == plain["train_loss"], "averaging does not disturb the training"
+
+
+def test_the_average_of_the_weights_is_what_it_says():
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = averaged(model, 0.5)
+    with torch.no_grad():
+        expected = None
+        for step, value in enumerate([4.0, 8.0, 2.0, 6.0]):
+            model.weight.fill_(value)
+            average.update_parameters(model)
+            decay = min(0.5, step / (step + 9))
+            expected = value if expected is None else decay * expected + (1 - decay) * value
+    assert average.module.weight.item() == pytest.approx(expected)
+
+
+def test_the_learning_rate_is_reported(sides):
+    found = [metrics["lr"] for metrics in run(Training(replace(CONFIG, schedule="cosine"), *sides))]
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < 0.01 * CONFIG.lr

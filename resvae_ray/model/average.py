@@ -1,0 +1,30 @@
+"""A moving average of the weights: less noisy than the weights themselves, and so better to judge and to keep.
+
+Polyak & Juditsky 1992; with the decay that Adam's second moments have, as common in generative models (Karras et al.
+2024, arXiv:2312.02696). Early on the average is over few steps, so that it does not lag behind.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+EARLY = 9  # step n has a decay of n / (n + EARLY) at most
+
+
+def averaged(model: torch.nn.Module, decay: float) -> AveragedModel:
+    """A copy of `model` whose `update_parameters(model)` after each step keeps the average; batch norm's too."""
+    return AveragedModel(model, multi_avg_fn=_average(decay), use_buffers=True)
+
+
+def _average(decay: float) -> Callable[..., None]:
+    @torch.no_grad()
+    def update(average: list[torch.Tensor], current: list[torch.Tensor], steps: torch.Tensor | int) -> None:
+        if not torch.is_floating_point(average[0]):
+            torch._foreach_copy_(average, current)  # pyright: ignore[reportPrivateImportUsage]
+            return
+        count = int(steps)
+        share = 1 - min(decay, count / (count + EARLY))
+        torch._foreach_lerp_(average, current, share)  # pyright: ignore[reportPrivateImportUsage]
+
+    return update
