@@ -16,6 +16,7 @@ VALIDATION = 7  # (block): latent noise in validation; the same for all trials, 
 LATENTS = 8  # (seed, unit, block): latents drawn by `encode --sample`
 SYNTHETIC = 9  # (seed, block): the synthetic data set
 FINALIST = 10  # (seed, trial, repeat): the seed of a finalist's training
+PROBE_ROWS = 11  # (seed): which rows `evaluate` probes, where there are too many
 
 
 def derive(stream: int, *parts: int) -> int:

@@ -1,5 +1,6 @@
 """RUN to MODEL: the weights of the best epoch of all trials, exactly as they were then."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +10,50 @@ from resvae_ray.config import TrainingConfig
 from resvae_ray.errors import DataError
 from resvae_ray.model.checkpoint import load_weights, read_tensors
 from resvae_ray.model.network import ResVAE
+from resvae_ray.model.portable import require_onnx, write_onnx, write_torch_export
 from resvae_ray.model.published import load_published_weights
 from resvae_ray.search.finalists import winner
 from resvae_ray.search.run import Run
+from resvae_ray.storage import local_target, refuse_existing, staged_folder
 
 
-def export(source: str | Path, target: str | Path) -> Path:
+def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_export: bool = False) -> Path:
     """Writes a MODEL from a RUN, or from a `.pt` file with the published class's weights.
+
+    Args:
+        onnx: also model.onnx, for onnxruntime: features to the posterior mean.
+        torch_export: also model.pt2, for `torch.export.load`: the same.
 
     Raises:
         DataError: no RUN or weights there, or no trial has saved any yet.
-        UsageError: `target` is there already.
+        UsageError: `target` is there already, or what writes ONNX is not installed.
+        JobError: model.onnx or model.pt2 does not give the model's latents.
     """
-    if str(source).endswith(".pt"):
-        about = {"resvae_ray_version": __version__, "source": Path(source).name}
-        return load_published_weights(source).save_pretrained(target, about)
-    return export_best(Run.open(source), target)
+    folder = local_target(target)
+    refuse_existing(folder)
+    if onnx:
+        require_onnx()
+    writers = ([write_onnx] if onnx else []) + ([write_torch_export] if torch_export else [])
+    model, about = _published(Path(source)) if str(source).endswith(".pt") else _best(Run.open(source))
+    files = [names.ONNX_FILE] * onnx + [names.TORCH_EXPORT_FILE] * torch_export
+    with staged_folder(folder) as staging:
+        model.save_pretrained(staging, about | ({"portable": files} if files else {}))
+        for write in writers:
+            write(model, {key: about[key] for key in _ABOUT_FEATURES if key in about}, staging)
+    return folder
 
 
 def export_best(run: Run, target: str | Path) -> Path:
     """Writes the best weights that a search has saved as a MODEL; see `export`."""
+    model, about = _best(run)
+    return model.save_pretrained(target, about)
+
+
+def _published(source: Path) -> tuple[ResVAE, dict[str, Any]]:
+    return load_published_weights(source), {"resvae_ray_version": __version__, "source": source.name}
+
+
+def _best(run: Run) -> tuple[ResVAE, dict[str, Any]]:
     saved = run.weights()
     if saved is None:
         raise DataError(f"{run.path}: no trial has saved weights yet")
@@ -36,11 +61,10 @@ def export_best(run: Run, target: str | Path) -> Path:
     config = TrainingConfig(**state["config"])
     model = ResVAE(state["input_dim"], config.hidden_dim, config.z_dim, config.dropout)
     load_weights(model, tensors, saved.path)
-    return model.save_pretrained(target, _about(run, saved.number, state) | _finalists(run))
+    return model.eval(), _about(run, saved.number, state) | _finalists(run)
 
 
 def _about(run: Run, number: int, state: dict[str, Any]) -> dict[str, Any]:
-    dataset = run.info["dataset"]
     return {
         "resvae_ray_version": __version__,
         "best_val_loss": state["metrics"][names.VAL_LOSS],
@@ -48,19 +72,36 @@ def _about(run: Run, number: int, state: dict[str, Any]) -> dict[str, Any]:
         "training": state["config"],
         "metric": state["metric"],
         "validation": {name: value for name, value in state["metrics"].items() if name not in _RATES},
-        "search": {
-            "study": run.info["study"],
-            "trial": number,
-            "trials": run.config.search.trials,
-            "name": run.config.name,
-        },
-        "features": {
-            **dataset["provenance"],
-            "dim": dataset["dim"],
-            "train_rows": dataset["train_rows"],
-            "val_rows": dataset["val_rows"],
-            "fingerprint": dataset["fingerprint"],
-        },
+        "search": _about_search(run, number),
+        "features": _about_features(run.info["dataset"]),
+    }
+
+
+def _about_search(run: Run, number: int) -> dict[str, Any]:
+    records = run.records()
+    states = Counter(record.state for record in records)
+    return {
+        "study": run.info["study"],
+        "trial": number,
+        "trials": run.config.search.trials,
+        "name": run.config.name,
+        "seed": run.config.search.seed,
+        **{state: states[state] for state in (names.COMPLETE, names.PRUNED, names.FAILED)},
+        "epochs": sum(record.last_epoch for record in records),
+        "params": next(record.params for record in records if record.number == number),
+        "versions": run.info["sessions"][-1]["versions"] if run.info["sessions"] else {},
+    }
+
+
+def _about_features(dataset: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **dataset["provenance"],
+        "dim": dataset["dim"],
+        "train_rows": dataset["train_rows"],
+        "val_rows": dataset["val_rows"],
+        "split": dataset["split"],
+        "excluded": dataset["excluded"],
+        "fingerprint": dataset["fingerprint"],
     }
 
 
@@ -74,3 +115,4 @@ def _finalists(run: Run) -> dict[str, Any]:
 
 
 _RATES = (names.ROWS_PER_SECOND, names.SECONDS)
+_ABOUT_FEATURES = ("resvae_ray_version", "source", "features")

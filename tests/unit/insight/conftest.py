@@ -1,0 +1,14 @@
+"""Small problems: threads that wait for each other would cost more than the work."""
+
+from collections.abc import Iterator
+
+import pytest
+import sklearn.linear_model  # noqa: F401  what it loads has threads of its own
+import sklearn.manifold  # noqa: F401
+from threadpoolctl import threadpool_limits
+
+
+@pytest.fixture(autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    with threadpool_limits(1):
+        yield
