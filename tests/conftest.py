@@ -12,6 +12,7 @@ from resvae_ray.data.features import FeaturesWriter
 from resvae_ray.data.split import split_features
 from resvae_ray.data.synthetic import synthetic_batches
 
+HANG_S = 40  # a unit test takes 5 s at most on an idle machine; one that takes so long hangs
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -20,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "integration" in item.path.parts:
             item.add_marker(pytest.mark.integration)
         elif item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(5))
+            item.add_marker(pytest.mark.timeout(HANG_S))
 
 
 @pytest.fixture

@@ -39,9 +39,9 @@ Without this package, from `features`, float32 (batch, {input_dim}), to `z`, the
 (batch, {z_dim}), for any batch; compared with PyTorch when it was written: {files}."""
 
 FINALISTS = """\
-The best configurations of the search were trained again in full under fresh seeds, and this one had the lowest mean. The
-mean is the fair figure for the configuration; the weights here are the best of those trainings. The gap, overtuning, is
-how far the mean lies above the loss that the search saw."""
+The best configurations of the search were trained again in full under fresh seeds, and this one had the lowest mean.
+The mean is the fair figure for the configuration; the weights here are the best of those trainings. The gap,
+overtuning, is how far the mean lies above the loss that the search saw."""
 
 UNKNOWN = "Nothing is recorded of the language model and pooling that made the features (`import --describe` does it)."
 

@@ -1,0 +1,114 @@
+"""What does each knob of the training give, alone and together with the others?
+
+    python -m benchmarks.recipe DATASET [DATASET …] --out RESULTS.jsonl [--seeds 3] [--workers 2] [--only NAME …]
+
+trains every recipe below on every DATASET under every seed, each on one thread, and adds a line of JSON for each to
+RESULTS.jsonl, with its learning curve; what stands there already is not trained again. At the end it prints, for each
+DATASET, a row a recipe with medians over the seeds, all at the best epoch: validation loss on the paper's scale, R² of
+the validation rows, active units, training loss.
+"""
+
+import argparse
+import json
+import multiprocessing
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from resvae_ray import names
+from resvae_ray.config import DataConfig, TrainingConfig
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.stream import open_sides
+from resvae_ray.errors import JobError
+from resvae_ray.model.training import Training
+
+PAPER = TrainingConfig(z_dim=34, hidden_dim=951, lr=1e-3)
+GOOD: dict[str, Any] = {"dropout": 0.0, "schedule": "cosine", "warmup": 0.05}
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "paper, lr 4.7e-4": {"lr": 4.69e-4},
+    "+ no dropout": {"dropout": 0.0},
+    "+ cosine": {"schedule": "cosine", "warmup": 0.05},
+    "+ average": {"average": 0.99},
+    "+ clip": {"gradient_clip": 100.0},
+    "good (no dropout, cosine)": GOOD,
+    "good, lr 5e-4": GOOD | {"lr": 5e-4},
+    "good, lr 2e-3": GOOD | {"lr": 2e-3},
+    "good, lr 4e-3": GOOD | {"lr": 4e-3},
+    "good, dropout 0.05": GOOD | {"dropout": 0.05},
+    "good, one_cycle": GOOD | {"schedule": "one_cycle", "warmup": 0.0},
+    "good, wsd": GOOD | {"schedule": "wsd"},
+    "good, average": GOOD | {"average": 0.99},
+    "good, average, constant": GOOD | {"schedule": "constant", "average": 0.995},
+    "good, weight decay": GOOD | {"weight_decay": 0.1},
+    "good, clip": GOOD | {"gradient_clip": 100.0},
+    "good, KLD warm-up": GOOD | {"kld_warmup": 0.2},
+    "good, batch 16": GOOD | {"batch_size": 16},
+    "good, batch 64, lr 2e-3": GOOD | {"batch_size": 64, "lr": 2e-3},
+    "good, hidden 1500": GOOD | {"hidden_dim": 1500},
+    "good, hidden 1500, lr 2e-3, batch 64": GOOD | {"hidden_dim": 1500, "lr": 2e-3, "batch_size": 64},
+    "good, hidden 2000, lr 2e-3": GOOD | {"hidden_dim": 2000, "lr": 2e-3},
+}
+
+Task = tuple[str, str, int]
+
+
+def main() -> None:
+    """Trains what is missing and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("datasets", nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", nargs="*", default=list(RECIPES), choices=list(RECIPES), metavar="NAME")
+    options = parser.parse_args()
+    wanted = [(d, recipe, seed) for seed in range(options.seeds) for recipe in options.only for d in options.datasets]
+    done = {(row["dataset"], row["recipe"], row["seed"]) for row in _rows(options.out)}
+    with multiprocessing.get_context("spawn").Pool(options.workers) as pool, options.out.open("a") as file:
+        for row in pool.imap_unordered(_train, [task for task in wanted if task not in done]):
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+    _print_table(_rows(options.out), options.datasets, options.only)
+
+
+def _train(task: Task) -> dict[str, Any]:
+    """Trains one recipe to its end, or to where it diverges."""
+    path, recipe, seed = task
+    torch.set_num_threads(1)
+    config = replace(PAPER, **RECIPES[recipe])
+    training = Training(config, *open_sides(Dataset.open(path), DataConfig(mode="resident")), seed=seed)
+    curve, failure = [], None
+    try:
+        for metrics in training.epochs():
+            curve.append(metrics)
+    except JobError as error:
+        failure = str(error)
+    best = min(curve, key=lambda metrics: metrics[names.VAL_LOSS], default={})
+    losses = [metrics[names.VAL_LOSS] for metrics in curve]
+    keys = {"dataset": path, "recipe": recipe, "seed": seed}
+    return keys | {"config": asdict(config), "best": best, "failure": failure, "losses": losses}
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _print_table(rows: list[dict[str, Any]], datasets: list[str], recipes: list[str]) -> None:
+    for dataset in datasets:
+        print(f"\n{dataset}\n| recipe | val_loss | R² | active units | train loss | seeds |\n|---|---|---|---|---|---|")
+        for recipe in recipes:
+            found = [row for row in rows if (row["dataset"], row["recipe"]) == (dataset, recipe) and row["best"]]
+            if found:
+                shown = [median(row["best"][key] for row in found) for key in SHOWN]
+                cells = f"{shown[0]:,.0f} | {shown[1]:.3f} | {shown[2]:.0f} | {shown[3]:,.0f}"
+                failed = sum(row["failure"] is not None for row in found)
+                print(f"| {recipe} | {cells} | {len(found)}{f', {failed} diverged' if failed else ''} |")
+
+
+SHOWN = (names.VAL_LOSS, names.R2, names.ACTIVE_UNITS, names.TRAIN_LOSS)
+
+if __name__ == "__main__":
+    main()
