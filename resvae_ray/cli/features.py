@@ -1,10 +1,11 @@
-"""The verbs that make FEATURES and DATASET: import, split."""
+"""The verbs that make FEATURES and DATASET: import, check, split."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from resvae_ray.cli import check
 from resvae_ray.cli.verb import add_verb, progress_bar
 from resvae_ray.errors import UsageError
 
@@ -12,6 +13,7 @@ from resvae_ray.errors import UsageError
 def add_verbs(verbs: Any) -> None:
     """Adds them."""
     _add_import(verbs)
+    check.add_verbs(verbs)
     _add_split(verbs)
 
 

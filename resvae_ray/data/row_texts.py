@@ -19,8 +19,9 @@ SHOWN = 5  # names in a message, of many
 
 
 def column_called(source: Features, name: str) -> str:
-    """The column of FEATURES that a user calls `name`; `label` is the label whatever it is called, and case is ignored
-    where no column has exactly this name.
+    """The column of FEATURES that a user calls `name`; case is ignored where no column has exactly this name.
+
+    `label` and `sequence` stand for the columns that are taken for them, whatever they are called.
 
     Raises:
         UsageError: there is none.
@@ -29,7 +30,8 @@ def column_called(source: Features, name: str) -> str:
     names = [column for column in (layout.id, layout.label, *layout.others) if column is not None]
     if name in names:
         return name
-    found = layout.label if name == LABEL else find_column(names, [name.lower()])
+    known = {LABEL: layout.label, SEQUENCE_COLUMNS[0]: sequence_column(source)}
+    found = known.get(name) or find_column(names, [name.lower()])
     if found is None:
         raise UsageError(f"{source.path}: no column {name!r}; the columns are {some(names)}")
     return found

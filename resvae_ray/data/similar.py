@@ -30,15 +30,15 @@ def rows_like(source: Features, other: str | Path, threshold: float, progress: P
     the number of rows on either side but for the answer.
 
     Args:
-        other: features in any format that `import` reads.
-        progress: told the rows of `source` read so far.
+        other: features in Parquet, CSV or TSV.
+        progress: told the rows of `source` read so far: once for the mean, then once for each block of `other`.
 
     Raises:
         DataError: `other` has no features, or of another width.
     """
-    mean = _mean(source)
+    mean = _mean(source, progress)
     like = np.zeros(source.rows, dtype=bool)
-    done = 0
+    done = source.rows
     for theirs in _blocks(str(other), mean):
         start = 0
         for batch in source.batches():
@@ -49,9 +49,13 @@ def rows_like(source: Features, other: str | Path, threshold: float, progress: P
     return like
 
 
-def _mean(source: Features) -> np.ndarray:
-    total = sum((batch.features.sum(0, dtype=np.float64) for batch in source.batches()), np.zeros(source.dim))
-    return total / source.rows
+def _mean(source: Features, progress: Progress) -> np.ndarray:
+    total, rows = np.zeros(source.dim), 0
+    for batch in source.batches():
+        total += batch.features.sum(0, dtype=np.float64)
+        rows += len(batch)
+        progress(rows, None)
+    return total / rows
 
 
 def _blocks(other: str, mean: np.ndarray) -> Iterator[np.ndarray]:

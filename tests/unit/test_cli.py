@@ -75,6 +75,9 @@ MISTAKES = [
     ("split dataset.parquet out --exclude few.csv --exclude-similarity 2", 2, "expected a cosine above 0"),
     ("split dataset.parquet out --exclude-similarity 0.999", 2, "give --exclude"),
     ("split dataset.parquet out --exclude few.csv --exclude-similarity 0.9", 3, "vectors of 2 numbers"),
+    ("check absent.parquet", 3, "no such file"),
+    ("check few.csv", 3, "not a readable Parquet file"),
+    ("check dataset.parquet --beta 0", 2, "--beta 0"),
     ("tune absent out", 3, "absent: no DATASET"),
     ("tune dataset run", 2, "holds a run already; --resume goes on with it"),
     ("tune dataset full", 2, "already there"),
@@ -160,6 +163,33 @@ def test_what_split_leaves_out_and_warns_of(place, capsys):
     assert "3 left out (1 by id, 2 by sequence)" in out
     assert "rows repeat the sequence of an earlier one" in err
     assert "--group sequence" in err
+
+
+def test_check_from_the_command_line(place, capsys):
+    assert main(["check", "dataset.parquet"]) == 0
+    out = capsys.readouterr().out
+    assert "proteins              40" in out
+    assert "warning: 4 features: the default search" in out
+    assert main(["check", "dataset", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 40
+
+
+def test_check_tells_all_of_what_cannot_be_used_and_fails(place, capsys):
+    table = pq.read_table(place / "dataset.parquet").to_pandas()
+    table.loc[3, "id"] = table.loc[1, "id"]
+    table["features"] = [vector * (float("nan") if row == 5 else 1) for row, vector in enumerate(table["features"])]
+    table.to_parquet(place / "broken.parquet")
+    assert main(["check", "broken.parquet", "--json"]) == 3
+    out, err = capsys.readouterr()
+    record = json.loads(out)
+    assert (record["nonfinite"], record["duplicate_ids"]) == (1, 1)
+    assert record["first_nonfinite"]["id"] == "SYN00000005"
+    assert err.count("\n") == 1
+    assert (
+        "1 rows hold a value that is NaN, infinite or missing, the first is row 6 (id SYN00000005), column features[0]"
+        in err
+    )
+    assert "1 rows repeat the id of an earlier one, the first is row 4 (id SYN00000001)" in err
 
 
 def test_version_and_help(capsys):

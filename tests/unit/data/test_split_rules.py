@@ -143,6 +143,8 @@ class TestGroup:
     def test_numbers_and_other_spellings_of_the_column(self, write, tmp_path):
         path = write(Cluster=[1, 1, 2, 2, 3, 3])
         assert split_features(path, tmp_path / "d", rule="group", by="cluster").val_rows == 2
+        path = write("g.parquet", seq=["M", "M", "MA", "MA", "MB", "MB"])
+        assert split_features(path, tmp_path / "e", rule="group", by="sequence").sequences_on_both_sides == 0
 
     @pytest.mark.parametrize("seed", range(20))
     def test_the_chosen_groups_are_those_of_a_walk_one_by_one(self, seed):
