@@ -114,9 +114,10 @@ def _split(options: argparse.Namespace) -> None:
         excluded += f" ({', '.join(f'{count:,} by {kind}' for kind, count in dataset.excluded_by.items())})"
     print(f"{dataset.path}: {dataset.train_rows:,} to train on, {dataset.val_rows:,} to validate{excluded}")
     if dataset.repeated_sequences:
-        print(
-            f"resvae-ray: {dataset.repeated_sequences:,} rows repeat the sequence of an earlier one, and "
-            f"{dataset.sequences_on_both_sides:,} that validate have one that is trained on; "
-            "--group sequence keeps each on one side",
-            file=sys.stderr,
-        )
+        _warn_of_repeats(dataset.repeated_sequences, dataset.sequences_on_both_sides)
+
+
+def _warn_of_repeats(repeated: int, on_both_sides: int) -> None:
+    leak = f"; {on_both_sides:,} to validate have the sequence of one to train on, --group sequence avoids it"
+    text = f"{repeated:,} rows repeat the sequence of an earlier one{leak if on_both_sides else ', all on its side'}"
+    print(f"resvae-ray: {text}", file=sys.stderr)

@@ -92,5 +92,6 @@ class Check:
         """All figures, problems and warnings for JSON; what could not be computed is None."""
         flat = {key: value for key, value in asdict(self).items() if key not in ("spread", "first")}
         spread = asdict(self.spread) if self.spread else dict.fromkeys(Spread.__annotations__)
-        first = {f"first_{what}": asdict(place) for what, place in self.first.items()}
+        places = {what: self.first.get(what) for what in ("missing", "nonfinite", "duplicate_ids")}
+        first = {f"first_{what}": asdict(place) if place else None for what, place in places.items()}
         return flat | spread | first | {"problems": self.problems}
