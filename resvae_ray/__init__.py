@@ -18,6 +18,7 @@ from resvae_ray._version import __version__
 if TYPE_CHECKING:
     from resvae_ray.config import Config as Config
     from resvae_ray.config_file import load_config as load_config
+    from resvae_ray.data.check import check_features as check_features
     from resvae_ray.data.dataset import Dataset as Dataset
     from resvae_ray.data.features import Features as Features
     from resvae_ray.data.importers import import_features as import_features
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "Config": "config",
     "load_config": "config_file",
+    "check_features": "data.check",
     "Dataset": "data.dataset",
     "Features": "data.features",
     "import_features": "data.importers",

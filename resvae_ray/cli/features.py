@@ -1,9 +1,11 @@
-"""The verbs that make FEATURES and DATASET: import, split."""
+"""The verbs that make FEATURES and DATASET: import, check, split."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+from resvae_ray.cli import check
 from resvae_ray.cli.verb import add_verb, progress_bar
 from resvae_ray.errors import UsageError
 
@@ -11,6 +13,7 @@ from resvae_ray.errors import UsageError
 def add_verbs(verbs: Any) -> None:
     """Adds them."""
     _add_import(verbs)
+    check.add_verbs(verbs)
     _add_split(verbs)
 
 
@@ -54,26 +57,67 @@ def _add_split(verbs: Any) -> None:
     parser = add_verb(verbs, "split", _split, "part FEATURES into a DATASET with training and validation rows")
     parser.add_argument("features", metavar="FEATURES")
     parser.add_argument("dataset", metavar="DATASET", help="the folder to write")
-    parser.add_argument("--val-fraction", type=float, default=0.2, metavar="X", help="of the rows validate (0.2)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random split (0)")
+    parser.add_argument("--val-fraction", type=float, metavar="X", help="of the rows validate (0.2)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the random draw, or the salt of the hash (0)")
+    rules = parser.add_mutually_exclusive_group()
+    _add_rule(rules, "--group", "group", metavar="COLUMN", help="keep rows with the same value there on one side")
+    _add_rule(
+        rules,
+        "--stratify",
+        "stratified",
+        metavar="COLUMN",
+        nargs="?",
+        const="",
+        help="divide the rows of each value there in proportion (default: the label)",
+    )
+    _add_rule(rules, "--val-ids", "given", metavar="FILE", help="validate on these ids: text, an id a line, or a table")
+    _add_rule(rules, "--by-hash", "hash", nargs=0, help="by a hash of the id, so that sides stay when rows are added")
     parser.add_argument("--exclude", metavar="OTHER", help="a test set whose ids and sequences must not be trained on")
+    parser.add_argument(
+        "--exclude-similarity",
+        type=float,
+        metavar="X",
+        help="exclude also vectors whose cosine with one of OTHER, after subtracting the mean of FEATURES, is X or "
+        "more; 0.999 is near-identical (default: vectors are not compared)",
+    )
     parser.add_argument("--drop", action="store_true", help="leave those out instead of refusing")
+
+
+def _add_rule(rules: Any, flag: str, rule: str, **options: Any) -> None:
+    """A flag that chooses a split rule and what it goes by."""
+
+    class Choose(argparse.Action):
+        def __call__(self, parser: object, namespace: argparse.Namespace, values: Any, *_: object) -> None:
+            namespace.rule, namespace.by = rule, values or None
+
+    rules.add_argument(flag, action=Choose, dest=flag, **options)
 
 
 def _split(options: argparse.Namespace) -> None:
     from resvae_ray.data.split import split_features
 
-    if options.drop and not options.exclude:
-        raise UsageError("--drop: says what to do with rows that --exclude finds; give --exclude OTHER too")
     with progress_bar("splitting") as progress:
         dataset = split_features(
             options.features,
             options.dataset,
+            rule=getattr(options, "rule", "random"),
+            by=getattr(options, "by", None),
             val_fraction=options.val_fraction,
             seed=options.seed,
             exclude=options.exclude,
+            exclude_similarity=options.exclude_similarity,
             drop=options.drop,
             progress=progress,
         )
     excluded = f", {dataset.excluded:,} left out" if options.exclude else ""
+    if dataset.excluded:
+        excluded += f" ({', '.join(f'{count:,} by {kind}' for kind, count in dataset.excluded_by.items())})"
     print(f"{dataset.path}: {dataset.train_rows:,} to train on, {dataset.val_rows:,} to validate{excluded}")
+    if dataset.repeated_sequences:
+        _warn_of_repeats(dataset.repeated_sequences, dataset.sequences_on_both_sides)
+
+
+def _warn_of_repeats(repeated: int, on_both_sides: int) -> None:
+    leak = f"; {on_both_sides:,} to validate have the sequence of one to train on, --group sequence avoids it"
+    text = f"{repeated:,} rows repeat the sequence of an earlier one{leak if on_both_sides else ', all on its side'}"
+    print(f"resvae-ray: {text}", file=sys.stderr)

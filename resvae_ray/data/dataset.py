@@ -1,6 +1,6 @@
 """DATASET: the training and the validation rows of a search, with the rule that parted them and a fingerprint."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ class Dataset:
         origin: the FEATURES it was made from.
         provenance: what produced the features.
         excluded: rows left out because a test set holds them.
+        excluded_by: how many of them by id, by sequence and by vector, as far as these were compared.
+        repeated_sequences: rows that have the sequence of an earlier one; 0 where there are no sequences.
+        sequences_on_both_sides: validation rows that have the sequence of a training row.
     """
 
     path: Path
@@ -34,6 +37,9 @@ class Dataset:
     origin: str
     provenance: dict[str, Any]
     excluded: int = 0
+    excluded_by: dict[str, int] = field(default_factory=dict)
+    repeated_sequences: int = 0
+    sequences_on_both_sides: int = 0
 
     @classmethod
     def open(cls, path: str | Path) -> "Dataset":

@@ -1,117 +1,94 @@
-"""The leak check: which proteins of FEATURES also stand in a downstream test set, by id and by sequence."""
+"""The leak check: which proteins of FEATURES also stand in a downstream test set, by id, sequence and vector."""
 
-# pyright: reportAttributeAccessIssue=false
-# pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
-
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 
-from resvae_ray.data.features import SUFFIX, Features, parquet_file
-from resvae_ray.data.schema import (
-    ID_COLUMNS,
-    IDS_KEY,
-    INDEX_COLUMNS,
-    ROW_NUMBERS,
-    SEQUENCE_COLUMNS,
-    as_text,
-    find_column,
-)
-from resvae_ray.errors import DataError
-from resvae_ray.storage import list_files, locate
+from resvae_ray.data.features import Features
+from resvae_ray.data.hashes import hash_set, members
+from resvae_ray.data.other_tables import column_names, text_column
+from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
+from resvae_ray.data.schema import ID_COLUMNS, IDS_KEY, INDEX_COLUMNS, ROW_NUMBERS, SEQUENCE_COLUMNS, find_column
+from resvae_ray.data.similar import rows_like
+from resvae_ray.errors import DataError, UsageError
+from resvae_ray.progress import Progress, silent
+
+BY_ID, BY_SEQUENCE, BY_VECTOR = "id", "sequence", "vector"
 
 
-def rows_to_keep(source: Features, exclude: str | Path, drop: bool) -> np.ndarray:
-    """Which rows stay (n, bool): all but those whose id or sequence the test set holds.
+@dataclass(frozen=True)
+class Leaks:
+    """What a test set holds of FEATURES.
+
+    Attributes:
+        rows: (n, bool), True for a protein that stands there too.
+        found: how many by id, by sequence and by vector, as far as they were compared; one may count under several.
+    """
+
+    rows: np.ndarray
+    found: dict[str, int]
+
+
+def find_leaks(
+    source: Features, exclude: str | Path, similarity: float | None = None, progress: Progress = silent
+) -> Leaks:
+    """Compares FEATURES with a test set.
 
     Args:
         exclude: FEATURES, or CSV/TSV with an id or a sequence column.
-        drop: leave such rows out; without it they are an error.
+        similarity: also compare vectors: the cosine, after subtracting the mean of `source`, from which two are taken
+            for one protein; see similar.py.
+        progress: told the rows whose vectors are compared.
 
     Raises:
-        DataError: the test set cannot be read or compared, or without `drop` holds some of the rows.
+        DataError: the test set cannot be read or compared.
+        UsageError: a similarity out of range.
     """
-    keep = np.ones(source.rows, dtype=bool)
+    if similarity is not None and not 0 < similarity <= 1:
+        raise UsageError(f"--exclude-similarity {similarity}: expected a cosine above 0 and up to 1, such as 0.999")
     columns = _columns_to_compare(source, exclude)
-    for theirs, ours in columns.items():
-        held = pa.concat_arrays(
-            [as_text(table.column(0), f"{exclude}: {theirs}") for table in _column_of(exclude, theirs)]
-        )
-        held = held.filter(pc.and_(pc.is_valid(held), pc.not_equal(held, "")))
-        start = 0
-        for table in source.columns([ours]):
-            mine = as_text(table.column(0), f"{source.path}: column {ours}")
-            inside = pc.is_in(mine, value_set=held).to_numpy(zero_copy_only=False)
-            keep[start : start + len(inside)] &= ~inside
-            start += len(inside)
-    if not drop and not keep.all():
-        first = int(np.flatnonzero(~keep)[0])
+    if not columns and similarity is None:
         raise DataError(
-            f"{source.path}: {int((~keep).sum())} rows also stand in {exclude} (by {' or '.join(columns.values())}), "
-            f"the first is row {first + 1}; --drop leaves them out"
+            f"{exclude}: neither an id nor a sequence column to compare; it has {column_names(exclude)[:8]}; "
+            "--exclude-similarity compares vectors"
         )
-    return keep
+    by = {kind: _rows_with(source, ours, exclude, theirs) for kind, (ours, theirs) in columns.items()}
+    if similarity is not None:
+        by[BY_VECTOR] = rows_like(source, exclude, similarity, progress)
+    rows = np.zeros(source.rows, dtype=bool)
+    for found in by.values():
+        rows |= found
+    return Leaks(rows, {kind: int(found.sum()) for kind, found in by.items()})
 
 
-def _columns_to_compare(source: Features, exclude: str | Path) -> dict[str, str]:
-    """The id and sequence columns that both sides have: theirs to ours."""
-    their_names = _names_of(exclude)
+def require_none(leaks: Leaks, source: Features, exclude: str | Path) -> None:
+    """
+    Raises:
+        DataError: there are some; how many by what, and the first row.
+    """
+    if leaks.rows.any():
+        by = ", ".join(f"{count:,} by {kind}" for kind, count in leaks.found.items())
+        raise DataError(
+            f"{source.path}: {int(leaks.rows.sum()):,} rows also stand in {exclude} ({by}), "
+            f"the first is row {int(leaks.rows.argmax()) + 1}; --drop leaves them out"
+        )
+
+
+def _rows_with(source: Features, ours: str, exclude: str | Path, theirs: str) -> np.ndarray:
+    """The rows (n, bool) whose text in the column `ours` the test set has in `theirs`."""
+    return members(hashed(texts_of(source, ours), source.rows), hash_set(text_column(exclude, theirs)))
+
+
+def _columns_to_compare(source: Features, exclude: str | Path) -> dict[str, tuple[str, str]]:
+    """The id and sequence columns that both sides have, ours and theirs."""
+    names = column_names(exclude)
     pairs = {}
     # Numbers of rows are no names of proteins: row 7 here has nothing to do with row 7 there.
     numbered = source.provenance.get(IDS_KEY) == ROW_NUMBERS or source.layout.id in INDEX_COLUMNS
-    if (theirs := find_column(their_names, ID_COLUMNS)) is not None and not numbered:
-        pairs[theirs] = source.layout.id
-    theirs, ours = find_column(their_names, SEQUENCE_COLUMNS), find_column(source.layout.others, SEQUENCE_COLUMNS)
+    if (theirs := find_column(names, ID_COLUMNS)) is not None and not numbered:
+        pairs[BY_ID] = source.layout.id, theirs
+    theirs, ours = find_column(names, SEQUENCE_COLUMNS), sequence_column(source)
     if theirs is not None and ours is not None:
-        pairs[theirs] = ours
-    if not pairs:
-        raise DataError(f"{exclude}: neither an id nor a sequence column to compare; it has {their_names[:8]}")
+        pairs[BY_SEQUENCE] = ours, theirs
     return pairs
-
-
-def _delimiter(path: str) -> str | None:
-    """The delimiter of a CSV or TSV by its ending; None for anything else, which is read as Parquet."""
-    lower = path.lower().removesuffix(".gz")
-    return {".csv": ",", ".tsv": "\t"}.get(lower[-4:])
-
-
-def _names_of(path: str | Path) -> list[str]:
-    if _delimiter(str(path)) is None:
-        filesystem, files = list_files(path, SUFFIX)
-        return parquet_file(filesystem, files[0]).schema_arrow.names
-    with _open_csv(str(path), None) as reader:
-        return reader.schema.names
-
-
-def _column_of(path: str | Path, name: str) -> Iterator[pa.Table]:
-    if _delimiter(str(path)) is None:
-        filesystem, files = list_files(path, SUFFIX)
-        for file in files:
-            try:
-                yield parquet_file(filesystem, file).read(columns=[name])
-            except (pa.ArrowInvalid, OSError) as error:
-                raise DataError(f"{file}: damaged: {str(error).splitlines()[0]}") from None
-    else:
-        with _open_csv(str(path), name) as reader:
-            try:
-                yield pa.Table.from_batches(reader, reader.schema)
-            except pa.ArrowInvalid as error:
-                raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
-
-
-def _open_csv(path: str, only: str | None) -> pacsv.CSVStreamingReader:
-    filesystem, place = locate(path)
-    try:
-        return pacsv.open_csv(
-            filesystem.open_input_stream(place, compression="detect"),
-            parse_options=pacsv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True),
-            convert_options=pacsv.ConvertOptions(
-                include_columns=[only] if only else [], column_types={only: pa.string()} if only else {}
-            ),
-        )
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: {str(error).splitlines()[0]}") from None

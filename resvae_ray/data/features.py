@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
+from resvae_ray.data.hashes import hash_texts
 from resvae_ray.data.schema import (
     ColumnChoice,
     FeatureBatch,
@@ -103,19 +102,37 @@ class Features:
         self, file: str, groups: Sequence[int] | None = None, rows: int | None = None
     ) -> Iterator[FeatureBatch]:
         """The rows of one of the files, or of some of its row groups, in order; see `batches`."""
+        for row, table in self.tables(file, groups, rows):
+            batch = decode(table, self.layout, file, row)
+            check_batch(batch, self.layout.features if self.layout.wide else None, file, row)
+            self.require_width(batch.features, file, row)
+            yield batch
+
+    def tables(
+        self, file: str, groups: Sequence[int] | None = None, rows: int | None = None
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """The rows of one of the files as they stand there, in pieces, each with the number of its first row, from 1.
+
+        Raises:
+            DataError: the file is damaged or has other columns than the first one.
+        """
         source = parquet_file(self.filesystem, file)
         self._require_columns(source.schema_arrow, file)
         row = 1 + sum(source.metadata.row_group(group).num_rows for group in range(groups[0] if groups else 0))
         for piece in _pieces(source, groups, rows or rows_in(BATCH_BYTES, self.dim), list(self._wanted()), file):
-            batch = decode(pa.Table.from_batches([piece]), self.layout, file, row)
-            check_batch(batch, self.layout.features if self.layout.wide else None, file, row)
-            if batch.features.shape[1] != self.dim:
-                raise DataError(
-                    f"{file}: row {row}: a vector of {batch.features.shape[1]} numbers, but {self.dim} in the rows "
-                    "before; all vectors must have one width"
-                )
-            row += len(batch)
-            yield batch
+            yield row, pa.Table.from_batches([piece])
+            row += len(piece)
+
+    def require_width(self, matrix: np.ndarray, file: str, row: int) -> None:
+        """
+        Raises:
+            DataError: the matrix (n, D), whose first row has the number `row` in the file, is not of this width.
+        """
+        if len(matrix) and matrix.shape[1] != self.dim:
+            raise DataError(
+                f"{file}: row {row}: a vector of {matrix.shape[1]} numbers, but {self.dim} in the rows "
+                "before; all vectors must have one width"
+            )
 
     def _wanted(self) -> Iterator[str]:
         layout = self.layout
@@ -160,7 +177,9 @@ def _width(filesystem: pafs.FileSystem, files: Iterable[str], layout: Layout) ->
     for file in files:
         source = parquet_file(filesystem, file)
         for piece in _pieces(source, None, 1, list(layout.features), file):
-            return decode_matrix(pa.Table.from_batches([piece]), layout, file).shape[1]
+            vector = piece.column(0)
+            if layout.wide or not vector.null_count:
+                return decode_matrix(pa.Table.from_batches([piece]), layout, file).shape[1]
     return 0
 
 
@@ -267,7 +286,7 @@ def require_unique_ids(id_batches: Callable[[], Iterable[pa.Array]], where: str)
     Raises:
         DataError: an id stands twice; both rows are named.
     """
-    hashes = np.concatenate([np.empty(0, np.uint64), *map(_hash, id_batches())])
+    hashes = np.concatenate([np.empty(0, np.uint64), *map(hash_texts, id_batches())])
     hashes.sort()
     suspects = hashes[1:][hashes[1:] == hashes[:-1]]
     if not len(suspects):
@@ -275,14 +294,9 @@ def require_unique_ids(id_batches: Callable[[], Iterable[pa.Array]], where: str)
     seen: dict[str, int] = {}
     row = 1
     for ids in id_batches():
-        for position in np.flatnonzero(np.isin(_hash(ids), suspects)):
+        for position in np.flatnonzero(np.isin(hash_texts(ids), suspects)):
             name = ids[int(position)].as_py()
             if name in seen:
                 raise DataError(f"{where}: id {name!r} stands in row {seen[name]} and in row {row + position}")
             seen[name] = row + int(position)
         row += len(ids)
-
-
-def _hash(ids: pa.Array) -> np.ndarray:
-    values = np.asarray(pc.fill_null(ids, "").to_numpy(zero_copy_only=False), dtype=object)
-    return pd.util.hash_array(values)  # pyright: ignore[reportAttributeAccessIssue]

@@ -185,7 +185,7 @@ def check_batch(batch: FeatureBatch, names: Sequence[str] | None, where: str, fi
     missing = pc.or_kleene(pc.is_null(batch.ids), pc.equal(pc.fill_null(batch.ids, ""), ""))
     if (row := pc.index(missing, True).as_py()) >= 0:
         raise DataError(f"{where}: row {first_row + row}: the id is missing; every protein needs one")
-    if np.isfinite(batch.features.sum(dtype=np.float64)):
+    if all_finite(batch.features):
         return
     row, column = np.argwhere(~np.isfinite(batch.features))[0]
     name = names[column] if names else f"{FEATURES}[{column}]"
@@ -193,6 +193,12 @@ def check_batch(batch: FeatureBatch, names: Sequence[str] | None, where: str, fi
         f"{where}: row {first_row + row} (id {batch.ids[row].as_py()}), column {name}: "
         f"{batch.features[row, column]}; features must be finite numbers"
     )
+
+
+def all_finite(matrix: np.ndarray) -> bool:
+    """Whether a matrix of float32 holds neither NaN nor infinity."""
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        return bool(np.isfinite(matrix.sum(dtype=np.float64)))
 
 
 def _pick(names: Sequence[str], wanted: str | None, candidates: Sequence[str], where: str, flag: str) -> str | None:

@@ -1,21 +1,24 @@
 """FEATURES to DATASET: training and validation rows, reproducibly, without what a downstream test set holds.
 
-The rule is scikit-learn's `train_test_split(test_size=val_fraction, random_state=seed)`: the same rows end up on the
-same side. Only the membership (one number a row) is held in memory; the rows stream and keep their order.
+By default the rule is scikit-learn's `train_test_split(test_size=val_fraction, random_state=seed)`: the same rows end
+up on the same side; split_rules.py has the others. Only the membership and a few numbers a row are held in memory; the
+rows stream and keep their order.
 """
 
 import hashlib
-import math
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.exclude import rows_to_keep
+from resvae_ray.data.exclude import Leaks, find_leaks, require_none
 from resvae_ray.data.features import Features, FeaturesWriter, require_unique_ids
+from resvae_ray.data.hashes import ABSENT, find_repeats, members
+from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.schema import FeatureBatch
-from resvae_ray.errors import DataError, UsageError
+from resvae_ray.data.split_rules import split_request
+from resvae_ray.errors import UsageError
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
 from resvae_ray.progress import Progress, silent
 from resvae_ray.storage import local_target, staged_folder, write_json
@@ -25,34 +28,45 @@ def split_features(
     features: str | Path,
     dataset: str | Path,
     *,
-    val_fraction: float = 0.2,
-    seed: int = 0,
+    rule: str = "random",
+    by: str | Path | None = None,
+    val_fraction: float | None = None,
+    seed: int | None = None,
     exclude: str | Path | None = None,
+    exclude_similarity: float | None = None,
     drop: bool = False,
     progress: Progress = silent,
 ) -> Dataset:
     """Splits FEATURES into a DATASET.
 
     Args:
-        val_fraction: of the rows, rounded up, go to the validation side.
+        rule: random, group, hash, stratified or given; see split_rules.py.
+        by: the column of groups ("group") or of labels ("stratified"; default the label), or a file with the ids that
+            validate ("given").
+        val_fraction: of the rows, rounded up, go to the validation side (0.2).
+        seed: of the draw, or the salt of the hash (0).
         exclude: a test set whose proteins must not be trained on: FEATURES, or CSV/TSV with ids or sequences.
+        exclude_similarity: also exclude vectors whose cosine with one of the test set is so high; see similar.py.
         drop: leave those proteins out and count them, instead of refusing.
-        progress: told the rows written so far.
+        progress: told the rows compared so far, where vectors are compared, then the rows written so far.
 
     Raises:
-        UsageError: a fraction or seed out of range, a target that is there already.
-        DataError: FEATURES that are none, ids twice, too few rows, or proteins of the test set without `drop`.
+        UsageError: a rule, fraction, seed or similarity that cannot be meant, a target that is there already.
+        DataError: FEATURES that are none, ids twice, too few rows, rows that the rule cannot place, or proteins of the
+            test set without `drop`.
     """
-    if not 0 < val_fraction < 1:
-        raise UsageError(f"--val-fraction {val_fraction}: expected a fraction between 0 and 1, such as 0.2")
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"--seed {seed}: expected a whole number from 0 to {2**32 - 1}")
+    request = split_request(rule, None if by is None else str(by), val_fraction, seed)
+    if exclude is None and (drop or exclude_similarity is not None):
+        option = "--drop" if drop else "--exclude-similarity"
+        raise UsageError(f"{option}: it says what to do about a test set; give --exclude OTHER too")
     folder = local_target(dataset)
     with staged_folder(folder) as staging:
         source = Features.open(features)
         require_unique_ids(source.ids, source.path)
-        keep = np.ones(source.rows, dtype=bool) if exclude is None else rows_to_keep(source, exclude, drop)
-        is_val = _validation_rows(keep, val_fraction, seed, source.path)
+        leaks = _leaks(source, exclude, exclude_similarity, drop, progress)
+        keep = ~leaks.rows
+        is_val = request.validation_rows(source, keep)
+        repeated, on_both_sides = _repeated_sequences(source, keep, is_val)
         fingerprint = _write_sides(source, keep, is_val, staging, progress)
         content = Dataset(
             path=folder,
@@ -60,10 +74,13 @@ def split_features(
             train_rows=int(keep.sum() - is_val.sum()),
             val_rows=int(is_val.sum()),
             fingerprint=fingerprint,
-            split={"rule": "random", "val_fraction": val_fraction, "seed": seed},
+            split=request.record(),
             origin=source.path,
             provenance=source.provenance,
-            excluded=int((~keep).sum()),
+            excluded=int(leaks.rows.sum()),
+            excluded_by=leaks.found,
+            repeated_sequences=repeated,
+            sequences_on_both_sides=on_both_sides,
         )
         table = asdict(content)
         del table["path"]
@@ -71,21 +88,25 @@ def split_features(
     return content
 
 
-def _validation_rows(keep: np.ndarray, val_fraction: float, seed: int, where: str) -> np.ndarray:
-    """Which rows validate (n, bool): the first of a random permutation of the kept rows, as scikit-learn takes them."""
-    rows = int(keep.sum())
-    count = math.ceil(val_fraction * rows)
-    if rows - count < 2 or count < 1:
-        raise DataError(
-            f"{where}: {rows} rows give {rows - count} to train on and {count} to validate; 2 and 1 at least"
-        )
-    order = np.arange(rows, dtype=np.int32 if rows < 2**31 else np.int64)
-    np.random.RandomState(seed).shuffle(order)
-    chosen = np.zeros(rows, dtype=bool)
-    chosen[order[:count]] = True
-    is_val = np.zeros(len(keep), dtype=bool)
-    is_val[keep] = chosen
-    return is_val
+def _leaks(
+    source: Features, exclude: str | Path | None, similarity: float | None, drop: bool, progress: Progress
+) -> Leaks:
+    if exclude is None:
+        return Leaks(np.zeros(source.rows, dtype=bool), {})
+    leaks = find_leaks(source, exclude, similarity, progress)
+    if not drop:
+        require_none(leaks, source, exclude)
+    return leaks
+
+
+def _repeated_sequences(source: Features, keep: np.ndarray, is_val: np.ndarray) -> tuple[int, int]:
+    """How many rows have the sequence of an earlier one, and how many that validate have one that is trained on."""
+    if (column := sequence_column(source)) is None:
+        return 0, 0
+    sequences = hashed(texts_of(source, column), source.rows)
+    trained, validated = np.sort(sequences[keep & ~is_val]), sequences[is_val]
+    on_both_sides = members(validated, trained) & (validated != ABSENT)
+    return find_repeats(sequences[keep]).rows, int(on_both_sides.sum())
 
 
 def _write_sides(source: Features, keep: np.ndarray, is_val: np.ndarray, staging: Path, progress: Progress) -> str:

@@ -1,5 +1,7 @@
 """Mistakes that a user can make: each one line on stderr, its exit code, and nothing half-written."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +20,7 @@ def place(tmp_path, monkeypatch, make_dataset):
     (tmp_path / "empty.parquet").touch()
     (tmp_path / "text.csv").write_text("id,f0,f1\na,1,2\nb,three,4\n")
     (tmp_path / "nan.csv").write_text("id,f0,f1\na,1,2\nb,inf,4\n")
+    (tmp_path / "infinite.csv").write_text("id,f0,f1\na,inf,-inf\n")
     (tmp_path / "twice.csv").write_text("id,f0,f1\na,1,2\na,3,4\n")
     (tmp_path / "noid.csv").write_text("f0,f1\n1,2\n")
     (tmp_path / "few.csv").write_text("id,f0,f1\na,1,2\n")
@@ -42,6 +45,7 @@ MISTAKES = [
     ("import empty.parquet out.parquet", 3, "empty.parquet: not a readable Parquet file"),
     ("import text.csv out.parquet", 3, "text.csv: row 2, column f0: 'three' is not a number"),
     ("import nan.csv out.parquet", 3, "nan.csv: row 2 (id b), column f0: inf"),
+    ("import infinite.csv out.parquet", 3, "infinite.csv: row 1 (id a), column f0: inf"),
     ("import twice.csv out.parquet", 3, "id 'a' stands in row 1 and in row 2"),
     ("import noid.csv out.parquet", 3, "no id column; name it with --id-column, the columns are 'f0', 'f1'"),
     ("import few.csv out.parquet --id-column Entry", 2, "--id-column Entry: no such column"),
@@ -60,6 +64,20 @@ MISTAKES = [
     ("split dataset.parquet out --exclude dataset.parquet", 3, "40 rows also stand in dataset.parquet"),
     ("split dataset.parquet out --exclude absent.csv", 3, "absent.csv"),
     ("split dataset.parquet full", 2, "already there"),
+    ("split dataset.parquet out --group label --by-hash", 2, "not allowed with argument --group"),
+    ("split dataset.parquet out --stratify --val-ids x", 2, "not allowed with argument --stratify"),
+    ("split dataset.parquet out --stratify label --group label", 2, "not allowed with argument --stratify"),
+    ("split dataset.parquet out --by-hash --stratify", 2, "not allowed with argument --by-hash"),
+    ("split dataset.parquet out --val-ids absent.txt", 3, "absent.txt: no such file or folder"),
+    ("split dataset.parquet out --val-ids few.csv", 3, "1 of its ids are not in dataset.parquet: 'a'"),
+    ("split dataset.parquet out --val-ids few.csv --seed 1", 2, "leave out --val-fraction and --seed"),
+    ("split dataset.parquet out --group cluster", 2, "no column 'cluster'; the columns are 'id', 'label'"),
+    ("split dataset.parquet out --exclude few.csv --exclude-similarity 2", 2, "expected a cosine above 0"),
+    ("split dataset.parquet out --exclude-similarity 0.999", 2, "give --exclude"),
+    ("split dataset.parquet out --exclude few.csv --exclude-similarity 0.9", 3, "vectors of 2 numbers"),
+    ("check absent.parquet", 3, "no such file"),
+    ("check few.csv", 3, "not a readable Parquet file"),
+    ("check dataset.parquet --beta 0", 2, "--beta 0"),
     ("tune absent out", 3, "absent: no DATASET"),
     ("tune dataset run", 2, "holds a run already; --resume goes on with it"),
     ("tune dataset full", 2, "already there"),
@@ -120,6 +138,62 @@ def test_import_split_status_from_the_command_line(place, capsys):
     assert "again: 30 to train on, 10 to validate" in out
     metadata = pq.read_schema(place / "again" / "train" / "part-00000.parquet").metadata[b"resvae_ray"]
     assert b'"model": "esm2", "layer": "33"' in metadata
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ("--group label", {"rule": "group", "by": "label", "val_fraction": 0.2, "seed": 0}),
+        ("--stratify --seed 1", {"rule": "stratified", "by": "label", "val_fraction": 0.2, "seed": 1}),
+        ("--stratify label", {"rule": "stratified", "by": "label", "val_fraction": 0.2, "seed": 0}),
+        ("--by-hash --val-fraction 0.5", {"rule": "hash", "val_fraction": 0.5, "seed": 0}),
+        ("--val-ids ids.txt", {"rule": "given", "by": "ids.txt"}),
+    ],
+)
+def test_split_rules_from_the_command_line(options, rule, place):
+    (place / "ids.txt").write_text("SYN00000003\n")
+    assert main(["split", "dataset.parquet", "ruled", *options.split()]) == 0
+    assert json.loads((place / "ruled" / "dataset.json").read_text())["split"] == rule
+
+
+def test_what_split_leaves_out_and_warns_of(place, capsys):
+    sequences = "".join(f"p{n},{n},{n % 7},M{n % 9}\n" for n in range(20))
+    (place / "s.csv").write_text("id,f0,f1,Sequence\n" + sequences)
+    (place / "t.csv").write_text("id,seq\np1,M\nq,M2\n")
+    assert main(["import", "s.csv", "s.parquet"]) == 0
+    capsys.readouterr()
+    assert main(["split", "s.parquet", "out", "--exclude", "t.csv", "--drop"]) == 0
+    out, err = capsys.readouterr()
+    assert "3 left out (1 by id, 2 by sequence)" in out
+    assert "rows repeat the sequence of an earlier one" in err
+    assert "--group sequence" in err
+
+
+def test_check_from_the_command_line(place, capsys):
+    assert main(["check", "dataset.parquet"]) == 0
+    out = capsys.readouterr().out
+    assert "proteins              40" in out
+    assert "warning: 4 features: the default search" in out
+    assert main(["check", "dataset", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 40
+
+
+def test_check_tells_all_of_what_cannot_be_used_and_fails(place, capsys):
+    table = pq.read_table(place / "dataset.parquet").to_pandas()
+    table.loc[3, "id"] = table.loc[1, "id"]
+    table["features"] = [vector * (float("nan") if row == 5 else 1) for row, vector in enumerate(table["features"])]
+    table.to_parquet(place / "broken.parquet")
+    assert main(["check", "broken.parquet", "--json"]) == 3
+    out, err = capsys.readouterr()
+    record = json.loads(out)
+    assert (record["nonfinite"], record["duplicate_ids"]) == (1, 1)
+    assert record["first_nonfinite"]["id"] == "SYN00000005"
+    assert err.count("\n") == 1
+    assert (
+        "1 rows hold a value that is NaN, infinite or missing, the first is row 6 (id SYN00000005), column features[0]"
+        in err
+    )
+    assert "1 rows repeat the id of an earlier one, the first is row 4 (id SYN00000001)" in err
 
 
 def test_version_and_help(capsys):

@@ -86,57 +86,23 @@ def write_with_sequences(path, ids, sequences):
     pq.write_table(pa.table({"id": ids, "Sequence": sequences, "features": column}), path)
 
 
-@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
-def test_a_leak_is_refused_or_dropped(ending, tmp_path):
-    write_with_sequences(tmp_path / "f.parquet", list("abcdefgh"), ["M", "MA", "MB", "MC", "MD", "ME", "MF", "MG"])
-    other = tmp_path / f"test.{ending}"
-    if ending == "parquet":
-        pq.write_table(pa.table({"Entry": ["b", "z"], "sequence": ["QQ", "MF"]}), other)
-    else:
-        sep = "," if ending == "csv" else "\t"
-        other.write_text(f"Entry_ID{sep}Sequence{sep}label\nb{sep}QQ{sep}x\nz{sep}MF{sep}y\n")
-    with pytest.raises(DataError, match=r"2 rows also stand in .* \(by id or Sequence\), the first is row 2"):
-        split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=other)
-    assert not (tmp_path / "dataset").exists()
-    dataset = split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=other, drop=True)
-    kept = set(ids_of(dataset.path / "train")) | set(ids_of(dataset.path / "val"))
-    assert (kept, dataset.excluded) == (set("acdefh"), 2)
+def test_repeated_sequences_are_counted(tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", list("abcdefghij"), ["M", "MA"] * 5)
+    dataset = split_features(tmp_path / "f.parquet", tmp_path / "dataset")
+    assert (dataset.repeated_sequences, dataset.sequences_on_both_sides) == (8, 2)
+    together = split_features(tmp_path / "f.parquet", tmp_path / "together", rule="group", by="sequence")
+    assert (together.repeated_sequences, together.sequences_on_both_sides) == (8, 0)
+    assert (together.train_rows, together.val_rows) == (5, 5)
 
 
-def test_a_clean_test_set_excludes_nothing(make_features, tmp_path):
-    (tmp_path / "test.csv").write_text("id\nX1\n")
-    assert split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv").excluded == 0
-
-
-def test_a_test_set_without_ids_or_sequences_is_refused(make_features, tmp_path):
-    (tmp_path / "test.csv").write_text("what\nX1\n")
-    with pytest.raises(DataError, match="neither an id nor a sequence column"):
-        split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv")
-
-
-def test_numbers_of_rows_are_not_compared(tmp_path):
-    """Two sets without ids number their rows alike, and share nothing by that."""
-    for name in ("a", "b"):
-        np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).normal(size=(20, 3)))
-        import_features(tmp_path / f"{name}.npy", tmp_path / f"{name}.parquet")
-    with pytest.raises(DataError, match="neither an id nor a sequence column to compare"):
-        split_features(tmp_path / "a.parquet", tmp_path / "dataset", exclude=tmp_path / "b.parquet")
-
-
-def test_a_test_set_with_a_broken_row_is_named(make_features, tmp_path):
-    many = "".join(f"X{number}," + "x" * 100 + "\n" for number in range(20000))
-    (tmp_path / "test.csv").write_text("id,text\n" + many + "oops\n")
-    with pytest.raises(DataError, match="test.csv: .*Expected 2 columns, got 1"):
-        split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv")
-
-
-def test_the_published_human_sets_share_one_sequence(shared, tmp_path):
+def test_the_published_human_set_repeats_five_sequences(shared, tmp_path):
     import pandas as pd
 
     table = pd.read_csv(shared / "data" / "human_swiss_train.csv")
     write_with_sequences(tmp_path / "f.parquet", list(table.Entry_ID), list(table.Sequence))
-    with pytest.raises(DataError, match="1 rows also stand"):
-        split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=shared / "data" / "human_swiss_test.csv")
+    dataset = split_features(tmp_path / "f.parquet", tmp_path / "d", rule="group", by="sequence")
+    assert (dataset.repeated_sequences, dataset.sequences_on_both_sides) == (5, 0)
+    assert dataset.val_rows == 1110
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,82 @@
+"""The verb that tells what FEATURES are like: check."""
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from resvae_ray.cli.verb import add_verb, progress_bar
+from resvae_ray.config import TrainingConfig
+from resvae_ray.errors import DataError
+
+if TYPE_CHECKING:
+    from resvae_ray.data.figures import Check, Labels, Spread
+
+MOST_LABELS = 12  # shown to people
+MOST_POSITIONS = 8
+
+
+def add_verbs(verbs: Any) -> None:
+    """Adds it."""
+    parser = add_verb(verbs, "check", _check, "tell what FEATURES hold, and what a Res-VAE will make of them")
+    parser.add_argument("features", metavar="FEATURES", help="FEATURES, or a DATASET for both of its sides")
+    parser.add_argument(
+        "--beta",
+        type=float,
+        default=TrainingConfig.beta,
+        metavar="X",
+        help=f"weight of the reconstruction to train with ({TrainingConfig.beta:g})",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.epilog = "Exit code 0, also with warnings; 3 if ids or features are missing, ids repeat, or are no numbers."
+
+
+def _check(options: argparse.Namespace) -> None:
+    from resvae_ray.data.check import check_features
+
+    with progress_bar("checking") as progress:
+        check = check_features(options.features, beta=options.beta, progress=progress)
+    print(json.dumps(check.record(), indent=2) if options.json else _table(check))
+    if check.problems:
+        raise DataError(f"{check.path}: {'; '.join(check.problems)}")
+
+
+def _table(check: "Check") -> str:
+    sequences = "no column" if check.duplicate_sequences is None else f"{check.duplicate_sequences:,}"
+    lines = [
+        ("proteins", f"{check.rows:,}"),
+        ("features", f"{check.dim:,}"),
+        ("missing", f"{check.missing:,}"),
+        ("not finite", f"{check.nonfinite:,}"),
+        ("duplicate ids", f"{check.duplicate_ids:,}"),
+        ("duplicate vectors", f"{check.duplicate_vectors:,}"),
+        ("duplicate sequences", sequences),
+        *(_spread_lines(check.spread, check.beta) if check.spread else ()),
+        ("labels", _label_line(check.labels) if check.labels else "no column"),
+    ]
+    table = [f"  {name:<22}{value}" for name, value in lines]
+    return "\n".join([check.path, *table, *(f"warning: {text}" for text in check.warnings)])
+
+
+def _spread_lines(spread: "Spread", beta: float) -> list[tuple[str, str]]:
+    share = f", {spread.outlier_share:.0%} of the total variance" if spread.outlier_dimensions else ""
+    return [
+        ("constant features", _positions(spread.constant_features)),
+        ("standard deviations", f"{spread.std_min:.4g} to {spread.std_max:.4g}, median {spread.std_median:.4g}"),
+        ("total variance", f"{spread.total_variance:.4g}"),
+        ("outlier dimensions", f"{_positions(spread.outlier_dimensions)}{share}"),
+        ("components", f"{spread.components_60} for 60 % of the variance, {spread.components_90} for 90 %"),
+        (f"at beta {beta:g}", f"{spread.usable_latents} latents worth their KLD, {spread.linear_r2:.0%} explained"),
+    ]
+
+
+def _positions(positions: list[int]) -> str:
+    shown = ", ".join(map(str, positions[:MOST_POSITIONS])) + (", …" if len(positions) > MOST_POSITIONS else "")
+    return f"{len(positions):,} ({shown})" if positions else "0"
+
+
+def _label_line(labels: "Labels") -> str:
+    if labels.counts is None:
+        return "too many to count"
+    shown = ", ".join(f"{label} {count:,}" for label, count in list(labels.counts.items())[:MOST_LABELS])
+    more = ", …" if len(labels.counts) > MOST_LABELS else ""
+    return f"{len(labels.counts):,}: {shown}{more}; {labels.missing:,} without"

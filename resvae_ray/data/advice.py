@@ -1,0 +1,124 @@
+"""What to say about FEATURES that can be used but will disappoint: a piece of advice is one function of the figures."""
+
+from collections.abc import Callable
+
+from resvae_ray.config import Config
+from resvae_ray.data.figures import MOST_CLASSES, Check
+from resvae_ray.data.row_texts import some
+
+ENOUGH_R2 = 0.6  # about what the paper's model explains of its features' variance
+MUCH = 0.5  # of the total variance, in a few outlier dimensions
+TRAINED = 0.8  # of the rows, by default
+
+
+def advice(check: Check) -> list[str]:
+    """The warnings that apply."""
+    return [text for rule in RULES if (text := rule(check)) is not None]
+
+
+def _collapse(check: Check) -> str | None:
+    """The posterior collapses where the KLD outweighs what the latents save; see spectrum.py."""
+    if check.spread is None or check.spread.linear_r2 >= ENOUGH_R2:
+        return None
+    spread = check.spread
+    scale = (spread.sufficient_beta / check.beta) ** 0.5
+    return (
+        f"the total variance {spread.total_variance:.3g} is so small that at beta {check.beta:g} the KLD wins: "
+        f"{spread.usable_latents} latents are worth it, and explain {spread.linear_r2:.0%} of the variance at best "
+        f"(linear theory); a best_val_loss near {spread.mean_loss:,.0f} means that the model predicts the mean; set "
+        f"beta = {spread.sufficient_beta:g} in [training], or multiply the features by {scale:.2g}"
+    )
+
+
+def _no_variance(check: Check) -> str | None:
+    if check.spread is not None:
+        return None
+    return "no two whole rows differ: there is nothing to compress"
+
+
+def _few_rows(check: Check) -> str | None:
+    batch = Config().training.batch_size
+    if TRAINED * check.rows >= batch:
+        return None
+    return f"{check.rows:,} rows: fewer than a batch of {batch} is left to train on"
+
+
+def _few_rows_per_feature(check: Check) -> str | None:
+    if check.rows >= check.dim:
+        return None
+    return (
+        f"{check.rows:,} rows for {check.dim:,} features: a search will choose what fits these rows by chance, and the "
+        "components are of these rows alone"
+    )
+
+
+def _width(check: Check) -> str | None:
+    """Widths for which the paper's search was not made."""
+    (_, most_latents), (fewest_units, most_units) = _tried("z_dim"), _tried("hidden_dim")
+    start = f"{check.dim:,} features: the default search, made for 1,280, tries"
+    if most_latents >= check.dim:
+        return f"{start} up to {most_latents:g} latents; set z_dim and hidden_dim in [space]"
+    if fewest_units > check.dim or 2 * most_units < check.dim:
+        return f"{start} {fewest_units:g} to {most_units:g} hidden units; set hidden_dim in [space]"
+    return None
+
+
+def _tried(name: str) -> tuple[float, float]:
+    """From where to where the default search goes."""
+    domain = Config().space[name]
+    return domain.low or 0, domain.high or 0
+
+
+def _constant(check: Check) -> str | None:
+    if check.spread is None or not (count := len(check.spread.constant_features)):
+        return None
+    return f"{count:,} features are constant and tell nothing"
+
+
+def _outliers(check: Check) -> str | None:
+    if check.spread is None or check.spread.outlier_share < MUCH:
+        return None
+    return (
+        f"{len(check.spread.outlier_dimensions)} outlier dimensions hold {check.spread.outlier_share:.0%} of the total "
+        "variance: the reconstruction loss is mostly theirs"
+    )
+
+
+def _repeated_vectors(check: Check) -> str | None:
+    if not check.duplicate_vectors:
+        return None
+    return f"{check.duplicate_vectors:,} rows repeat the vector of an earlier one; a split can put them on both sides"
+
+
+def _repeated_sequences(check: Check) -> str | None:
+    if not check.duplicate_sequences:
+        return None
+    return (
+        f"{check.duplicate_sequences:,} rows repeat the sequence of an earlier one; `split --group sequence` keeps "
+        "them on one side"
+    )
+
+
+def _labels(check: Check) -> str | None:
+    if (labels := check.labels) is None:
+        return None
+    if labels.counts is None:
+        return f"column {labels.column} has over {MOST_CLASSES:,} different labels: are they numbers or ids?"
+    if labels.missing:
+        return f"{labels.missing:,} rows have no label"
+    alone = [label for label, count in labels.counts.items() if count == 1]
+    return f"only one row has the label {some(alone)}; `split --stratify` needs 2" if alone else None
+
+
+RULES: tuple[Callable[[Check], str | None], ...] = (
+    _collapse,
+    _no_variance,
+    _few_rows,
+    _few_rows_per_feature,
+    _width,
+    _constant,
+    _outliers,
+    _repeated_vectors,
+    _repeated_sequences,
+    _labels,
+)

@@ -1,0 +1,171 @@
+"""One pass over FEATURES that refuses nothing: what is missing or no number is counted, all else measured.
+
+Memory: two D x D matrices of float64 and 8 bytes a row, for the hashes of the vectors.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from resvae_ray.data.features import Features
+from resvae_ray.data.hashes import ABSENT, hash_vectors
+from resvae_ray.data.moments import Moments
+from resvae_ray.data.schema import Layout, all_finite, as_array, as_text, decode_matrix
+from resvae_ray.names import FEATURES
+from resvae_ray.progress import Progress
+
+
+@dataclass(frozen=True)
+class Place:
+    """A row of FEATURES, counted from 1 in its file, and the column in question, if it is one."""
+
+    file: str
+    row: int
+    id: str | None
+    column: str | None = None
+
+    def __str__(self) -> str:
+        column = f", column {self.column}" if self.column else ""
+        return f"row {self.row} (id {self.id}){column} of {self.file}"
+
+
+@dataclass
+class Survey:
+    """What the pass has found so far.
+
+    Attributes:
+        missing: rows without an id, a vector or one of its values.
+        nonfinite: rows whose vector holds NaN, infinity or a missing value; the last count under both.
+        moments: of the rows that are whole.
+        vectors: (n, uint64) hashes of their vectors, ABSENT for other rows.
+    """
+
+    moments: Moments
+    vectors: np.ndarray
+    missing: int = 0
+    nonfinite: int = 0
+    first_missing: Place | None = None
+    first_nonfinite: Place | None = None
+
+
+def survey(source: Features, progress: Progress) -> Survey:
+    """Reads all rows.
+
+    Raises:
+        DataError: a file is damaged, or holds text among the numbers or vectors of two widths.
+    """
+    found = Survey(Moments(source.dim), np.full(source.rows, ABSENT))
+    start = 0
+    for file in source.files:
+        for row, table in source.tables(file):
+            _take_in(found, source, file, row, table, start)
+            start += len(table)
+            progress(start, len(found.vectors))
+    return found
+
+
+def _take_in(found: Survey, source: Features, file: str, row: int, table: pa.Table, start: int) -> None:
+    """Adds the rows of `table`; the first is `row` of its file and the one at `start`, from 0, of all."""
+    ids = as_text(table.column(source.layout.id), f"{file}: column {source.layout.id}")
+    absent, gaps = _missing(table, source.layout, ids)
+    missing = absent | gaps
+    if missing.any():
+        first = int(missing.argmax())
+        found.missing += int(missing.sum())
+        found.first_missing = found.first_missing or Place(file, row + first, ids[first].as_py())
+    present = np.flatnonzero(~absent)
+    there = table.filter(pa.array(~absent)) if absent.any() else table
+    matrix = decode_matrix(_gaps_as_nan(there, source.layout), source.layout, file, row)
+    source.require_width(matrix, file, row)
+    if not all_finite(matrix):
+        finite = np.isfinite(matrix).all(1)
+        first = int(present[finite.argmin()])
+        column = int(np.isfinite(matrix[finite.argmin()]).argmin())
+        found.nonfinite += int((~finite).sum())
+        found.first_nonfinite = found.first_nonfinite or Place(
+            file, row + first, ids[first].as_py(), feature_name(source.layout, column)
+        )
+        matrix, present = matrix[finite], present[finite]
+    found.moments.add(matrix)
+    found.vectors[start + present] = hash_vectors(matrix)
+
+
+def _missing(table: pa.Table, layout: Layout, ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """The rows (n, bool) without an id or a vector, and those that lack a value of it."""
+    absent = pc.equal(pc.fill_null(ids, ""), "").to_numpy(zero_copy_only=False)
+    if not layout.wide:
+        vectors = _storage(table.column(layout.features[0]))
+        return absent | vectors.is_null().to_numpy(zero_copy_only=False), _with_gaps(vectors)
+    lacking = np.zeros(len(table), np.int32)
+    for name in layout.features:
+        if table.column(name).null_count:
+            lacking += table.column(name).is_null().to_numpy()
+    return absent | (lacking == len(layout.features)), lacking > 0
+
+
+def _with_gaps(vectors: pa.Array) -> np.ndarray:
+    rows = np.zeros(len(vectors), dtype=bool)
+    values = vectors.flatten()
+    if values.null_count:
+        rows[pc.list_parent_indices(vectors).filter(values.is_null()).to_numpy()] = True
+    return rows
+
+
+def _gaps_as_nan(table: pa.Table, layout: Layout) -> pa.Table:
+    """The table with NaN for each missing value of a vector; no vector is missing as a whole.
+
+    A missing value is as good as NaN: pandas writes NaN as a missing value.
+    """
+    for name in layout.features:
+        column = table.column(name)
+        if layout.wide and column.null_count and _is_number(column.type):
+            table = table.set_column(table.schema.get_field_index(name), name, _filled(column))
+        elif not layout.wide and (values := (vectors := _storage(column)).flatten()).null_count:
+            lengths = pc.list_value_length(vectors).to_numpy()
+            offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64())
+            filled = pa.LargeListArray.from_arrays(offsets, _filled(values))
+            table = table.set_column(table.schema.get_field_index(name), name, filled)
+    return table
+
+
+def _filled(values: pa.Array) -> pa.Array:
+    return pc.fill_null(values.cast(pa.float64(), safe=False), float("nan"))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+
+def _storage(column: pa.ChunkedArray) -> pa.Array:
+    """A column of vectors in one piece, as a plain list."""
+    vectors = as_array(column)
+    return vectors.storage if isinstance(vectors.type, pa.FixedShapeTensorType) else vectors
+
+
+def feature_name(layout: Layout, position: int) -> str:
+    """What the user calls the feature at `position`, from 0."""
+    return layout.features[position] if layout.wide else f"{FEATURES}[{position}]"
+
+
+def place_of(source: Features, row: int) -> Place:
+    """Where the row with that number, from 0 over all files, stands."""
+    ends = list(accumulate(source.file_rows))
+    file = bisect_right(ends, row)
+    start = ends[file] - source.file_rows[file]
+    return Place(source.files[file], row - start + 1, _id_at(source, row))
+
+
+def _id_at(source: Features, row: int) -> str | None:
+    start = 0
+    for ids in source.ids():
+        if row < start + len(ids):
+            return ids[row - start].as_py()
+        start += len(ids)
+    return None

@@ -1,0 +1,167 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from resvae_ray.data import similar
+from resvae_ray.data.features import Features
+from resvae_ray.data.importers import import_features
+from resvae_ray.data.split import split_features
+from resvae_ray.errors import DataError, UsageError
+
+
+def ids_of(path):
+    return [name for batch in Features.open(path).ids() for name in batch.to_pylist()]
+
+
+def write_with_sequences(path, ids, sequences):
+    column = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(len(ids) * 2, dtype=np.float32)), 2)
+    pq.write_table(pa.table({"id": ids, "Sequence": sequences, "features": column}), path)
+
+
+def write_vectors(path, matrix, prefix="p"):
+    column = pa.FixedSizeListArray.from_arrays(pa.array(matrix.astype(np.float32).reshape(-1)), matrix.shape[1])
+    pq.write_table(pa.table({"id": [f"{prefix}{n}" for n in range(len(matrix))], "features": column}), path)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_a_leak_is_refused_or_dropped(ending, tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", list("abcdefgh"), ["M", "MA", "MB", "MC", "MD", "ME", "MF", "MG"])
+    other = tmp_path / f"test.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.table({"Entry": ["b", "z"], "sequence": ["QQ", "MF"]}), other)
+    else:
+        sep = "," if ending == "csv" else "\t"
+        other.write_text(f"Entry_ID{sep}Sequence{sep}label\nb{sep}QQ{sep}x\nz{sep}MF{sep}y\n")
+    with pytest.raises(DataError, match=r"2 rows also stand in .* \(1 by id, 1 by sequence\), the first is row 2"):
+        split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=other)
+    assert not (tmp_path / "dataset").exists()
+    dataset = split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=other, drop=True)
+    kept = set(ids_of(dataset.path / "train")) | set(ids_of(dataset.path / "val"))
+    assert (kept, dataset.excluded) == (set("acdefh"), 2)
+    content = json.loads((dataset.path / "dataset.json").read_text())
+    assert (content["excluded"], content["excluded_by"]) == (2, {"id": 1, "sequence": 1})
+
+
+def test_a_clean_test_set_excludes_nothing(make_features, tmp_path):
+    (tmp_path / "test.csv").write_text("id\nX1\n")
+    assert split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv").excluded == 0
+
+
+def test_a_test_set_without_ids_or_sequences_is_refused(make_features, tmp_path):
+    (tmp_path / "test.csv").write_text("what\nX1\n")
+    with pytest.raises(DataError, match="neither an id nor a sequence column"):
+        split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv")
+
+
+def test_numbers_of_rows_are_not_compared(tmp_path):
+    """Two sets without ids number their rows alike, and share nothing by that."""
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).normal(size=(20, 3)))
+        import_features(tmp_path / f"{name}.npy", tmp_path / f"{name}.parquet")
+    with pytest.raises(DataError, match="neither an id nor a sequence column to compare"):
+        split_features(tmp_path / "a.parquet", tmp_path / "dataset", exclude=tmp_path / "b.parquet")
+
+
+def test_a_test_set_with_a_broken_row_is_named(make_features, tmp_path):
+    many = "".join(f"X{number}," + "x" * 100 + "\n" for number in range(20000))
+    (tmp_path / "test.csv").write_text("id,text\n" + many + "oops\n")
+    with pytest.raises(DataError, match="test.csv: .*Expected 2 columns, got 1"):
+        split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv")
+
+
+def test_the_published_human_sets_share_one_sequence(shared, tmp_path):
+    import pandas as pd
+
+    table = pd.read_csv(shared / "data" / "human_swiss_train.csv")
+    write_with_sequences(tmp_path / "f.parquet", list(table.Entry_ID), list(table.Sequence))
+    with pytest.raises(DataError, match=r"1 rows also stand .*\(0 by id, 1 by sequence\)"):
+        split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=shared / "data" / "human_swiss_test.csv")
+    dataset = split_features(
+        tmp_path / "f.parquet", tmp_path / "d", exclude=shared / "data" / "human_swiss_test.csv", drop=True
+    )
+    assert (dataset.excluded, dataset.excluded_by, dataset.repeated_sequences) == (1, {"id": 0, "sequence": 1}, 5)
+
+
+class TestSimilarVectors:
+    """Features like a language model's: a large common mean, by which the plain cosine of any two is over 0.99."""
+
+    @pytest.fixture
+    def matrix(self):
+        return np.random.default_rng(0).normal(0, 0.03, (200, 16)) + 9 * (np.arange(16) == 3)
+
+    def split(self, tmp_path, matrix, theirs, similarity=0.999, name="test.parquet", **options):
+        ours = write_vectors(tmp_path / "f.parquet", matrix)
+        other = write_vectors(tmp_path / name, theirs, "q")
+        return split_features(ours, tmp_path / "d", exclude=other, exclude_similarity=similarity, **options)
+
+    def test_near_identical_vectors_are_found_and_no_others(self, matrix, tmp_path):
+        noise = np.random.default_rng(1).normal(0, 0.03, (3, 16))
+        theirs = np.concatenate([matrix[[5]], matrix[[17]] + 0.01 * noise[:1], matrix[[30]] + noise[1:2], noise[2:]])
+        with pytest.raises(DataError, match=r"2 rows also stand .*\(0 by id, 2 by vector\), the first is row 6"):
+            self.split(tmp_path, matrix, theirs)
+        dataset = self.split(tmp_path, matrix, theirs, drop=True)
+        assert dataset.excluded_by == {"id": 0, "vector": 2}
+        assert not {"p5", "p17"} & {*ids_of(dataset.path / "train"), *ids_of(dataset.path / "val")}
+
+    @pytest.mark.parametrize("similarity", [0.5, 0.7, 0.9, 1.0])
+    def test_the_cosine_is_that_of_centred_vectors(self, similarity, matrix, tmp_path, monkeypatch):
+        monkeypatch.setattr(similar, "BLOCK_BYTES", 16 * 4 * 7)
+        monkeypatch.setattr(similar, "PRODUCT_COLUMNS", 3)
+        theirs = np.concatenate([matrix[:1], np.random.default_rng(1).normal(0, 0.03, (40, 16)) + matrix.mean(0)])
+        dataset = self.split(tmp_path, matrix, theirs, similarity, drop=True)
+        ours, theirs = (part.astype(np.float32).astype(float) for part in (matrix, theirs))
+        ours, theirs = ours - ours.mean(0), theirs - ours.mean(0)
+        lengths = np.linalg.norm(ours, axis=1)[:, None] * np.linalg.norm(theirs, axis=1)
+        assert dataset.excluded == int(((ours @ theirs.T) / lengths).max(1).__ge__(similarity - 1e-6).sum())
+        assert dataset.excluded >= 1
+
+    def test_a_vector_that_is_the_mean_is_like_the_mean_only(self, tmp_path):
+        matrix = np.array([[1.0, 2], [3, 6], [2, 4], [2, 1], [2, 7]])
+        assert self.split(tmp_path, matrix, np.array([[5.0, 5]]), drop=True).excluded == 0
+        found = split_features(
+            tmp_path / "f.parquet",
+            tmp_path / "again",
+            exclude=write_vectors(tmp_path / "mean.parquet", np.array([[2.0, 4]]), "q"),
+            exclude_similarity=0.999,
+            drop=True,
+        )
+        assert found.excluded_by["vector"] == 1
+        assert "p2" not in {*ids_of(found.path / "train"), *ids_of(found.path / "val")}
+
+    def test_equal_vectors_of_constant_features(self, tmp_path):
+        dataset_error = pytest.raises(DataError, match="6 by vector")
+        with dataset_error:
+            self.split(tmp_path, np.full((6, 3), 0.1), np.full((1, 3), 0.1))
+
+    def test_a_test_set_as_csv(self, matrix, tmp_path):
+        write_vectors(tmp_path / "f.parquet", matrix)
+        row = ",".join(f"{value:.9g}" for value in matrix[9].astype(np.float32))
+        (tmp_path / "t.csv").write_text("name," + ",".join(f"e{n}" for n in range(16)) + f"\nother,{row}\n")
+        with pytest.raises(DataError, match=r"1 by vector\), the first is row 10"):
+            split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / "t.csv", exclude_similarity=0.999)
+
+    def test_vectors_alone_can_be_compared(self, matrix, tmp_path):
+        np.save(tmp_path / "f.npy", matrix)
+        import_features(tmp_path / "f.npy", tmp_path / "g.parquet")
+        with pytest.raises(DataError, match=r"200 rows also stand .*\(200 by vector\)"):
+            split_features(
+                tmp_path / "g.parquet", tmp_path / "d", exclude=tmp_path / "g.parquet", exclude_similarity=0.999
+            )
+
+    def test_another_width(self, matrix, tmp_path):
+        with pytest.raises(DataError, match="test.parquet: vectors of 4 numbers; to be compared they must have 16"):
+            self.split(tmp_path, matrix, matrix[:, :4])
+
+    @pytest.mark.parametrize("similarity", [0, -0.5, 1.01, float("nan")])
+    def test_a_cosine_out_of_range(self, similarity, matrix, tmp_path):
+        with pytest.raises(UsageError, match="--exclude-similarity .*: expected a cosine above 0 and up to 1"):
+            self.split(tmp_path, matrix, matrix, similarity)
+
+    def test_without_a_test_set(self, matrix, tmp_path):
+        path = write_vectors(tmp_path / "f.parquet", matrix)
+        with pytest.raises(UsageError, match="--exclude-similarity: .*give --exclude OTHER"):
+            split_features(path, tmp_path / "d", exclude_similarity=0.999)

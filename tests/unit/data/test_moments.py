@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+from resvae_ray.data.moments import Moments
+
+
+def gathered(matrix, sizes):
+    moments = Moments(matrix.shape[1])
+    for part in np.split(matrix, np.cumsum(sizes)):
+        moments.add(part)
+    return moments
+
+
+@pytest.mark.parametrize("sizes", [[], [1], [7, 0, 100], [150] * 3])
+def test_they_are_numpys_and_scikit_learns(sizes):
+    generator = np.random.default_rng(0)
+    matrix = (generator.normal(size=(500, 8)) @ generator.normal(size=(8, 8)) + 3).astype(np.float32)
+    moments = gathered(matrix, sizes)
+    exact = matrix.astype(np.float64)
+    np.testing.assert_allclose(moments.mean, exact.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(moments.variance, exact.var(0), rtol=1e-12)
+    np.testing.assert_allclose(moments.eigenvalues(), PCA().fit(exact).explained_variance_ * 499 / 500, rtol=1e-9)
+    assert (moments.low == matrix.min(0)).all()
+    assert (moments.high == matrix.max(0)).all()
+
+
+def test_large_means_and_rows_in_families_cancel_nothing():
+    """The mean square less the squared mean would be off by 1e-6 of the variances here."""
+    generator = np.random.default_rng(0)
+    family = np.repeat([3000.0, 3001.0], 400)[:, None]
+    matrix = (family + generator.normal(0, 1e-2, (800, 3))).astype(np.float32)
+    moments, exact = gathered(matrix, [400]), matrix.astype(np.float64)
+    np.testing.assert_allclose(moments.variance, exact.var(0), rtol=1e-12)
+    # The default solver of scikit-learn's PCA does cancel here; its singular value decomposition does not.
+    pca = PCA(svd_solver="full").fit(exact)
+    np.testing.assert_allclose(moments.eigenvalues(), pca.explained_variance_ * 799 / 800, rtol=1e-9)
