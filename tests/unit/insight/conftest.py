@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-import sklearn.linear_model  # noqa: F401  what it loads has threads of its own
+import sklearn.linear_model
 import sklearn.manifold  # noqa: F401
 from threadpoolctl import threadpool_limits
 
