@@ -3,6 +3,7 @@
 `ResVAE.save_pretrained` and `ResVAE.from_pretrained` write and read it.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,20 @@ from resvae_ray.model.checkpoint import read_tensors, write_tensors
 from resvae_ray.storage import local_target, read_json, staged_folder, write_json
 
 
-def write_bundle(path: str | Path, tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> Path:
+def nothing_else(folder: Path) -> None:
+    """Adds no file to a MODEL."""
+
+
+def write_bundle(
+    path: str | Path,
+    tensors: dict[str, torch.Tensor],
+    config: dict[str, Any],
+    add_files: Callable[[Path], None] = nothing_else,
+) -> Path:
     """Writes a MODEL folder, all of it or nothing.
+
+    Args:
+        add_files: writes into the folder whatever else belongs to it, before anybody sees it.
 
     Raises:
         UsageError: `path` is there already and not empty.
@@ -26,6 +39,7 @@ def write_bundle(path: str | Path, tensors: dict[str, torch.Tensor], config: dic
         write_tensors(staging / names.WEIGHTS_FILE, tensors, {})
         write_json(staging / names.CONFIG_FILE, config)
         (staging / names.CARD_FILE).write_text(model_card(config))
+        add_files(staging)
     return folder
 
 

@@ -70,16 +70,7 @@ def write_onnx(model: "ResVAE", about: dict[str, Any], folder: Path) -> None:
 
     path = folder / ONNX_FILE
     with _quiet():
-        program = torch.onnx.export(
-            _exported(model),
-            (),
-            dynamo=True,
-            input_names=[FEATURES],
-            output_names=[LATENT],
-            dynamic_shapes={FEATURES: {0: BATCH}},
-            verbose=False,
-        )
-    proto = cast("torch.onnx.ONNXProgram", program).model_proto
+        proto = _onnx_model(_exported(model))
     onnx.helper.set_model_props(proto, _metadata(model, about))
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)
@@ -100,6 +91,22 @@ def write_torch_export(model: "ResVAE", about: dict[str, Any], folder: Path) -> 
         torch.export.save(_exported(model), path, extra_files={METADATA_FILE: json.dumps(_metadata(model, about))})
         run = torch.export.load(path).module()
     _compare(model, run, path)
+
+
+def _onnx_model(program: torch.export.ExportedProgram) -> Any:
+    try:
+        exported = torch.onnx.export(
+            program,
+            (),
+            dynamo=True,
+            input_names=[FEATURES],
+            output_names=[LATENT],
+            dynamic_shapes={FEATURES: {0: BATCH}},
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        raise JobError(f"{ONNX_FILE}: torch could not write it: {str(error).splitlines()[0]}") from error
+    return cast("torch.onnx.ONNXProgram", exported).model_proto
 
 
 def _exported(model: "ResVAE") -> torch.export.ExportedProgram:

@@ -14,7 +14,7 @@ from resvae_ray.model.portable import require_onnx, write_onnx, write_torch_expo
 from resvae_ray.model.published import load_published_weights
 from resvae_ray.search.finalists import winner
 from resvae_ray.search.run import Run
-from resvae_ray.storage import local_target, refuse_existing, staged_folder
+from resvae_ray.storage import local_target, refuse_existing
 
 
 def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_export: bool = False) -> Path:
@@ -33,14 +33,16 @@ def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_
     refuse_existing(folder)
     if onnx:
         require_onnx()
-    writers = ([write_onnx] if onnx else []) + ([write_torch_export] if torch_export else [])
     model, about = _published(Path(source)) if str(source).endswith(".pt") else _best(Run.open(source))
-    files = [names.ONNX_FILE] * onnx + [names.TORCH_EXPORT_FILE] * torch_export
-    with staged_folder(folder) as staging:
-        model.save_pretrained(staging, about | ({"portable": files} if files else {}))
-        for write in writers:
-            write(model, {key: about[key] for key in _ABOUT_FEATURES if key in about}, staging)
-    return folder
+    features = {key: about[key] for key in _ABOUT_FEATURES if key in about}
+    wanted = {names.ONNX_FILE: write_onnx} if onnx else {}
+    wanted |= {names.TORCH_EXPORT_FILE: write_torch_export} if torch_export else {}
+
+    def add_files(staging: Path) -> None:
+        for write in wanted.values():
+            write(model, features, staging)
+
+    return model.save_pretrained(folder, about | ({"portable": list(wanted)} if wanted else {}), add_files)
 
 
 def export_best(run: Run, target: str | Path) -> Path:
