@@ -15,6 +15,7 @@ NOISE = 6  # (trial seed, epoch): dropout and latent noise in training
 VALIDATION = 7  # (block): latent noise in validation; the same for all trials, epochs and seeds
 LATENTS = 8  # (seed, unit, block): latents drawn by `encode --sample`
 SYNTHETIC = 9  # (seed, block): the synthetic data set
+PROJECTOR = 11  # (seed): which rows TensorBoard's projector shows, where there are too many
 
 
 def derive(stream: int, *parts: int) -> int:

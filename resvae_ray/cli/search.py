@@ -1,20 +1,18 @@
-"""The verbs of a search: tune, status, export."""
+"""The verbs of a search: tune, export, and status from its own module."""
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from resvae_ray.cli import status
 from resvae_ray.cli.verb import add_verb
 from resvae_ray.config import DEFAULT_SCENARIO, Config, field_type
 from resvae_ray.config_file import SECTIONS, load_config, scenario_names
 from resvae_ray.errors import UsageError
 from resvae_ray.names import RUN_FILE
-
-WATCH_S = 5.0
 
 # flag, section of the configuration, field, help
 TUNE_FLAGS = (
@@ -35,7 +33,7 @@ TUNE_FLAGS = (
 def add_verbs(verbs: Any) -> None:
     """Adds them."""
     _add_tune(verbs)
-    _add_status(verbs)
+    status.add_verb_status(verbs)
     _add_export(verbs)
 
 
@@ -55,6 +53,7 @@ def _add_tune(verbs: Any) -> None:
         dest="search.try_first",
         help="propose the configuration of [training] first: by default the paper's optimum",
     )
+    parser.add_argument("--tensorboard", action="store_true", help="show the search in a browser on this machine")
     parser.add_argument("--resume", action="store_true", help="go on with RUN; a larger --trials extends it")
 
 
@@ -63,11 +62,11 @@ def _tune(options: argparse.Namespace) -> None:
     from resvae_ray.search.tune import tune
 
     started = time.monotonic()
-    run = tune(options.dataset, options.run, config, resume=options.resume)
-    status, best = run.status(), run.saved_best()
-    ended = ", ".join(f"{count} {state}" for state, count in status["counts"].items() if count)
-    print(f"{run.path}: {ended}; {status['epochs']:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
-    if status["state"] == "interrupted":
+    run = tune(options.dataset, options.run, config, resume=options.resume, tensorboard=options.tensorboard)
+    stands, best = run.status(), run.saved_best()
+    ended = ", ".join(f"{count} {state}" for state, count in stands["counts"].items() if count)
+    print(f"{run.path}: {ended}; {stands['epochs']:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
+    if stands["state"] == "interrupted":
         print(f"stopped by --max-hours; go on with: resvae-ray tune {options.dataset} {options.run} --resume")
     if best is not None:
         print(run.result_table(best).to_string(index=False))
@@ -90,44 +89,6 @@ def _tune_config(options: argparse.Namespace) -> Config:
         if changes:
             config = replace(config, **{section.name: replace(getattr(config, section.name), **changes)})
     return config
-
-
-def _add_status(verbs: Any) -> None:
-    parser = add_verb(verbs, "status", _status, "tell how a search stands, while it runs and after")
-    parser.add_argument("run", metavar="RUN")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--watch", action="store_true", help="again every few seconds, until the search ends")
-
-
-def _status(options: argparse.Namespace) -> None:
-    from resvae_ray.search.run import Run
-
-    while True:
-        run = Run.open(options.run)
-        status = run.status()
-        print(json.dumps(status, indent=2) if options.json else _status_text(run, status), flush=True)
-        if not options.watch or status["state"] != "running":
-            return
-        time.sleep(WATCH_S)
-
-
-def _status_text(run: Any, status: dict[str, Any]) -> str:
-    counts = ", ".join(f"{count} {state}" for state, count in status["counts"].items())
-    lines = [f"{run.path}: {status['state']}; {counts}; {status['epochs']:,} epochs"]
-    if best := status["best"]:
-        params = ", ".join(
-            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in best["params"].items()
-        )
-        where = f"trial {best['number']}, loss {best['best_val_loss']:,.2f} at epoch {best['best_epoch']}"
-        lines.append(f"best: {where} ({params})")
-    for trial in status["running"]:
-        loss = f", best {trial['best_val_loss']:,.2f}" if trial["best_val_loss"] is not None else ""
-        lines.append(f"running: trial {trial['number']}, {trial['epochs']} epochs{loss}, on {trial['node']}")
-    lines += [f"failed: trial {failure['number']}: {failure['failure']}" for failure in status["failures"]]
-    if status["state"] == "interrupted":
-        lines.append(f"go on with: resvae-ray tune {run.info['dataset']['path']} {run.path} --resume")
-    return "\n".join(lines)
 
 
 def _add_export(verbs: Any) -> None:

@@ -218,16 +218,6 @@ def test_strangers_in_the_folder_of_the_trials_are_passed_over(used):
     assert list(trial_folders(used.path)) == [2]
 
 
-def test_a_file_system_without_locks(run, monkeypatch, caplog):
-    def no_locks(file, operation):
-        raise OSError(38, "Function not implemented")
-
-    monkeypatch.setattr("fcntl.flock", no_locks)
-    with run.lock():
-        assert "no file locks here" in caplog.text
-        assert not run.is_locked()
-
-
 class TestResuming:
     def test_with_more_trials_or_other_resources(self, run, dataset):
         more = replace(
