@@ -94,14 +94,14 @@ def _fitting(lines: list[str], width: int, height: int) -> list[str]:
 
 
 def _print_changes(looks: "Iterator[tuple[Run, Status]]") -> None:
-    """A line when a trial has ended or the best has changed, or after a while; all of it at the end."""
+    """A line when a trial has begun or ended, or after a while; all of it at the end."""
     said, at = None, 0.0
     for run, status in looks:
         if status["state"] != "running":
             print(_text(run, status), flush=True)
-        elif said != (news := (status["counts"], status["best"])) or time.monotonic() - at >= LOG_S:
+        elif said != status["counts"] or time.monotonic() - at >= LOG_S:
             print("; ".join(_headlines(run, status)), flush=True)
-            said, at = news, time.monotonic()
+            said, at = status["counts"], time.monotonic()
 
 
 def _text(run: "Run", status: Status) -> str:

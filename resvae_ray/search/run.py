@@ -98,11 +98,6 @@ class Run:
         """
         return hold(self.path / names.LOCK_FILE)
 
-    def is_locked(self) -> bool:
-        """Whether a search is running in this folder now."""
-        found = worker(self.path / names.LOCK_FILE)
-        return found is not None and found.alive
-
     def records(self) -> list[TrialRecord]:
         """All that is recorded of the trials, by number."""
         return read_trials(self.path, self.info["study"])

@@ -55,9 +55,10 @@ def _started(folder: Path, log: IO[str]) -> Iterator[subprocess.Popen[str]]:
 
 def _address(process: "subprocess.Popen[str]") -> str:
     """The line that the process prints when it can be reached; empty if it ends or takes too long."""
+    if process.stdout is None:
+        return ""
     with selectors.DefaultSelector() as selector:
-        if process.stdout is None or not selector.register(process.stdout, selectors.EVENT_READ):
-            return ""
+        selector.register(process.stdout, selectors.EVENT_READ)
         return process.stdout.readline().strip() if selector.select(START_S) else ""
 
 

@@ -48,16 +48,14 @@ def test_every_protein_has_its_latents_its_label_and_its_side(make, model, tmp_p
     dataset = make(ids, ["even" if n % 2 == 0 else None for n in range(20)])
     latents, about = read(write_projector(tmp_path, 7, model, dataset))
     assert sorted(row[0] for row in about) == sorted(ids)
+    train = [name for part in dataset.features("train").ids() for name in part.to_pylist()]
     for z, (name, label, side) in zip(latents, about, strict=True):
         number = int(name[1:])
         x = torch.tensor([[number + column / 10 for column in range(DIM)]])
         with torch.no_grad():
             np.testing.assert_allclose(z, model.encode(x)[0][0].numpy(), rtol=1e-4, atol=1e-6)
         assert label == ("even" if number % 2 == 0 else "")
-        (found,) = (
-            s for s in ("train", "val") if name in [i for ids in dataset.features(s).ids() for i in ids.to_pylist()]
-        )
-        assert side == found
+        assert side == ("train" if name in train else "val")
 
 
 def test_tabs_line_ends_and_control_characters_stay_in_their_cell(make, model, tmp_path):

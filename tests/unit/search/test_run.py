@@ -153,10 +153,10 @@ def test_reading_writes_nothing(used):
 
 def test_a_second_writer_is_refused(run):
     with run.lock():
-        assert run.is_locked()
+        assert run.status()["state"] == "running"
         with pytest.raises(UsageError, match=r"a search is running in it \(process \d+ on "), run.lock():
             pass
-    assert not run.is_locked()
+    assert run.status()["state"] == "interrupted"
 
 
 def test_another_run_is_left_alone(run, dataset, tmp_path):
