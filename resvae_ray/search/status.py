@@ -82,8 +82,10 @@ def _began(sessions: list[dict[str, Any]]) -> float:
 
 
 def _rate(times: list[float]) -> float | None:
-    """Reports a second."""
-    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else None
+    """Reports a second; a silence longer than usual slows it down."""
+    if len(times) < 2 or times[-1] <= times[0]:
+        return None
+    return min((len(times) - 1) / (times[-1] - times[0]), len(times) / (max(time.time(), times[-1]) - times[0]))
 
 
 def _seconds_left(records: list[TrialRecord], config: Config, rate: float | None, began: float) -> float | None:
