@@ -25,6 +25,7 @@ JOURNAL_FILE = "study.journal"  # Optuna's journal storage: the record of what w
 EPOCHS_FILE = "epochs.jsonl"  # one line an epoch and trial, in the order of arrival; a later line replaces an earlier
 LOCK_FILE = "run.lock"  # held by the one process that may write
 TUNE_FOLDER = "tune"  # Ray's own files and TensorBoard's
+PROJECTOR_FOLDER = "projector_trial_{number:04d}"  # below TUNE_FOLDER: the exported model's latents, for TensorBoard
 TRIALS_FOLDER = "trials"  # one folder a trial: its weights and, if it failed, why
 TRIAL_FOLDER = "{number:04d}"
 FINALISTS_FOLDER = "finalists"  # one folder a retraining of a finalist
@@ -75,6 +76,7 @@ EPOCHS = "epochs"
 NODE = "node"
 DEVICE = "device"  # cpu or cuda
 TIME = "time"  # seconds since 1970
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"  # in run.json
 
 PENDING = "pending"
 RUNNING = "running"

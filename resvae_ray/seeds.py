@@ -17,6 +17,7 @@ LATENTS = 8  # (seed, unit, block): latents drawn by `encode --sample`
 SYNTHETIC = 9  # (seed, block): the synthetic data set
 FINALIST = 10  # (seed, trial, repeat): the seed of a finalist's training
 PROBE_ROWS = 11  # (seed): which rows `evaluate` probes, where there are too many
+PROJECTOR = 12  # (seed): which rows TensorBoard's projector shows, where there are too many
 
 
 def derive(stream: int, *parts: int) -> int:

@@ -1,20 +1,18 @@
-"""The verbs of a search: tune, status, export."""
+"""The verbs of a search: tune, export, and status from its own module."""
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from resvae_ray.cli import status
 from resvae_ray.cli.verb import add_verb
 from resvae_ray.config import DEFAULT_SCENARIO, Config, TrainingConfig, field_type, pinned
 from resvae_ray.config_file import SECTIONS, load_config, scenario_names
 from resvae_ray.errors import UsageError
 from resvae_ray.names import RUN_FILE
-
-WATCH_S = 5.0
 
 # flag, section of the configuration, field, help
 TUNE_FLAGS = (
@@ -42,7 +40,7 @@ TUNE_FLAGS = (
 def add_verbs(verbs: Any) -> None:
     """Adds them."""
     _add_tune(verbs)
-    _add_status(verbs)
+    status.add_verb_status(verbs)
     _add_export(verbs)
 
 
@@ -62,6 +60,7 @@ def _add_tune(verbs: Any) -> None:
         dest="search.try_first",
         help="propose the configuration of [training] first: by default the paper's optimum",
     )
+    parser.add_argument("--tensorboard", action="store_true", help="show the search in a browser on this machine")
     parser.add_argument("--resume", action="store_true", help="go on with RUN; a larger --trials extends it")
     pins = parser.add_argument_group("fields of [training]; one that is given is not searched")
     for name in (field.name for field in fields(TrainingConfig) if field.name != "epochs"):
@@ -74,15 +73,15 @@ def _tune(options: argparse.Namespace) -> None:
     from resvae_ray.search.tune import tune
 
     started = time.monotonic()
-    run = tune(options.dataset, options.run, config, resume=options.resume)
-    status, best = run.status(), run.saved_best()
-    ended = ", ".join(f"{count} {state}" for state, count in status["counts"].items() if count)
-    print(f"{run.path}: {ended}; {status['epochs']:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
-    if status["state"] == "interrupted":
+    run = tune(options.dataset, options.run, config, resume=options.resume, tensorboard=options.tensorboard)
+    stands, best = run.status(), run.saved_best()
+    ended = ", ".join(f"{count} {state}" for state, count in stands["counts"].items() if count)
+    print(f"{run.path}: {ended}; {stands['epochs']:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
+    if stands["state"] == "interrupted":
         print(f"stopped by --max-hours; go on with: {run.resume_command}")
     if best is not None:
         print(run.result_table(best).to_string(index=False))
-    for line in _finalist_lines(status["finalists"]):
+    for line in status.finalist_lines(stands["finalists"]):
         print(line)
     _say_what_was_lost(run)
 
@@ -107,57 +106,6 @@ def _tune_config(options: argparse.Namespace) -> Config:
 
 def _of_section(given: dict[str, Any], section: str) -> dict[str, Any]:
     return {key.split(".")[1]: value for key, value in given.items() if key.startswith(f"{section}.")}
-
-
-def _add_status(verbs: Any) -> None:
-    parser = add_verb(verbs, "status", _status, "tell how a search stands, while it runs and after")
-    parser.add_argument("run", metavar="RUN")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--watch", action="store_true", help="again every few seconds, until the search ends")
-
-
-def _status(options: argparse.Namespace) -> None:
-    from resvae_ray.search.run import Run
-
-    while True:
-        run = Run.open(options.run)
-        status = run.status()
-        print(json.dumps(status, indent=2) if options.json else _status_text(run, status), flush=True)
-        if not options.watch or status["state"] != "running":
-            return
-        time.sleep(WATCH_S)
-
-
-def _status_text(run: Any, status: dict[str, Any]) -> str:
-    counts = ", ".join(f"{count} {state}" for state, count in status["counts"].items())
-    lines = [f"{run.path}: {status['state']}; {counts}; {status['epochs']:,} epochs"]
-    if best := status["best"]:
-        params = ", ".join(
-            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in best["params"].items()
-        )
-        where = f"trial {best['number']}, loss {best['best_val_loss']:,.2f} at epoch {best['best_epoch']}"
-        lines.append(f"best: {where} ({params})")
-    for trial in status["running"]:
-        loss = f", best {trial['best_val_loss']:,.2f}" if trial["best_val_loss"] is not None else ""
-        lines.append(f"running: trial {trial['number']}, {trial['epochs']} epochs{loss}, on {trial['node']}")
-    lines += _finalist_lines(status["finalists"])
-    lines += [f"failed: trial {failure['number']}: {failure['failure']}" for failure in status["failures"]]
-    if status["state"] == "interrupted":
-        lines.append(f"go on with: {run.resume_command}")
-    return "\n".join(lines)
-
-
-def _finalist_lines(finalists: list[dict[str, Any]]) -> list[str]:
-    lines = []
-    for row in finalists:
-        trained = len(row["losses"])
-        text = f"finalist: trial {row['number']}, {row['search_loss']:,.2f} in the search"
-        if trained:
-            spread = f" ± {row['sd']:,.2f}" if row["sd"] is not None else ""
-            text += f", {row['mean']:,.2f}{spread} over {trained} seeds (overtuning gap {row['gap']:+,.2f})"
-        lines.append(text + (f", {row['failed']} failed" if row["failed"] else ""))
-    return lines
 
 
 def _add_export(verbs: Any) -> None:

@@ -9,7 +9,9 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from resvae_ray import names
-from resvae_ray.search.run import Run, best_of
+from resvae_ray.search.outlook import duration, epochs_left
+from resvae_ray.search.records import best_of
+from resvae_ray.search.run import Run
 from resvae_ray.search.space import describe
 
 RENEW_S = 1.0  # of the line on a terminal
@@ -117,19 +119,7 @@ class Progress(Callback):
             parts.append(f"best {self._best[0]:,.2f} ({self._best[1]})")
         rate = self._epochs / (time.monotonic() - self._began)
         parts.append(f"{rate:.2g} epochs/s")
-        if rate and self._ended_epochs:
-            parts.append(f"about {_duration(self._epochs_left() / rate)} left")
+        left = epochs_left(self._trials, self._ended_epochs, self._running.values())
+        if rate and left is not None:
+            parts.append(f"about {duration(left / rate)} left")
         return ", ".join(parts)
-
-    def _epochs_left(self) -> float:
-        """By the mean of the trials that have ended, for those that run and those that will."""
-        mean = sum(self._ended_epochs) / len(self._ended_epochs)
-        waiting = self._trials - sum(self._ended.values()) - len(self._running)
-        return waiting * mean + sum(max(1.0, mean - epochs) for epochs in self._running.values())
-
-
-def _duration(seconds: float) -> str:
-    minutes = int(seconds // 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes} min {int(seconds) % 60:02d} s" if minutes else f"{int(seconds)} s"

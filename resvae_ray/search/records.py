@@ -71,6 +71,26 @@ class TrialRecord:
         }
 
 
+@dataclass(frozen=True)
+class BestTrial:
+    """The lowest validation loss of a search, and where it was seen."""
+
+    number: int
+    params: dict[str, Any]
+    best_val_loss: float
+    best_epoch: int
+
+
+def best_of(records: list[TrialRecord]) -> BestTrial | None:
+    """The lowest validation loss of these trials."""
+    reported = [record for record in records if record.best]
+    if not reported:
+        return None
+    first = min(reported, key=lambda record: record.best_val_loss or 0.0)
+    row = first.row()
+    return BestTrial(first.number, first.params, row[names.BEST_VAL_LOSS], row[names.BEST_EPOCH])
+
+
 def read_trials(folder: Path, study_name: str) -> list[TrialRecord]:
     """The trials of the RUN in `folder`, by number."""
     epochs = defaultdict(list)

@@ -7,14 +7,9 @@
 The study's journal and epochs.jsonl are the record. Everything else (trials.csv, best.csv, model/) is made from them.
 """
 
-import fcntl
-import logging
-import os
 import shlex
-import socket
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,20 +22,18 @@ from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_t
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.search.finalists import Finalist, best_weights, left_to_train, read_finalists, winner
-from resvae_ray.search.records import STATES, SavedWeights, TrialRecord, read_epochs, read_saved, read_trials
+from resvae_ray.search.lock import hold, worker
+from resvae_ray.search.records import (
+    BestTrial,
+    SavedWeights,
+    TrialRecord,
+    best_of,
+    read_epochs,
+    read_saved,
+    read_trials,
+)
+from resvae_ray.search.status import status_of
 from resvae_ray.storage import local_target, read_json, refuse_existing, staged_file, write_json, write_text
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class BestTrial:
-    """The lowest validation loss of a search, and where it was seen."""
-
-    number: int
-    params: dict[str, Any]
-    best_val_loss: float
-    best_epoch: int
 
 
 @dataclass(frozen=True)
@@ -113,36 +106,13 @@ class Run:
         """The command that goes on with it."""
         return shlex.join(["resvae-ray", "tune", self.info["dataset"]["path"], str(self.path), "--resume"])
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Holds the right to write in this folder; ends with the process, however that ends.
 
         Raises:
             UsageError: another process holds it.
         """
-        with (self.path / names.LOCK_FILE).open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise UsageError(f"{self.path}: a search is running in it ({file.read().strip()})") from None
-            except OSError as error:
-                logger.warning("%s: no file locks here (%s); see to it that only one search runs", self.path, error)
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
-            yield
-
-    def is_locked(self) -> bool:
-        """Whether a search is running in this folder now."""
-        try:
-            with (self.path / names.LOCK_FILE).open() as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return False
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
+        return hold(self.path / names.LOCK_FILE)
 
     def records(self) -> list[TrialRecord]:
         """All that is recorded of the trials, by number."""
@@ -200,29 +170,10 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """What `resvae-ray status --json` prints."""
-        records, alive = self.records(), self.is_locked()
-        counts = self._counts(records, alive)
-        best = best_of(records)
-        running = [record for record in records if alive and record.state == names.RUNNING]
-        times = sorted(row[names.TIME] for record in records for row in record.epochs)
-        return {
-            "state": "running" if alive else "interrupted" if self.trainings_left() else "finished",
-            "counts": counts,
-            "best": asdict(best) if best else None,
-            "running": [
-                {name: record.row()[name] for name in (names.NUMBER, names.EPOCHS, names.BEST_VAL_LOSS, names.NODE)}
-                for record in running
-            ],
-            "finalists": [finalist.row() for finalist in self.finalists()],
-            "failures": [
-                {names.NUMBER: record.number, names.FAILURE: record.failure}
-                for record in records
-                if record.state == names.FAILED
-            ],
-            "epochs": len(times),
-            "epochs_per_s": _rate(times[-self.config.training.epochs :]) if alive else None,
-            "seconds": sum(record.row()[names.SECONDS] for record in records),
-        }
+        records = self.records()
+        finalists = read_finalists(self.path, self.config.search, records)
+        at_work = worker(self.path / names.LOCK_FILE)
+        return status_of(records, finalists, self.config, at_work, self.info["sessions"])
 
     def write_tables(self) -> None:
         """trials.csv, trials.parquet and best.csv, each replaced in one step."""
@@ -251,32 +202,11 @@ class Run:
         }
         return pd.DataFrame([row])
 
-    def _counts(self, records: list[TrialRecord], alive: bool) -> dict[str, int]:
-        """Trials by state; of a search that is not running, the unfinished ones are pending."""
-        found = Counter(record.state for record in records)
-        unasked = max(0, self.config.search.trials - len(records))
-        counts = {state: found[state] for state in STATES.values()}
-        counts[names.PENDING] += unasked
-        if not alive:
-            counts[names.PENDING] += counts[names.RUNNING]
-            counts[names.RUNNING] = 0
-        return counts
-
     def _table(self, records: list[TrialRecord]) -> pd.DataFrame:
         columns = list(TrialRecord(0, "", dict.fromkeys(self.config.space)).row())
         whole = [name for name in self.config.space if field_type(TrainingConfig, name) is int]
         kinds = dict.fromkeys([names.NUMBER, *whole, names.BEST_EPOCH, names.EPOCHS], "Int64")
         return pd.DataFrame([record.row() for record in records], columns=columns).astype(kinds)
-
-
-def best_of(records: list[TrialRecord]) -> BestTrial | None:
-    """The lowest validation loss of these trials."""
-    reported = [record for record in records if record.best]
-    if not reported:
-        return None
-    first = min(reported, key=lambda record: record.best_val_loss or 0.0)
-    row = first.row()
-    return BestTrial(first.number, first.params, row[names.BEST_VAL_LOSS], row[names.BEST_EPOCH])
 
 
 def refuse_existing_run(folder: Path) -> None:
@@ -287,8 +217,3 @@ def refuse_existing_run(folder: Path) -> None:
     if (folder / names.RUN_FILE).exists():
         raise UsageError(f"{folder}: holds a run already; --resume goes on with it, or choose another folder")
     refuse_existing(folder)
-
-
-def _rate(times: list[float]) -> float | None:
-    """Reports a second."""
-    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else None

@@ -9,7 +9,7 @@ folder for minutes. Here they go straight into RUN/tune, a folder a trial, named
 
 import re
 import time
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from ray.tune import Callback
@@ -21,6 +21,7 @@ from tensorboard.plugins.hparams import summary_v2 as hparams_summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from resvae_ray import names
+from resvae_ray.config import Config, Domain
 from resvae_ray.search.run import Run
 from resvae_ray.search.space import describe
 
@@ -36,6 +37,7 @@ SCALARS = {
     names.LEARNING_RATE: "training/lr",
     names.ROWS_PER_SECOND: "training/rows_per_s",
 }
+NAME_LENGTH = 200  # of a trial's folder; a name longer than 255 is none
 SHOWN = (names.BEST_VAL_LOSS, names.R2, names.ACTIVE_UNITS)
 
 
@@ -46,10 +48,8 @@ class TensorBoard(Callback):
         self._folder = run.path / names.TUNE_FOLDER
         self._writers: dict[int, EventFileWriter] = {}
         if not list(self._folder.glob("events.out.tfevents.*")):
-            parameters = [hparams_summary.HParam(name) for name in run.config.space]
-            shown = [hparams_summary.Metric(SCALARS[name]) for name in SHOWN]
             root = EventFileWriter(str(self._folder))
-            root.add_event(_event(hparams_summary.hparams_config_pb(parameters, shown)))
+            root.add_event(_event(_columns(run.config)))
             root.close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -60,8 +60,9 @@ class TensorBoard(Callback):
         """Ray's hook: the trial is in the table from now on."""
         number, params = trial.config[names.NUMBER], trial.config["params"]
         if number not in self._writers:
-            writer = EventFileWriter(str(trial_board(self._folder, number, params)))
-            writer.add_event(_event(hparams_summary.hparams_pb(params, trial_id=f"trial {number}")))
+            writer = EventFileWriter(str(self._folder / board_name(number, params)))
+            # The table sorts by this text.
+            writer.add_event(_event(hparams_summary.hparams_pb(params, trial_id=f"trial {number:04d}")))
             writer.flush()
             self._writers[number] = writer
 
@@ -103,9 +104,21 @@ class TensorBoard(Callback):
             writer.close()
 
 
-def trial_board(folder: Path, number: int, params: dict[str, Any]) -> Path:
-    """The folder of a trial's event files: its number and its parameters."""
-    return folder / f"trial_{number:04d}_{re.sub(r'[^0-9A-Za-z.=_+-]', '_', describe(params))}"
+def board_name(number: int, params: Mapping[str, Any]) -> str:
+    """The folder of a trial below RUN/tune, which TensorBoard takes for its name: its number and its parameters."""
+    return f"trial_{number:04d}_{re.sub(r'[^0-9A-Za-z.=_+-]', '_', describe(params))}"[:NAME_LENGTH]
+
+
+def _columns(config: Config) -> Summary:
+    """The columns of the HPARAMS table."""
+    parameters = [hparams_summary.HParam(name, _range(domain)) for name, domain in config.space.items()]
+    return hparams_summary.hparams_config_pb(parameters, [hparams_summary.Metric(SCALARS[name]) for name in SHOWN])
+
+
+def _range(domain: Domain) -> hparams_summary.Domain:
+    if domain.choices:
+        return hparams_summary.Discrete([c if isinstance(c, str) else float(c) for c in domain.choices])
+    return hparams_summary.RealInterval(float(domain.low or 0.0), float(domain.high or 0.0))
 
 
 def _event(summary: Any, step: int = 0) -> Event:

@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -34,13 +34,15 @@ from resvae_ray.search.export import export_best
 from resvae_ray.search.final_round import train_finalists
 from resvae_ray.search.optimizer import StudySearch, open_study, start_study, unfinished
 from resvae_ray.search.progress import Progress
+from resvae_ray.search.projector import show_latents
 from resvae_ray.search.recorder import Recorder, clear_staging, forget_resume
 from resvae_ray.search.records import trial_folders
 from resvae_ray.search.resources import Node, Slots, plan_slots
 from resvae_ray.search.resume import first_config, resumed_config
 from resvae_ray.search.run import Run, refuse_existing_run
 from resvae_ray.search.scheduler import DurableASHA, history_of
-from resvae_ray.search.tensorboard import TensorBoard
+from resvae_ray.search.tensorboard import TensorBoard, board_name
+from resvae_ray.search.tensorboard_server import tensorboard_server
 from resvae_ray.search.trial import Job, run_trial
 from resvae_ray.storage import local_target, replace_folder
 
@@ -53,6 +55,7 @@ def tune(
     config: Config | str | Path | None = None,
     *,
     resume: bool = False,
+    tensorboard: bool = False,
 ) -> Run:
     """Searches the best Res-VAE for a DATASET and keeps everything in a RUN folder.
 
@@ -60,6 +63,7 @@ def tune(
         config: a Config, a scenario's name or a TOML file; the paper's scenario if not given. With `resume`, the
             recorded one if not given, else it may differ in trials, limits and resources only.
         resume: go on with the search in `run`; more trials than it had extend it.
+        tensorboard: run a TensorBoard beside the search, on loopback, and print its address to stderr.
 
     Returns:
         The RUN; its best model lies in RUN/model.
@@ -86,7 +90,7 @@ def tune(
             known = Run.create(run, resolved, data, _about())
             stack.enter_context(known.lock())
         known = known.begin_session(resolved, data, _session(slots, nodes))
-        return _carried_out(known, data, slots)
+        return _carried_out(known, data, slots, tensorboard)
 
 
 def _about() -> dict[str, Any]:
@@ -109,17 +113,19 @@ def _session(slots: Slots, nodes: Sequence[Node]) -> dict[str, Any]:
 
 
 def _utc() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return time.strftime(names.TIME_FORMAT, time.gmtime())
 
 
-def _carried_out(run: Run, dataset: Dataset, slots: Slots) -> Run:
+def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) -> Run:
+    board = tensorboard_server(run.path / names.TUNE_FOLDER) if tensorboard else nullcontext()
     started = time.monotonic()
     try:
-        stopped = _search(run, dataset, slots, _seconds_left(run, started))
-        if not stopped:
-            job = _job(run, dataset, slots, save_epochs=())
-            stopped = train_finalists(run, job, slots, _seconds_left(run, started))
-        return _finish(run, stopped)
+        with board:
+            stopped = _search(run, dataset, slots, _seconds_left(run, started))
+            if not stopped:
+                job = _job(run, dataset, slots, save_epochs=())
+                stopped = train_finalists(run, job, slots, _seconds_left(run, started))
+            return _finish(run, dataset, stopped)
     except JobError:
         run.write_tables()
         raise
@@ -208,10 +214,11 @@ def _job(run: Run, dataset: Dataset, slots: Slots, save_epochs: tuple[int, ...])
 
 
 def _trial_name(trial: Trial) -> str:
-    return f"trial_{trial.config[names.NUMBER]:04d}"
+    """Also of its folder: TensorBoard's own, so that a trial has one."""
+    return board_name(trial.config[names.NUMBER], trial.config["params"])
 
 
-def _finish(run: Run, stopped: bool) -> Run:
+def _finish(run: Run, dataset: Dataset, stopped: bool) -> Run:
     run.write_tables()
     status = run.status()
     if stopped and run.trainings_left():
@@ -222,4 +229,5 @@ def _finish(run: Run, stopped: bool) -> Run:
         raise JobError(f"{run.path}: no trial came through; the first one: {status['failures'][0][names.FAILURE]}")
     with replace_folder(run.path / names.MODEL_FOLDER) as folder:
         export_best(run, folder)
+    show_latents(run, dataset)
     return run

@@ -84,8 +84,3 @@ def test_a_gpu_that_torch_does_not_find_is_said_once(run):
     for epoch in (1, 2):
         progress.on_trial_result(0, [], trial(0), result(epoch, 9.0, "cpu"))
     assert stream.getvalue().count("they train on the CPU") == 1
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (65, "1 min 05 s"), (3700, "1 h 01 min")])
-def test_durations(seconds, text):
-    assert progress_module._duration(seconds) == text
