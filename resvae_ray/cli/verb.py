@@ -22,8 +22,15 @@ def progress_bar(what: str, unit: str = "rows") -> Iterator[Progress]:
     from tqdm import tqdm
 
     with tqdm(desc=what, unit=f" {unit}", unit_scale=True, disable=None, file=sys.stderr) as bar:
+        begun = False
 
         def show(rows: int, total: int | None) -> None:
+            nonlocal begun
+            if not begun:
+                # What an earlier job has done is no work of this one, and says nothing about its speed.
+                begun = True
+                bar.reset(total)
+                bar.initial = bar.n = bar.last_print_n = rows
             bar.total = total
             bar.update(rows - bar.n)
 

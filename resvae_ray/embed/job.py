@@ -107,19 +107,21 @@ def embed_proteins(
     return EmbedSummary(str(target), work.rows, work.widths, work.cut, work.siteless, settings.precision)
 
 
-def embed_part(batch: dict[str, np.ndarray], folder: Path, settings: Embedding, threads: int) -> dict[str, Any]:
+def embed_part(
+    batch: dict[str, np.ndarray], folder: Path, settings: Embedding, gpu: bool, threads: int
+) -> dict[str, Any]:
     """The Ray Data task: embeds the one part in `batch`; an error that the user can mend travels as text."""
     part = Part(*(int(batch[key][0]) for key in ("number", "block", "start", "stop")))
     try:
-        _embed_part(part, folder, settings, threads)
+        _embed_part(part, folder, settings, gpu, threads)
     except ResVAERayError as caught:
         return {"rows": [0], "kind": [type(caught).__name__], "error": [str(caught)]}
     return {"rows": [part.stop - part.start], "kind": [""], "error": [""]}
 
 
-def _embed_part(part: Part, folder: Path, settings: Embedding, threads: int) -> None:
+def _embed_part(part: Part, folder: Path, settings: Embedding, gpu: bool, threads: int) -> None:
     ids, sequences, sites = read_part(folder, part)
-    vectors = _model(settings.model, settings.precision).vectors(sequences, sites, settings, threads)
+    vectors = _model(settings.model, settings.precision, gpu).vectors(sequences, sites, settings, threads)
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
         raise JobError(f"{settings.model}: the vector of {ids[row]} is not finite; the weights may be damaged")
@@ -128,11 +130,11 @@ def _embed_part(part: Part, folder: Path, settings: Embedding, threads: int) -> 
 
 
 @lru_cache(maxsize=1)
-def _model(model: str, precision: str) -> Any:
+def _model(model: str, precision: str, gpu: bool) -> Any:
     """The model, kept for the next part in this process."""
     from resvae_ray.embed.language_model import LanguageModel
 
-    return LanguageModel.load(ModelFiles.find(model), precision)
+    return LanguageModel.load(ModelFiles.find(model), precision, gpu)
 
 
 def _check(settings: Embedding, target: Path, sites: str | Path | None) -> None:
@@ -245,8 +247,10 @@ def _embed(work: Work, settings: Embedding, model: ModelFiles, workers: Workers,
 
 def _shares(nodes: list[Mapping[str, float]], workers: Workers) -> tuple[dict[str, Any], int, int]:
     """What Ray gives each worker, how many there are, and the threads of each."""
-    gpus = int(sum(node.get("GPU", 0) for node in nodes))
-    gpus = gpus if workers.gpus is None else min(gpus, workers.gpus)
+    there = int(sum(node.get("GPU", 0) for node in nodes))
+    gpus = there if workers.gpus is None else workers.gpus
+    if gpus > there:
+        raise UsageError(f"--gpus {gpus}: Ray finds {there} here; leave it out to use all there are")
     if gpus:
         count = workers.count or gpus
         # Ray ends a process after each task that has a GPU, to free its memory; ours keeps the model for the next one.
@@ -289,7 +293,7 @@ def _results(
     items = [asdict(part) for part in sorted(parts, key=lambda part: part.number * GOLDEN_RATIO % 1)]
     results = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         embed_part,  # pyright: ignore[reportArgumentType]
-        fn_kwargs={"folder": folder, "settings": settings, "threads": threads},
+        fn_kwargs={"folder": folder, "settings": settings, "gpu": "num_gpus" in share, "threads": threads},
         batch_size=1,
         compute=ray.data.TaskPoolStrategy(size=count),
         **share,

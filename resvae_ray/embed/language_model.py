@@ -36,8 +36,10 @@ class LanguageModel:
         self.device = next(network.parameters()).device
 
     @classmethod
-    def load(cls, files: ModelFiles, precision: str) -> "LanguageModel":
-        """Onto the GPU, if there is one.
+    def load(cls, files: ModelFiles, precision: str, gpu: bool = True) -> "LanguageModel":
+        """
+        Args:
+            gpu: onto the GPU, if there is one.
 
         Raises:
             DataError: the files are no whole ESM-2.
@@ -48,7 +50,7 @@ class LanguageModel:
             for module in network.modules():
                 if isinstance(module, torch.nn.Linear):
                     module.to(torch.bfloat16)
-        return cls(network.to("cuda" if torch.cuda.is_available() else "cpu"), tokens, special, precision)
+        return cls(network.to("cuda" if gpu and torch.cuda.is_available() else "cpu"), tokens, special, precision)
 
     def vectors(
         self, sequences: Sequence[str], sites: Sequence[Sequence[int]], settings: Embedding, threads: int = 1
@@ -85,8 +87,8 @@ class LanguageModel:
         lengths = [len(piece) + 2 for piece in pieces]
         tokens = np.full((len(pieces), max(lengths)), self.pad)
         for row, piece in enumerate(pieces):
-            letters = self.tokens[np.frombuffer(piece.encode("ascii"), np.uint8)]
-            tokens[row, : lengths[row]] = [self.cls, *letters, self.eos]
+            tokens[row, 0], tokens[row, len(piece) + 1] = self.cls, self.eos
+            tokens[row, 1 : len(piece) + 1] = self.tokens[np.frombuffer(piece.encode("ascii"), np.uint8)]
         mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == BFLOAT16):
             output = self.network(
@@ -115,7 +117,10 @@ def _vocabulary(files: ModelFiles) -> tuple[np.ndarray, tuple[int, int, int]]:
     """The token of each ASCII sign (128), and those of cls, eos and pad."""
     from transformers import EsmTokenizer
 
-    tokenizer = EsmTokenizer.from_pretrained(files.folder, local_files_only=True)
+    try:
+        tokenizer = EsmTokenizer.from_pretrained(files.folder, local_files_only=True)
+    except Exception as error:  # whatever a damaged file makes its readers raise
+        raise DataError(f"{files.folder}: the tokenizer cannot be loaded: {_first_line(error)}") from None
     unknown = tokenizer.unk_token_id
     special = (tokenizer.cls_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     tokens = np.array([tokenizer.convert_tokens_to_ids(chr(sign)) for sign in range(128)])
@@ -143,9 +148,13 @@ def _network(files: ModelFiles) -> Any:
             weights_only=True,
         )
     except Exception as error:  # whatever a damaged file makes its readers raise
-        raise DataError(f"{files.folder}: the weights cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+        raise DataError(f"{files.folder}: the weights cannot be loaded: {_first_line(error)}") from None
     network, report = loaded
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(NEVER_USED))
     if missing:
         raise DataError(f"{files.folder}: {len(missing)} weights are missing, the first is {missing[0]}")
     return network.eval()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -135,7 +135,7 @@ def _from_hub(name: str, model: str) -> Path:
     except RepositoryNotFoundError:
         raise UsageError(f"--model {model}: neither a folder here nor a model on the hub") from None
     except Exception as error:  # whatever the network and its libraries come up with
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise JobError(
             f"--model {model}: no such folder here, and the hub cannot be reached ({reason}); where there is a network "
             f"run `hf download {name} --local-dir {name.split('/')[-1]}`, copy the folder here and give it as --model"

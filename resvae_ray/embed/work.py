@@ -198,13 +198,14 @@ def _part_vectors(work: Work, part: Part) -> np.ndarray:
 
 def _blocks(batches: Iterator[ProteinBatch], width: int) -> Iterator[list[ProteinBatch]]:
     """Consecutive batches, about BLOCK_BYTES of sequences and vectors together."""
-    block, size = [], 0
+    block, size, most = [], 0, rows_in(BLOCK_BYTES, width)
     for batch in batches:
-        block.append(batch)
-        size += len(batch) * 4 * width + batch.sequences.nbytes
-        if size >= BLOCK_BYTES:
-            yield block
-            block, size = [], 0
+        for piece in (batch.slice(start, most) for start in range(0, len(batch), most)):
+            block.append(piece)
+            size += len(piece) * 4 * width + piece.sequences.nbytes
+            if size >= BLOCK_BYTES:
+                yield block
+                block, size = [], 0
     if block:
         yield block
 

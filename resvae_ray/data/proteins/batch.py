@@ -35,6 +35,16 @@ class ProteinBatch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def slice(self, start: int, rows: int) -> "ProteinBatch":
+        """At most `rows` of the proteins, from `start` on."""
+        return ProteinBatch(
+            self.ids.slice(start, rows),
+            self.sequences.slice(start, rows),
+            self.others.slice(start, rows),
+            self.places[start : start + rows],
+            self.unit,
+        )
+
     def place(self, row: int) -> str:
         """Where the protein in `row`, from 0, stands, for a message."""
         return f"{self.unit} {self.places[row]}"

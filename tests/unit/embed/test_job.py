@@ -27,6 +27,11 @@ def test_shares(nodes, workers, share, count, threads):
     assert _shares(nodes, workers) == (share, count, threads)
 
 
+def test_gpus_that_are_not_there_are_not_replaced_by_cores():
+    with pytest.raises(UsageError, match="--gpus 3: Ray finds 2 here"):
+        _shares(TWO_GPUS, Workers(gpus=3))
+
+
 def test_settings_that_cannot_be_meant():
     for settings, message in (
         ({"pooling": "max"}, "--pooling max: expected one of cls, eos, mean, segments, pho, all"),

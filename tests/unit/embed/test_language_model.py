@@ -136,6 +136,11 @@ def test_bfloat16_is_for_matrix_products_alone(folder, model):
     assert (found.view(np.uint32) & 0xFFFF).any()
 
 
+def test_on_the_cores_although_there_is_a_gpu(folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert LanguageModel.load(ModelFiles.find(str(folder)), "float32", gpu=False).device.type == "cpu"
+
+
 def test_weights_that_are_not_there_are_missed(folder, tmp_path):
     from safetensors.torch import load_file, save_file
 
