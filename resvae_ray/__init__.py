@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from resvae_ray.data.schema import ColumnChoice as ColumnChoice
     from resvae_ray.data.split import split_features as split_features
     from resvae_ray.data.stream import open_sides as open_sides
-    from resvae_ray.embed.job import Workers as Workers
     from resvae_ray.embed.job import embed_proteins as embed_proteins
     from resvae_ray.embed.settings import Embedding as Embedding
+    from resvae_ray.embed.workers import Workers as Workers
     from resvae_ray.encode import Output as Output
     from resvae_ray.encode import encode_features as encode_features
     from resvae_ray.errors import ResVAERayError as ResVAERayError
@@ -49,7 +49,7 @@ _PLACES = {
     "split_features": "data.split",
     "open_sides": "data.stream",
     "ProteinChoice": "data.proteins.batch",
-    "Workers": "embed.job",
+    "Workers": "embed.workers",
     "embed_proteins": "embed.job",
     "Embedding": "embed.settings",
     "Output": "encode",

@@ -43,7 +43,8 @@ def _choices(name: str) -> str:
 
 def _embed(options: argparse.Namespace) -> None:
     from resvae_ray.data.proteins import ProteinChoice
-    from resvae_ray.embed.job import Workers, embed_proteins
+    from resvae_ray.embed.job import embed_proteins
+    from resvae_ray.embed.workers import Workers
 
     settings = Embedding(
         options.model, options.pooling, options.max_length, options.long, options.batch_tokens, options.precision

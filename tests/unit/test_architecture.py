@@ -21,7 +21,7 @@ LAYERS = [
     ["cli"],
     ["__main__"],
 ]
-MAY_IMPORT_RAY = {"cluster", "embed/job", "encode", "search"}  # rooms, or single modules of them
+MAY_IMPORT_RAY = {"cluster", "embed/workers", "encode", "search"}  # rooms, or single modules of them
 BESIDE = [("encode", "search"), ("embed", "encode"), ("embed", "search")]  # of one layer, and not to know each other
 
 

@@ -1,9 +1,9 @@
-"""Who gets what, and what a folder that was begun is taken for."""
+"""Who gets what, and settings that cannot be meant."""
 
 import pytest
 
-from resvae_ray.embed.job import Workers, _shares
 from resvae_ray.embed.settings import Embedding
+from resvae_ray.embed.workers import Workers, shares
 from resvae_ray.errors import UsageError
 
 TWO_GPUS = [{"CPU": 16.0, "GPU": 2.0}]
@@ -23,13 +23,13 @@ CORES = [{"CPU": 16.0}, {"CPU": 4.0}, {}]
         ([{"CPU": 2.0}], Workers(), {"num_cpus": 2}, 1, 2),
     ],
 )
-def test_shares(nodes, workers, share, count, threads):
-    assert _shares(nodes, workers) == (share, count, threads)
+def testshares(nodes, workers, share, count, threads):
+    assert shares(nodes, workers) == (share, count, threads)
 
 
 def test_gpus_that_are_not_there_are_not_replaced_by_cores():
     with pytest.raises(UsageError, match="--gpus 3: Ray finds 2 here"):
-        _shares(TWO_GPUS, Workers(gpus=3))
+        shares(TWO_GPUS, Workers(gpus=3))
 
 
 def test_settings_that_cannot_be_meant():
