@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from resvae_ray.data.dataset import Dataset as Dataset
     from resvae_ray.data.features import Features as Features
     from resvae_ray.data.importers import import_features as import_features
+    from resvae_ray.data.proteins.batch import ProteinChoice as ProteinChoice
     from resvae_ray.data.schema import ColumnChoice as ColumnChoice
     from resvae_ray.data.split import split_features as split_features
     from resvae_ray.data.stream import open_sides as open_sides
+    from resvae_ray.embed.job import embed_proteins as embed_proteins
+    from resvae_ray.embed.settings import Embedding as Embedding
+    from resvae_ray.embed.workers import Workers as Workers
     from resvae_ray.encode import Output as Output
     from resvae_ray.encode import encode_features as encode_features
     from resvae_ray.errors import ResVAERayError as ResVAERayError
@@ -48,6 +52,10 @@ _PLACES = {
     "ColumnChoice": "data.schema",
     "split_features": "data.split",
     "open_sides": "data.stream",
+    "ProteinChoice": "data.proteins.batch",
+    "Workers": "embed.workers",
+    "embed_proteins": "embed.job",
+    "Embedding": "embed.settings",
     "Output": "encode",
     "encode_features": "encode",
     "ResVAERayError": "errors",

@@ -292,7 +292,7 @@ def _results(
     units: list[Unit], source: Features, model: Path, folder: Path, output: Output, gpus: int
 ) -> Iterator[dict[str, Any]]:
     """What `encode_unit` says of each unit, as they are done."""
-    import ray
+    import ray.data
     from ray.exceptions import RayError
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)

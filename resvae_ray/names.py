@@ -7,6 +7,9 @@ Whatever two modules have to agree on by name stands here, so that a name is cha
 ID = "id"  # string, unique
 FEATURES = "features"  # fixed-size list of float32, one vector of width D a row
 LABEL = "label"  # optional string
+SEQUENCE = "sequence"  # of FEATURES that `embed` wrote: the letters that were embedded
+DESCRIPTION = "description"  # of FEATURES from FASTA: the header after the id
+SITES = "sites"  # while `embed` works: the positions of a protein's sites, from 1
 LATENT = "z"  # the posterior mean, or a draw from the posterior
 LOGVAR = "logvar"  # the logarithm of the posterior variance
 RECON_ERROR = "recon_error"  # squared error of a protein, summed over its D features
@@ -49,6 +52,11 @@ TORCH_EXPORT_FILE = "model.pt2"  # on demand: the same, for torch.export.load
 
 # --- LATENTS -----------------------------------------------------------------------------------------------------
 ENCODING_FILE = "_encoding.json"  # which model and features a folder of LATENTS comes from
+
+# --- while `embed` works, in a hidden folder beside FEATURES ------------------------------------------------------
+EMBEDDING_FILE = "embedding.json"  # which proteins and options the folder belongs to; written when all blocks are there
+BLOCK_FILES = "block-{number:05d}.parquet"  # proteins, checked, in the order of the input
+PART_FILES = "part-{number:05d}.npy"  # vectors of the proteins of a part
 
 # --- metrics of an epoch -----------------------------------------------------------------------------------------
 EPOCH = "epoch"  # 1 for the first

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from resvae_ray._version import __version__
-from resvae_ray.cli import encode, features, insight, search
+from resvae_ray.cli import embed, encode, features, insight, search
 from resvae_ray.errors import Interrupted, JobError, ResVAERayError
 
 
@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="resvae-ray", description="Finds the Res-VAE that compresses protein features best.")
     parser.add_argument("--version", action="version", version=f"resvae-ray {__version__}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=_Parser)
+    embed.add_verbs(verbs)
     features.add_verbs(verbs)
     search.add_verbs(verbs)
     insight.add_verbs(verbs)

@@ -17,13 +17,20 @@ def add_verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], None], t
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Progress]:
-    """Shows rows, rows a second and the time left where a person looks, and nothing in a log file."""
+def progress_bar(what: str, unit: str = "rows") -> Iterator[Progress]:
+    """Shows rows (or `unit`), how many a second and the time left where a person looks, and nothing in a log file."""
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=" rows", unit_scale=True, disable=None, file=sys.stderr) as bar:
+    with tqdm(desc=what, unit=f" {unit}", unit_scale=True, disable=None, file=sys.stderr) as bar:
+        begun = False
 
         def show(rows: int, total: int | None) -> None:
+            nonlocal begun
+            if not begun:
+                # What an earlier job has done is no work of this one, and says nothing about its speed.
+                begun = True
+                bar.reset(total)
+                bar.initial = bar.n = bar.last_print_n = rows
             bar.total = total
             bar.update(rows - bar.n)
 

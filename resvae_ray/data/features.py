@@ -276,15 +276,18 @@ def open_writer(path: Path, schema: pa.Schema, provenance: dict[str, Any]) -> pq
     return pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, use_dictionary=with_dictionary)
 
 
-def require_unique_ids(id_batches: Callable[[], Iterable[pa.Array]], where: str) -> None:
+def require_unique_ids(
+    id_batches: Callable[[], Iterable[pa.Array]], where: str, place: Callable[[int], str] = "row {}".format
+) -> None:
     """
     Needs 16 bytes a row: ids are compared by a 64-bit hash first and, where hashes meet, by themselves.
 
     Args:
         id_batches: gives all ids, in order, each time it is called.
+        place: says where the row of a number is.
 
     Raises:
-        DataError: an id stands twice; both rows are named.
+        DataError: an id stands twice; both places are named.
     """
     hashes = np.concatenate([np.empty(0, np.uint64), *map(hash_texts, id_batches())])
     hashes.sort()
@@ -297,6 +300,8 @@ def require_unique_ids(id_batches: Callable[[], Iterable[pa.Array]], where: str)
         for position in np.flatnonzero(np.isin(hash_texts(ids), suspects)):
             name = ids[int(position)].as_py()
             if name in seen:
-                raise DataError(f"{where}: id {name!r} stands in row {seen[name]} and in row {row + position}")
+                raise DataError(
+                    f"{where}: id {name!r} stands in {place(seen[name])} and in {place(row + int(position))}"
+                )
             seen[name] = row + int(position)
         row += len(ids)

@@ -97,10 +97,10 @@ def find_layout(names: Sequence[str], vector_names: Sequence[str], choice: Colum
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:
         raise DataError(f"{where}: two columns are called {repeated[0]!r}; column names must differ")
-    id_column = _pick(names, choice.id_column, ID_COLUMNS + INDEX_COLUMNS, where, "--id-column")
+    id_column = pick_column(names, choice.id_column, ID_COLUMNS + INDEX_COLUMNS, where, "--id-column")
     if id_column is None:
-        raise DataError(f"{where}: no id column; name it with --id-column, the columns are {_some(names)}")
-    label = _pick(names, choice.label_column, LABEL_COLUMNS, where, "--label-column")
+        raise DataError(f"{where}: no id column; name it with --id-column, the columns are {some_names(names)}")
+    label = pick_column(names, choice.label_column, LABEL_COLUMNS, where, "--label-column")
     vector = None if choice.prefix is not None else _vector_column(vector_names, choice, where)
     features = (vector,) if vector else _numbered(names, choice.prefix, {id_column, label}, where)
     taken = {id_column, label, *features}
@@ -114,6 +114,21 @@ def find_column(names: Sequence[str], candidates: Sequence[str]) -> str | None:
     """The first of `names` that equals one of `candidates`, tried in their order, whatever the case."""
     by_lower = {name.lower(): name for name in reversed(names)}
     return next((by_lower[candidate] for candidate in candidates if candidate in by_lower), None)
+
+
+def pick_column(
+    names: Sequence[str], wanted: str | None, candidates: Sequence[str], where: str, flag: str
+) -> str | None:
+    """The column that the user named with `flag`, else the first that has one of the usual names.
+
+    Raises:
+        UsageError: the named one is not there.
+    """
+    if wanted is None:
+        return find_column(names, candidates)
+    if wanted not in names:
+        raise UsageError(f"{where}: {flag} {wanted}: no such column; the columns are {some_names(names)}")
+    return wanted
 
 
 def layout_of(schema: pa.Schema, choice: ColumnChoice, where: str) -> Layout:
@@ -201,23 +216,17 @@ def all_finite(matrix: np.ndarray) -> bool:
         return bool(np.isfinite(matrix.sum(dtype=np.float64)))
 
 
-def _pick(names: Sequence[str], wanted: str | None, candidates: Sequence[str], where: str, flag: str) -> str | None:
-    if wanted is None:
-        return find_column(names, candidates)
-    if wanted not in names:
-        raise UsageError(f"{where}: {flag} {wanted}: no such column; the columns are {_some(names)}")
-    return wanted
-
-
 def _vector_column(vector_names: Sequence[str], choice: ColumnChoice, where: str) -> str | None:
     """The column of vectors, if there is one."""
     if choice.features_column is not None:
         if choice.features_column not in vector_names:
-            known = _some(vector_names) if vector_names else "there is none"
+            known = some_names(vector_names) if vector_names else "there is none"
             raise UsageError(f"{where}: --features-column {choice.features_column}: no such column of vectors; {known}")
         return choice.features_column
     if len(vector_names) > 1 and (known := find_column(vector_names, FEATURES_COLUMNS)) is None:
-        raise DataError(f"{where}: several columns hold vectors ({_some(vector_names)}); choose with --features-column")
+        raise DataError(
+            f"{where}: several columns hold vectors ({some_names(vector_names)}); choose with --features-column"
+        )
     return find_column(vector_names, FEATURES_COLUMNS) or next(iter(vector_names), None)
 
 
@@ -232,15 +241,17 @@ def _numbered(names: Sequence[str], prefix: str | None, taken: set[str | None], 
     if prefix is None:
         families = {stem: members for stem, members in families.items() if len(members) > 1}
         if not families:
-            raise DataError(f"{where}: no features: no column of vectors and no numbered columns among {_some(names)}")
+            raise DataError(
+                f"{where}: no features: no column of vectors and no numbered columns among {some_names(names)}"
+            )
         if len(families) > 1:
             raise DataError(
-                f"{where}: several families of numbered columns; choose with --prefix: {_some(list(families))}"
+                f"{where}: several families of numbered columns; choose with --prefix: {some_names(list(families))}"
             )
         prefix = next(iter(families))
     if not (members := families.get(prefix)):
         raise UsageError(
-            f"{where}: --prefix {prefix}: no column {prefix}0, {prefix}1, …; the columns are {_some(names)}"
+            f"{where}: --prefix {prefix}: no column {prefix}0, {prefix}1, …; the columns are {some_names(names)}"
         )
     first = min(members)
     if missing := [n for n in range(first, first + len(members)) if n not in members]:
@@ -250,7 +261,8 @@ def _numbered(names: Sequence[str], prefix: str | None, taken: set[str | None], 
     return tuple(members[number] for number in sorted(members))
 
 
-def _some(names: Sequence[str], most: int = 8) -> str:
+def some_names(names: Sequence[str], most: int = 8) -> str:
+    """The first names of a list, for a message."""
     shown = ", ".join(repr(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tiny_esm import write_tiny_esm
 
 from resvae_ray.cli import main
 from resvae_ray.model.network import ResVAE
@@ -34,6 +35,16 @@ def place(tmp_path, monkeypatch, make_dataset):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.doc").touch()
     np.savez(tmp_path / "pickled.npz", emb=np.ones((2, 2)), ids=np.array(["a", "b"], dtype=object))
+    write_tiny_esm(tmp_path / "esm", layers=1)
+    write_tiny_esm(tmp_path / "esm1b", layers=1, position_embedding_type="absolute")
+    (tmp_path / "p.fasta").write_text(">a\nMKT\n>b\nMKTS\n")
+    (tmp_path / "two.fasta").write_text(">a x\nMKT\n\n>a y\nMKTS\n")
+    (tmp_path / "gap.fasta").write_text(">a\nM-T\n>b\n")
+    (tmp_path / "empty.fasta").touch()
+    (tmp_path / "sites.csv").write_text("id,position\nz,1\n")
+    (tmp_path / "far.csv").write_text("id,position\na,4\n")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -107,6 +118,36 @@ MISTAKES = [
     ("tune dataset out --cpus-per-trial 0", 2, "resources.cpus_per_trial is 0.0; it must be above 0"),
     ("tune dataset out --config binary.toml", 2, "binary.toml: not valid TOML"),
     ("demo full", 2, "holds something that no demo made"),
+    ("embed absent.fasta out --model esm", 3, "absent.fasta: no such file"),
+    ("embed empty.fasta out --model esm", 3, "empty.fasta: the file is empty"),
+    ("embed few.csv out --model esm", 3, "few.csv: no sequence column; name it with --sequence-column"),
+    ("embed few.csv out --model esm --sequence-column s", 2, "--sequence-column s: no such column"),
+    ("embed typo.toml out --model esm", 2, "typo.toml: unknown format"),
+    ("embed two.fasta out --model esm", 3, "two.fasta: id 'a' stands in line 1 and in line 4"),
+    ("embed gap.fasta out --model esm", 3, "line 1 (id a): '-' at position 2; a sequence has letters only"),
+    ("embed p.fasta full --model esm", 2, "already there"),
+    ("embed p.fasta s3://bucket/x --model esm", 2, "without a scheme"),
+    ("embed p.fasta out --model ./absent", 3, "--model ./absent: no such folder"),
+    ("embed p.fasta out --model full", 3, "config.json: no such file"),
+    ("embed p.fasta out", 1, "run `hf download facebook/esm2_t33_650M_UR50D --local-dir esm2_t33_650M_UR50D`"),
+    ("embed p.fasta out --model esm --pooling max", 2, "--pooling max: expected one of cls, eos, mean"),
+    ("embed p.fasta out --model esm --long cut", 2, "--long cut: expected one of error, truncate, split"),
+    (
+        "embed p.fasta out --model esm --max-length 3",
+        3,
+        "1 sequences are longer than --max-length 3, the longest is line 3",
+    ),
+    ("embed p.fasta out --model esm --max-length 0", 2, "--max-length 0: it must be at least 1"),
+    ("embed p.fasta out --model esm1b --max-length 1023", 2, "esm1b reads 1022 residues at most"),
+    ("embed p.fasta out --model esm --batch-tokens 0", 2, "--batch-tokens 0: it must be at least 1"),
+    ("embed p.fasta out.parquet --model esm --pooling all", 2, "--pooling all writes a folder"),
+    ("embed p.fasta out --model esm --pooling pho", 2, "--sites TABLE"),
+    ("embed p.fasta out --model esm --sites sites.csv", 2, "--sites TABLE"),
+    ("embed p.fasta out --model esm --pooling pho --sites sites.csv", 3, "row 1: id 'z' is none of the proteins"),
+    ("embed p.fasta out --model esm --pooling pho --sites far.csv", 3, "position 4, but the sequence has 3 residues"),
+    ("embed p.fasta out --model esm --pooling pho --sites absent.csv", 3, "absent.csv: no such file"),
+    ("embed p.fasta out --model esm --workers 0", 2, "--workers 0: it must be at least 1"),
+    ("embed p.fasta out --model esm --gpus -1", 2, "--gpus -1: it must be 0 or above"),
     ("", 2, "the following arguments are required: VERB"),
     ("tuna dataset out", 2, "invalid choice: 'tuna'"),
     ("status", 2, "the following arguments are required: RUN"),

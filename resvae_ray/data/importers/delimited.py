@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch, Layout, check_batch, decode, find_layout
+from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch, decode, find_layout
 from resvae_ray.errors import DataError
 from resvae_ray.storage import locate
 
@@ -25,18 +25,23 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     Raises:
         DataError: no header, text in a number column, a row of another length, a missing or non-finite value.
     """
-    delimiter = "\t" if re.search(r"\.tsv(\.gz)?$", source.lower()) else ","
-    names, header_bytes = _header(source, delimiter)
+    names = column_names(source)
     layout = find_layout(names, [], choice, source)
+    numbers = set(layout.features)
     row = 1
-    for piece in _pieces(source, delimiter, layout, names, header_bytes):
+    for piece in pieces(source, {name: pa.float32() if name in numbers else pa.string() for name in names}):
         batch = decode(pa.Table.from_batches([piece]), layout, source, row)
         check_batch(batch, layout.features, source, row)
         row += len(batch)
         yield batch
 
 
-def _open(source: str) -> pa.NativeFile:
+def open_stream(source: str) -> pa.NativeFile:
+    """The bytes of a file, unpacked where its name ends in .gz.
+
+    Raises:
+        DataError: no such file, or it cannot be read.
+    """
     filesystem, place = locate(source)
     try:
         return filesystem.open_input_stream(place, compression="detect")
@@ -46,34 +51,50 @@ def _open(source: str) -> pa.NativeFile:
         raise DataError(f"{source}: cannot be read: {error}") from None
 
 
-def _header(source: str, delimiter: str) -> tuple[list[str], int]:
-    """The column names and how many bytes they take."""
-    with _open(source) as raw:
+def column_names(source: str) -> list[str]:
+    """
+    Raises:
+        DataError: no such file, not text, or no header.
+    """
+    return next(csv.reader([_header(source)], delimiter=_delimiter(source)))
+
+
+def pieces(source: str, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    """The rows of a delimited file, some at a time.
+
+    Args:
+        types: of all its columns, in their order.
+
+    Raises:
+        DataError: text in a column of numbers, a row of another length, a file that ends too early.
+    """
+    header_bytes = len(_header(source).encode())
+    with open_stream(source) as raw:
+        try:
+            yield from pacsv.open_csv(
+                raw,
+                # A row of numbers takes about as many bytes as its names, twice at most.
+                pacsv.ReadOptions(use_threads=False, block_size=max(BLOCK_BYTES, 8 * header_bytes)),
+                pacsv.ParseOptions(delimiter=_delimiter(source), newlines_in_values=True),
+                pacsv.ConvertOptions(column_types=types, strings_can_be_null=False),
+            )
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"{source}: {_explain(str(error), list(types))}") from None
+
+
+def _delimiter(source: str) -> str:
+    return "\t" if re.search(r"\.tsv(\.gz)?$", source.lower()) else ","
+
+
+def _header(source: str) -> str:
+    with open_stream(source) as raw:
         try:
             line = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="").readline(HEADER_BYTES)
         except (UnicodeDecodeError, OSError) as error:
             raise DataError(f"{source}: not UTF-8 text: {error}") from None
     if not line.strip():
         raise DataError(f"{source}: the file is empty; expected a header with the column names")
-    return next(csv.reader([line], delimiter=delimiter)), len(line.encode())
-
-
-def _pieces(
-    source: str, delimiter: str, layout: Layout, names: list[str], header_bytes: int
-) -> Iterator[pa.RecordBatch]:
-    numbers = set(layout.features)
-    types = {name: pa.float32() if name in numbers else pa.string() for name in names}
-    with _open(source) as raw:
-        try:
-            yield from pacsv.open_csv(
-                raw,
-                # A row of numbers takes about as many bytes as its names, twice at most.
-                pacsv.ReadOptions(use_threads=False, block_size=max(BLOCK_BYTES, 8 * header_bytes)),
-                pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                pacsv.ConvertOptions(column_types=types, strings_can_be_null=False),
-            )
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{source}: {_explain(str(error), names)}") from None
+    return line
 
 
 def _explain(message: str, names: list[str]) -> str:

@@ -1,0 +1,110 @@
+"""Protein sequences, from FASTA or tables, streaming and checked.
+
+for batch in read_proteins("proteins.fasta"):         # ProteinBatch: ids, sequences, other columns
+    ...
+
+A sequence has the letters A to Z. Lower case becomes upper case, white space and one `*` at the end (the stop codon)
+go; gaps, digits and other signs are refused. To add a format, write its file with a function `read(source, choice)`
+that yields ProteinBatch, and add its line to READERS.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from resvae_ray.data.proteins import fasta, table
+from resvae_ray.data.proteins.batch import ProteinBatch, ProteinChoice
+from resvae_ray.errors import DataError, UsageError
+
+Reader = Callable[[str, ProteinChoice], Iterator[ProteinBatch]]
+
+READERS: dict[str, Reader] = {
+    **dict.fromkeys((".fasta", ".fa", ".faa", ".fas"), fasta.read),
+    **dict.fromkeys((".csv", ".tsv"), table.read),
+}
+FAULTS_SHOWN = 3
+NUCLEOTIDES = "[^ACGTUN]"  # what a nucleotide sequence does not have
+SURELY_PROTEIN = 200  # letters; so many of A, C, G, T, U and N alone are no proteins
+
+
+def reader_for(source: str) -> Reader:
+    """
+    Raises:
+        UsageError: no format is known by that ending.
+    """
+    plain = source.lower().removesuffix(".gz")
+    for ending, reader in READERS.items():
+        if plain.endswith(ending):
+            return reader
+    raise UsageError(f"{source}: unknown format; the endings read are {', '.join(READERS)}, also with .gz")
+
+
+def read_proteins(source: str | Path, choice: ProteinChoice | None = None) -> Iterator[ProteinBatch]:
+    """The proteins of a file in order, their sequences in upper case and without white space.
+
+    Raises:
+        UsageError: an unknown format, or a column that is not there.
+        DataError: what cannot be read, and, after the last protein, sequences that are empty or illegal.
+    """
+    source = str(source)
+    faults = _Faults()
+    for batch in reader_for(source)(source, choice or ProteinChoice()):
+        batch = replace(batch, sequences=_clean(batch.sequences))
+        faults.look_at(batch)
+        yield batch
+    faults.raise_if_any(source)
+
+
+def _clean(sequences: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(pc.ascii_upper(pc.replace_substring_regex(sequences, r"\s+", "")), r"\*$", "")
+
+
+class _Faults:
+    """What is wrong with sequences: the first few by name, all by number."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.shown: list[str] = []
+        self.letters = 0
+        self.nucleic = True
+
+    def look_at(self, batch: ProteinBatch) -> None:
+        self.letters += pc.sum(pc.binary_length(batch.sequences)).as_py() or 0
+        self.nucleic = self.nucleic and not pc.any(pc.match_substring_regex(batch.sequences, NUCLEOTIDES)).as_py()
+        illegal = pc.invert(pc.match_substring_regex(batch.sequences, "^[A-Z]+$"))
+        nameless = pc.equal(pc.utf8_trim_whitespace(batch.ids), "")
+        rows = pc.indices_nonzero(pc.or_(illegal, nameless)).to_pylist()
+        self.count += len(rows)
+        for row in rows[: FAULTS_SHOWN - len(self.shown)]:
+            self.shown.append(f"{_named(batch, row)}: {_fault(batch, row)}")
+
+    def raise_if_any(self, source: str) -> None:
+        if self.count:
+            more = f"; and {self.count - len(self.shown):,} more" if self.count > len(self.shown) else ""
+            raise DataError(f"{source}: {'; '.join(self.shown)}{more}")
+        if self.nucleic and self.letters >= SURELY_PROTEIN:
+            raise DataError(
+                f"{source}: all sequences are of A, C, G, T, U and N alone; expected proteins, not DNA or RNA"
+            )
+
+
+def _named(batch: ProteinBatch, row: int) -> str:
+    return f"{batch.place(row)} (id {batch.ids[row].as_py()})"
+
+
+def _fault(batch: ProteinBatch, row: int) -> str:
+    if not batch.ids[row].as_py().strip():
+        return "the id is missing; every protein needs one"
+    sequence = batch.sequences[row].as_py()
+    if not sequence:
+        return "the sequence is empty"
+    position = next(i for i, letter in enumerate(sequence) if not "A" <= letter <= "Z")
+    sign = sequence[position]
+    hint = ", remove the gaps of the alignment" if sign in "-." else ""
+    return f"{sign!r} at position {position + 1}; a sequence has letters only{hint}"

@@ -1,0 +1,80 @@
+"""FASTA, also gzipped: `>id description`, then the sequence in any number of lines.
+
+The id is the first word after `>`; of a UniProt header (`>sp|P12345|NAME_HUMAN …`, `>tr|…`) it is the accession. The
+rest of the header becomes the column `description`. Lines that begin with `;` are comments.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from itertools import islice
+
+import pyarrow as pa
+
+from resvae_ray.data.importers.delimited import open_stream
+from resvae_ray.data.proteins.batch import ProteinBatch, ProteinChoice
+from resvae_ray.errors import DataError, UsageError
+from resvae_ray.names import DESCRIPTION
+
+BATCH_PROTEINS = 8192
+UNIPROT = re.compile(r"(?:sp|tr)\|([^|\s]+)\|")
+
+Record = tuple[str, str, str, int]  # id, sequence, description, line
+
+
+def read(source: str, choice: ProteinChoice) -> Iterator[ProteinBatch]:
+    """The proteins of a FASTA file, in order.
+
+    Raises:
+        UsageError: columns were chosen, which FASTA does not have.
+        DataError: no such file, not text, nothing in it, or something before the first header.
+    """
+    if choice != ProteinChoice():
+        raise UsageError(f"{source}: a FASTA file has no columns to choose; leave out the options that name them")
+    records = _records(source)
+    first = next(records, None)
+    if first is None:
+        raise DataError(f"{source}: the file is empty; expected a header that begins with '>'")
+    block = [first, *islice(records, BATCH_PROTEINS - 1)]
+    while block:
+        yield _batch(block)
+        block = list(islice(records, BATCH_PROTEINS))
+
+
+def _batch(records: list[Record]) -> ProteinBatch:
+    ids, sequences, descriptions, lines = zip(*records, strict=True)
+    others = pa.table({DESCRIPTION: pa.array(descriptions, pa.string())})
+    return ProteinBatch(pa.array(ids, pa.string()), pa.array(sequences, pa.string()), others, list(lines), "line")
+
+
+def _records(source: str) -> Iterator[Record]:
+    header, start, letters = None, 0, []
+    for number, line in _lines(source):
+        if line.startswith(">"):
+            if header is not None:
+                yield _record(header, letters, start)
+            header, start, letters = line, number, []
+        elif line.startswith(";"):
+            continue
+        elif header is not None:
+            letters.append(line)
+        elif line.strip():
+            raise DataError(f"{source}: line {number}: {line.strip()[:20]!r} is no FASTA header; it begins with '>'")
+    if header is not None:
+        yield _record(header, letters, start)
+
+
+def _record(header: str, letters: list[str], line: int) -> Record:
+    name, *rest = header[1:].split(maxsplit=1) or [""]
+    found = UNIPROT.match(name)
+    return found[1] if found else name, "".join(letters), rest[0].rstrip() if rest else "", line
+
+
+def _lines(source: str) -> Iterator[tuple[int, str]]:
+    with open_stream(source) as raw:
+        try:
+            yield from enumerate(io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8-sig"), 1)  # pyright: ignore[reportArgumentType]
+        except UnicodeDecodeError as error:
+            raise DataError(f"{source}: not UTF-8 text: {error}") from None
+        except OSError as error:
+            raise DataError(f"{source}: damaged: {error}") from None

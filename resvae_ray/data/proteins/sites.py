@@ -1,0 +1,76 @@
+"""Sites on proteins, such as phosphorylation sites: a CSV or TSV with an id and a position (from 1) a row."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from resvae_ray.data.importers.delimited import column_names, pieces
+from resvae_ray.data.proteins.batch import ProteinBatch
+from resvae_ray.data.schema import ID_COLUMNS, find_column, some_names
+from resvae_ray.errors import DataError
+
+POSITION_COLUMNS = ("position", "pos", "site", "phosphorylation_positions")
+
+
+class Sites:
+    """The sites of all proteins, held in memory; asked for batch by batch, in any order.
+
+    Args:
+        path: a table with an id column and one of POSITION_COLUMNS.
+
+    Raises:
+        DataError: no such file or columns, a position that is none, a site that stands twice.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        self._rows: dict[str, dict[int, int]] = {}  # id to position to row
+        self._seen: set[str] = set()
+        names = column_names(self.path)
+        id_column, position = find_column(names, ID_COLUMNS), find_column(names, POSITION_COLUMNS)
+        if id_column is None or position is None:
+            raise DataError(f"{self.path}: expected columns id and position; the columns are {some_names(names)}")
+        row = 0
+        for piece in pieces(self.path, dict.fromkeys(names, pa.string())):
+            for name, text in zip(piece[id_column].to_pylist(), piece[position].to_pylist(), strict=True):
+                row += 1
+                self._add(name, text, row)
+
+    def of(self, batch: ProteinBatch) -> pa.Array:
+        """The positions of each protein's sites, ascending (n lists of int32).
+
+        Raises:
+            DataError: a position beyond the end of its sequence.
+        """
+        return pa.array(
+            [self._positions(*pair) for pair in zip(batch.ids.to_pylist(), batch.sequences.to_pylist(), strict=True)],
+            pa.list_(pa.int32()),
+        )
+
+    def require_all_seen(self) -> None:
+        """
+        Raises:
+            DataError: a site is on a protein that no batch held.
+        """
+        for name, sites in self._rows.items():
+            if name not in self._seen:
+                raise DataError(f"{self.path}: row {min(sites.values())}: id {name!r} is none of the proteins")
+
+    def _add(self, name: str, text: str, row: int) -> None:
+        if not text.strip().isdecimal() or not 1 <= int(text) < 2**31:
+            raise DataError(f"{self.path}: row {row} (id {name}): position {text!r}; expected a whole number from 1")
+        other = self._rows.setdefault(name, {}).setdefault(int(text), row)
+        if other != row:
+            raise DataError(f"{self.path}: position {int(text)} of {name!r} stands in row {other} and in row {row}")
+
+    def _positions(self, name: str, sequence: str) -> list[int]:
+        sites = self._rows.get(name)
+        if sites is None:
+            return []
+        self._seen.add(name)
+        if max(sites) > len(sequence):
+            raise DataError(
+                f"{self.path}: row {sites[max(sites)]} (id {name}): position {max(sites)}, but the sequence has "
+                f"{len(sequence)} residues"
+            )
+        return sorted(sites)

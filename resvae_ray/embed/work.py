@@ -1,0 +1,265 @@
+"""The hidden folder in which `embed` works: proteins in blocks, their vectors in parts, FEATURES in the end.
+
+The proteins are checked and laid down as Parquet in the order of the input, some hundred megabytes of features a block.
+A block's proteins, sorted by length, are cut into parts; a part is what a worker embeds at a time and what a killed job
+does not do again. When all parts are there, each block is put back into the order of the input: in bounded memory, and
+the same whoever embedded what.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from resvae_ray import names
+from resvae_ray.data.features import BATCH_BYTES, SUFFIX, FeaturesWriter, require_unique_ids, rows_in
+from resvae_ray.data.importers.delimited import open_stream
+from resvae_ray.data.proteins import ProteinBatch, ProteinChoice, read_proteins
+from resvae_ray.data.proteins.sites import Sites
+from resvae_ray.data.schema import FeatureBatch
+from resvae_ray.embed.batching import length_order, part_bounds
+from resvae_ray.embed.settings import ERROR, Embedding
+from resvae_ray.errors import DataError, JobError
+from resvae_ray.storage import staged_file, staged_folder
+
+BLOCK_BYTES = 256 << 20  # of sequences and vectors in a block: what is held when its order is restored
+READ_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some proteins of a block: those from `start` to `stop` in the order of their length."""
+
+    number: int
+    block: int
+    start: int
+    stop: int
+
+    def file(self, folder: Path) -> Path:
+        """Where its vectors are, or will be."""
+        return folder / names.PART_FILES.format(number=self.number)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A folder with all proteins in it.
+
+    Attributes:
+        widths: of the vector of each pooling, in the order in which they stand side by side.
+        rows: proteins in all.
+        cut: those of them that are longer than the model reads at once.
+        siteless: those without a site; 0 where no sites were asked for.
+    """
+
+    folder: Path
+    parts: tuple[Part, ...]
+    widths: dict[str, int]
+    rows: int
+    cut: int
+    siteless: int
+
+    def missing(self) -> list[Part]:
+        """The parts that are still to be embedded."""
+        return [part for part in self.parts if not part.file(self.folder).exists()]
+
+
+def file_digest(path: str | Path) -> str:
+    """Of the bytes of a file, unpacked.
+
+    Raises:
+        DataError: no such file, or it cannot be read.
+    """
+    whole = hashlib.blake2b(digest_size=16)
+    with open_stream(str(path)) as file:
+        try:
+            while block := file.read(READ_BYTES):
+                whole.update(block)
+        except OSError as error:
+            raise DataError(f"{path}: damaged: {error}") from None
+    return whole.hexdigest()
+
+
+def prepare(
+    folder: Path,
+    proteins: str,
+    choice: ProteinChoice,
+    sites: str | None,
+    settings: Embedding,
+    widths: dict[str, int],
+    part_residues: int,
+) -> Work:
+    """Lays the proteins down in `folder`, which must exist; nothing there says that it is done.
+
+    Args:
+        part_residues: about how many residues a part has.
+
+    Raises:
+        UsageError, DataError: of the proteins and sites; ids twice; with `--long error` a sequence that is too long.
+    """
+    known_sites = Sites(sites) if sites else None
+    longest, parts, rows, siteless, number = _Longest(settings), [], 0, 0, 0
+    for number, batches in enumerate(_blocks(read_proteins(proteins, choice), sum(widths.values()))):
+        table = pa.concat_tables([_table(batch, known_sites) for batch in batches])
+        pq.write_table(table, _block_file(folder, number), compression="zstd")
+        lengths = _lengths(table)
+        for batch in batches:
+            longest.look_at(batch)
+        for start, stop in part_bounds(np.sort(lengths), part_residues):
+            parts.append(Part(len(parts), number, start, stop))
+        rows += len(table)
+        if known_sites:
+            siteless += int((pc.list_value_length(table[names.SITES]).to_numpy() == 0).sum())
+    if known_sites:
+        known_sites.require_all_seen()
+    longest.raise_if_error(proteins)
+    require_unique_ids(
+        lambda: _ids(folder, number + 1), proteins, lambda row: _place(read_proteins(proteins, choice), row)
+    )
+    return Work(folder, tuple(parts), widths, rows, longest.count, siteless)
+
+
+def read_part(folder: Path, part: Part) -> tuple[list[str], list[str], list[list[int]]]:
+    """Ids, sequences and the positions of the sites of a part's proteins, by length."""
+    table = pq.read_table(_block_file(folder, part.block), columns=[names.ID, names.SEQUENCE, names.SITES])
+    table = table.take(length_order(_lengths(table))[part.start : part.stop])
+    return tuple(column.to_pylist() for column in table.columns)  # type: ignore[return-value]
+
+
+def write_features(work: Work, target: Path, provenance: dict[str, dict[str, Any]]) -> None:
+    """The FEATURES of each pooling: at `target` where there is one, else in folders of that name below it.
+
+    Args:
+        provenance: of each pooling.
+
+    Raises:
+        JobError: vectors are missing.
+    """
+    with (staged_file if target.suffix == SUFFIX else staged_folder)(target) as staging, ExitStack() as open_writers:
+        writers = {}
+        for pooling, width in work.widths.items():
+            place = staging if len(work.widths) == 1 else staging / pooling
+            if place != staging:
+                place.mkdir()
+            writers[pooling] = open_writers.enter_context(FeaturesWriter(place, width, provenance[pooling]))
+        for table, vectors in _blocks_in_order(work):
+            _write_block(table, vectors, writers)
+    if any(writer.rows != work.rows for writer in writers.values()):
+        raise JobError(f"{target}: not all of {work.rows} proteins were written")
+
+
+def _write_block(table: pa.Table, vectors: np.ndarray, writers: dict[str, FeaturesWriter]) -> None:
+    others = table.drop_columns([names.ID, names.SITES])
+    first = 0
+    for writer in writers.values():
+        step = rows_in(BATCH_BYTES, writer.dim)
+        for start in range(0, len(table), step):
+            rows = slice(start, start + step)
+            ids = table[names.ID].slice(start, step).combine_chunks()
+            writer.write(FeatureBatch(ids, vectors[rows, first : first + writer.dim], others.slice(start, step)))
+        first += writer.dim
+
+
+def _blocks_in_order(work: Work) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Each block with its vectors (n, width) in the order of the input."""
+    by_block: dict[int, list[Part]] = {}
+    for part in work.parts:
+        by_block.setdefault(part.block, []).append(part)
+    for block, parts in by_block.items():
+        table = pq.read_table(_block_file(work.folder, block))
+        order = length_order(_lengths(table))
+        vectors = np.empty((len(table), sum(work.widths.values())), np.float32)
+        for part in parts:
+            vectors[order[part.start : part.stop]] = _part_vectors(work, part)
+        yield table, vectors
+
+
+def _part_vectors(work: Work, part: Part) -> np.ndarray:
+    path, shape = part.file(work.folder), (part.stop - part.start, sum(work.widths.values()))
+    try:
+        vectors = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise JobError(f"{path}: cannot be read ({error}); remove it and run the same command again") from None
+    if vectors.shape != shape:
+        raise JobError(
+            f"{path}: an array of {vectors.shape} instead of {shape}; remove it and run the same command again"
+        )
+    return vectors
+
+
+def _blocks(batches: Iterator[ProteinBatch], width: int) -> Iterator[list[ProteinBatch]]:
+    """Consecutive batches, about BLOCK_BYTES of sequences and vectors together."""
+    block, size, most = [], 0, rows_in(BLOCK_BYTES, width)
+    for batch in batches:
+        for piece in (batch.slice(start, most) for start in range(0, len(batch), most)):
+            block.append(piece)
+            size += len(piece) * 4 * width + piece.sequences.nbytes
+            if size >= BLOCK_BYTES:
+                yield block
+                block, size = [], 0
+    if block:
+        yield block
+
+
+def _table(batch: ProteinBatch, sites: Sites | None) -> pa.Table:
+    positions = sites.of(batch) if sites else pa.array([[]] * len(batch), pa.list_(pa.int32()))
+    table = pa.table({names.ID: batch.ids, names.SEQUENCE: batch.sequences, names.SITES: positions})
+    for name in batch.others.column_names:
+        if name == names.SITES:
+            raise DataError(f"a column {name!r} cannot pass through; rename it")
+        table = table.append_column(name, batch.others.column(name))
+    return table
+
+
+def _lengths(table: pa.Table) -> np.ndarray:
+    return pc.binary_length(table[names.SEQUENCE]).to_numpy()
+
+
+def _block_file(folder: Path, number: int) -> Path:
+    return folder / names.BLOCK_FILES.format(number=number)
+
+
+def _ids(folder: Path, blocks: int) -> Iterator[pa.Array]:
+    for number in range(blocks):
+        for batch in pq.ParquetFile(_block_file(folder, number)).iter_batches(columns=[names.ID]):
+            yield batch.column(0)
+
+
+def _place(batches: Iterator[ProteinBatch], row: int) -> str:
+    """Where the protein that is number `row`, from 1, stands in its file."""
+    for batch in batches:
+        if row <= len(batch):
+            return batch.place(row - 1)
+        row -= len(batch)
+    raise AssertionError("a row that was read before")
+
+
+class _Longest:
+    """How many sequences are longer than the model reads at once, and which is the longest."""
+
+    def __init__(self, settings: Embedding) -> None:
+        self.settings, self.count, self.most, self.named = settings, 0, 0, ""
+
+    def look_at(self, batch: ProteinBatch) -> None:
+        lengths = pc.binary_length(batch.sequences).to_numpy()
+        self.count += int((lengths > self.settings.max_length).sum())
+        if lengths.max() > self.most:
+            row = int(lengths.argmax())
+            self.most, self.named = int(lengths[row]), f"{batch.place(row)} (id {batch.ids[row].as_py()})"
+
+    def raise_if_error(self, source: str) -> None:
+        if self.count and self.settings.long == ERROR:
+            raise DataError(
+                f"{source}: {self.count:,} sequences are longer than --max-length {self.settings.max_length}, the "
+                f"longest is {self.named} with {self.most:,} residues; --long split or --long truncate says what to do "
+                f"with them, or --max-length {self.most} reads all of them whole"
+            )

@@ -1,0 +1,130 @@
+"""The Ray side of `embed`: what each worker gets, and the task that embeds a part."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resvae_ray.embed.model_files import ModelFiles
+from resvae_ray.embed.settings import BFLOAT16, FLOAT32, Embedding
+from resvae_ray.embed.work import Part, read_part
+from resvae_ray.errors import JobError, ResVAERayError, UsageError
+from resvae_ray.storage import staged_file
+
+CORES_A_WORKER = 4  # where there is no GPU: they share one copy of the model
+GOLDEN_RATIO = 0.6180339887498949
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What embeds, where the machine's own is not to be taken.
+
+    Attributes:
+        gpus: how many to use; None for all, 0 for none.
+        count: processes that hold the model; None for one a GPU, or one for four cores.
+        address: of a running Ray cluster; empty starts a local one.
+    """
+
+    gpus: int | None = None
+    count: int | None = None
+    address: str = ""
+
+    def __post_init__(self) -> None:
+        if self.gpus is not None and self.gpus < 0:
+            raise UsageError(f"--gpus {self.gpus}: it must be 0 or above")
+        if self.count is not None and self.count < 1:
+            raise UsageError(f"--workers {self.count}: it must be at least 1")
+
+
+def shares(nodes: list[Mapping[str, float]], workers: Workers) -> tuple[dict[str, Any], int, int]:
+    """What Ray gives each worker, how many there are, and the threads of each."""
+    there = int(sum(node.get("GPU", 0) for node in nodes))
+    gpus = there if workers.gpus is None else workers.gpus
+    if gpus > there:
+        raise UsageError(f"--gpus {gpus}: Ray finds {there} here; leave it out to use all there are")
+    if gpus:
+        count = workers.count or gpus
+        # Ray ends a process after each task that has a GPU, to free its memory; ours keeps the model for the next one.
+        return {"num_gpus": 1 / -(-count // gpus), "max_calls": 0}, count, 1
+    cores = [int(node.get("CPU", 0)) for node in nodes]
+    count = workers.count or max(1, sum(cores) // CORES_A_WORKER)
+    threads = max(1, min(sum(cores) // count, max(cores)))
+    return {"num_cpus": threads}, count, threads
+
+
+def best_precision(share: dict[str, Any]) -> str:
+    """bfloat16 where the workers' GPU computes with it, and float32 elsewhere."""
+    if "num_gpus" not in share:
+        return FLOAT32
+    import ray
+
+    return ray.get(ray.remote(num_gpus=share["num_gpus"])(gpu_precision).remote())
+
+
+def gpu_precision() -> str:
+    """The best precision of this process's GPU."""
+    import torch
+
+    has_it = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return BFLOAT16 if has_it else FLOAT32
+
+
+def results(
+    parts: list[Part], folder: Path, settings: Embedding, share: dict[str, Any], count: int, threads: int
+) -> Iterator[dict[str, Any]]:
+    """What `embed_part` says of each part, as they are done."""
+    if not parts:
+        return
+    import ray.data
+    from ray.exceptions import RayError
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    # Short and long proteins in turn, so that the time left can be told from the time passed.
+    items = [asdict(part) for part in sorted(parts, key=lambda part: part.number * GOLDEN_RATIO % 1)]
+    done = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        embed_part,  # pyright: ignore[reportArgumentType]
+        fn_kwargs={"folder": folder, "settings": settings, "gpu": "num_gpus" in share, "threads": threads},
+        batch_size=1,
+        compute=ray.data.TaskPoolStrategy(size=count),
+        **share,
+    )
+    try:
+        yield from done.iter_rows()
+    except RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise JobError(f"Ray gave up: {reason}; the same command again goes on with what is missing") from error
+
+
+def embed_part(
+    batch: dict[str, np.ndarray], folder: Path, settings: Embedding, gpu: bool, threads: int
+) -> dict[str, Any]:
+    """The Ray Data task: embeds the one part in `batch`; an error that the user can mend travels as text."""
+    part = Part(*(int(batch[key][0]) for key in ("number", "block", "start", "stop")))
+    try:
+        _embed_part(part, folder, settings, gpu, threads)
+    except ResVAERayError as caught:
+        return {"rows": [0], "kind": [type(caught).__name__], "error": [str(caught)]}
+    return {"rows": [part.stop - part.start], "kind": [""], "error": [""]}
+
+
+def _embed_part(part: Part, folder: Path, settings: Embedding, gpu: bool, threads: int) -> None:
+    ids, sequences, sites = read_part(folder, part)
+    vectors = _model(settings.model, settings.precision, gpu).vectors(sequences, sites, settings, threads)
+    if not np.isfinite(vectors).all():
+        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+        raise JobError(f"{settings.model}: the vector of {ids[row]} is not finite; the weights may be damaged")
+    with staged_file(part.file(folder)) as staging, staging.open("wb") as file:
+        np.save(file, vectors)
+
+
+@lru_cache(maxsize=1)
+def _model(model: str, precision: str, gpu: bool) -> Any:
+    """The model, kept for the next part in this process."""
+    from resvae_ray.embed.language_model import LanguageModel
+
+    return LanguageModel.load(ModelFiles.find(model), precision, gpu)

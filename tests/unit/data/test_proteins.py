@@ -1,0 +1,177 @@
+"""No protein is lost, renamed or silently changed on its way in."""
+
+import gzip
+
+import pandas as pd
+import pytest
+
+from resvae_ray.data.proteins import ProteinChoice, fasta, read_proteins
+from resvae_ray.data.proteins.sites import Sites
+from resvae_ray.errors import DataError, UsageError
+
+FASTA = """\
+; a comment of old
+>sp|P12345|AATM_RABIT Aspartate aminotransferase OS=Oryctolagus
+
+MALLHSAR
+VLSG
+>tr|A0A024R1R8|A0A024R1R8_HUMAN
+mssheg gk*
+>sp|P12345-2|AATM_RABIT Isoform 2
+MAL
+>gi|1234|ref|NP_1.1| other forms stay whole
+MXUOBZJ
+> spaced out
+MK
+"""
+IDS = ["P12345", "A0A024R1R8", "P12345-2", "gi|1234|ref|NP_1.1|", "spaced"]
+SEQUENCES = ["MALLHSARVLSG", "MSSHEGGK", "MAL", "MXUOBZJ", "MK"]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(content, name="proteins.fasta"):
+        path = tmp_path / name
+        content = content if isinstance(content, bytes) else content.encode()
+        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        return path
+
+    return make
+
+
+def read(path, choice=None):
+    batches = list(read_proteins(path, choice))
+    ids = [name for batch in batches for name in batch.ids.to_pylist()]
+    sequences = [text for batch in batches for text in batch.sequences.to_pylist()]
+    return ids, sequences, batches
+
+
+@pytest.mark.parametrize("name", ["p.fasta", "p.fa", "p.FAA", "p.fas.gz"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_fasta(write, name, ending):
+    ids, sequences, (batch,) = read(write(FASTA.replace("\n", ending), name))
+    assert (ids, sequences) == (IDS, SEQUENCES)
+    assert batch.others["description"].to_pylist() == [
+        "Aspartate aminotransferase OS=Oryctolagus",
+        "",
+        "Isoform 2",
+        "other forms stay whole",
+        "out",
+    ]
+    assert batch.place(1) == "line 6"
+
+
+def test_fasta_in_several_batches_and_gzip_members(write, tmp_path, monkeypatch):
+    monkeypatch.setattr(fasta, "BATCH_PROTEINS", 2)
+    cut = FASTA.index(">gi")
+    path = tmp_path / "joined.fa.gz"
+    path.write_bytes(gzip.compress(FASTA[:cut].encode()) + gzip.compress(FASTA[cut:].encode()))
+    ids, sequences, batches = read(path)
+    assert (ids, sequences) == (IDS, SEQUENCES)
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("p.csv", ","), ("p.tsv", "\t"), ("p.csv.gz", ",")])
+def test_tables(write, name, delimiter):
+    rows = [["Entry_ID", "Sequence", "label", "note"], ["P1", "mkt", "Nucleus", "007"], ["P2", "AC DE*", "", "x"]]
+    ids, sequences, (batch,) = read(write("\n".join(delimiter.join(row) for row in rows) + "\n", name))
+    assert (ids, sequences) == (["P1", "P2"], ["MKT", "ACDE"])
+    assert batch.others.to_pydict() == {"label": ["Nucleus", ""], "note": ["007", "x"]}
+    assert batch.place(1) == "row 2"
+
+
+def test_columns_that_the_user_names(write):
+    path = write("acc,protein,place\nP1,MKT,Nucleus\n", "p.csv")
+    ids, sequences, (batch,) = read(path, ProteinChoice("acc", "protein", "place"))
+    assert (ids, sequences, batch.others.to_pydict()) == (["P1"], ["MKT"], {"label": ["Nucleus"]})
+
+
+def test_every_real_protein_is_read(shared):
+    path = shared / "data" / "human_swiss_train.csv"
+    ids, sequences, batches = read(path)
+    table = pd.read_csv(path)
+    assert ids == list(table.Entry_ID)
+    assert sequences == list(table.Sequence)
+    assert batches[0].others["label"][0].as_py() == table.label[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        ("", "p.fasta", "the file is empty; expected a header that begins with '>'"),
+        ("", "p.csv", "the file is empty"),
+        ("id,sequence\n", "p.csv", "it holds no rows"),
+        ("MKT\n>a\nMKT\n", "p.fasta", "line 1: 'MKT' is no FASTA header"),
+        (b">a\nMK\xff\xfeT\n", "p.fasta", "not UTF-8 text"),
+        (">a\nMKT\n>b\n>c\nMK\n", "p.fasta", r"line 3 \(id b\): the sequence is empty"),
+        (">a\nMKT\n>\nMK\n", "p.fasta", "line 3 .*: the id is missing"),
+        (">a\nMK-T\n", "p.fasta", r"line 1 \(id a\): '-' at position 3; .* remove the gaps of the alignment"),
+        (">a\nMK*T\n", "p.fasta", r"'\*' at position 3; a sequence has letters only$"),
+        (">a\nMK1\n", "p.fasta", "'1' at position 3"),
+        (">a\nMÄK\n", "p.fasta", "'Ä' at position 2"),
+        ("id,sequence\nP1,MKT\nP2,\n", "p.csv", r"row 2 \(id P2\): the sequence is empty"),
+        ("id,seq,sequence2\n,MKT,x\n", "p.csv", "row 1 .*: the id is missing"),
+        ("".join(f">a{i}\nM?\n" for i in range(9)), "p.fasta", r"a0.*a1.*a2\): '\?' at position 2; [^;]*; and 6 more$"),
+        (">a\n" + "ACGTN" * 50 + "\n", "p.fasta", "expected proteins, not DNA or RNA"),
+        ("id,name,letters\nP1,x,MKT\n", "p.csv", "no sequence column; name it with --sequence-column"),
+        ("letters,sequence\nx,MKT\n", "p.csv", "no id column; name it with --id-column"),
+        ("id,sequence,features\nP1,MKT,x\n", "p.csv", "column 'features' has a name that the features need"),
+        ("id,sequence,id\nP1,MKT,x\n", "p.csv", "two columns are called 'id'"),
+        ("id,sequence\nP1,MKT,x\n", "p.csv", "row 1: 3 fields, but the header has 2"),
+    ],
+)
+def test_what_is_wrong_is_named(write, content, name, message):
+    with pytest.raises(DataError, match=message):
+        read(write(content, name))
+
+
+def test_wrong_usage(write):
+    with pytest.raises(UsageError, match=r"unknown format; the endings read are \.fasta"):
+        read(write(FASTA, "p.fna"))
+    with pytest.raises(UsageError, match="no columns to choose"):
+        read(write(FASTA), ProteinChoice(id_column="id"))
+    with pytest.raises(UsageError, match="--sequence-column letters: no such column"):
+        read(write("id,sequence\nP1,MKT\n", "p.csv"), ProteinChoice(sequence_column="letters"))
+    with pytest.raises(DataError, match="no such file"):
+        read("absent.fasta")
+
+
+def test_a_file_that_was_cut_short_is_damaged(tmp_path):
+    import random
+
+    letters = "".join(random.Random(0).choices("ACDEFGHIKLMNPQRSTVWY", k=5000))
+    (tmp_path / "p.fa.gz").write_bytes(gzip.compress(f">a\n{letters}\n".encode())[:1000])
+    with pytest.raises(DataError, match=r"p\.fa\.gz: damaged"):
+        read(tmp_path / "p.fa.gz")
+
+
+class TestSites:
+    @pytest.fixture
+    def batch(self, write):
+        (batch,) = read_proteins(write(">a\nMKTS\n>b\nMKT\n>c\nMSS\n"))
+        return batch
+
+    def sites(self, write, text):
+        return Sites(write(text, "sites.csv"))
+
+    def test_they_are_the_proteins_own(self, write, batch):
+        sites = self.sites(write, "note,id,position\nx,c,3\ny,a,4\nz,c,2\n")
+        assert sites.of(batch).to_pylist() == [[4], [], [2, 3]]
+        sites.require_all_seen()
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("id,position\na,5\n", r"row 1 \(id a\): position 5, but the sequence has 4 residues"),
+            ("id,position\na,1\nd,1\n", "row 2: id 'd' is none of the proteins"),
+            ("id,position\na,0\n", r"row 1 \(id a\): position '0'; expected a whole number from 1"),
+            ("id,position\na,S4\n", "position 'S4'"),
+            ("id,position\na,4\na,4\n", "position 4 of 'a' stands in row 1 and in row 2"),
+            ("id,residue\na,4\n", "expected columns id and position; the columns are 'id', 'residue'"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, write, batch, text, message):
+        with pytest.raises(DataError, match=message):
+            sites = self.sites(write, text)
+            sites.of(batch)
+            sites.require_all_seen()
