@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from resvae_ray.encode import Output as Output
     from resvae_ray.encode import encode_features as encode_features
     from resvae_ray.errors import ResVAERayError as ResVAERayError
+    from resvae_ray.insight.figures import figures as figures
+    from resvae_ray.insight.report import report as report
     from resvae_ray.model.loss import LossTerms as LossTerms
     from resvae_ray.model.loss import loss_terms as loss_terms
     from resvae_ray.model.network import ResVAE as ResVAE
@@ -47,6 +49,8 @@ _PLACES = {
     "Output": "encode",
     "encode_features": "encode",
     "ResVAERayError": "errors",
+    "figures": "insight.figures",
+    "report": "insight.report",
     "LossTerms": "model.loss",
     "loss_terms": "model.loss",
     "ResVAE": "model.network",

@@ -17,11 +17,11 @@ def add_verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], None], t
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Progress]:
+def progress_bar(what: str, unit: str = " rows") -> Iterator[Progress]:
     """Shows rows, rows a second and the time left where a person looks, and nothing in a log file."""
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=" rows", unit_scale=True, disable=None, file=sys.stderr) as bar:
+    with tqdm(desc=what, unit=unit, unit_scale=True, disable=None, file=sys.stderr) as bar:
 
         def show(rows: int, total: int | None) -> None:
             bar.total = total

@@ -29,6 +29,16 @@ def export(source: str | Path, target: str | Path) -> Path:
 
 def export_best(run: Run, target: str | Path) -> Path:
     """Writes the best weights that a search has saved as a MODEL; see `export`."""
+    model, number, state = best_model(run)
+    return model.save_pretrained(target, _about(run, number, state))
+
+
+def best_model(run: Run) -> tuple[ResVAE, int, dict[str, Any]]:
+    """The best weights that a search has saved, as a model in eval mode, with the trial's number and its state then.
+
+    Raises:
+        DataError: no trial has saved any yet, or they cannot be read.
+    """
     saved = read_saved(run.path)
     if not saved:
         raise DataError(f"{run.path}: no trial has saved weights yet")
@@ -36,7 +46,7 @@ def export_best(run: Run, target: str | Path) -> Path:
     config = TrainingConfig(**state["config"])
     model = ResVAE(state["input_dim"], config.hidden_dim, config.z_dim, config.dropout)
     load_weights(model, tensors, saved[0].path)
-    return model.save_pretrained(target, _about(run, saved[0].number, state))
+    return model.eval(), saved[0].number, state
 
 
 def _about(run: Run, number: int, state: dict[str, Any]) -> dict[str, Any]:

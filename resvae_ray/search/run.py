@@ -2,6 +2,7 @@
 
     run = Run.open("run")
     run.trials()          # a DataFrame, a row a trial
+    run.epochs()          # a DataFrame, a row an epoch and trial
     run.status()          # counts, the best so far, the trials under way
 
 The study's journal and epochs.jsonl are the record. Everything else (trials.csv, best.csv, model/) is made from them.
@@ -26,6 +27,7 @@ from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_t
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.search.records import STATES, TrialRecord, read_epochs, read_saved, read_trials
+from resvae_ray.search.shown import as_html, as_line
 from resvae_ray.storage import local_target, read_json, refuse_existing, staged_file, write_json, write_text
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class BestTrial:
     best_epoch: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A RUN folder.
 
@@ -200,6 +202,13 @@ class Run:
             "epochs_per_s": _rate(times[-self.config.training.epochs :]) if alive else None,
             "seconds": sum(record.row()[names.SECONDS] for record in records),
         }
+
+    def __repr__(self) -> str:
+        return as_line(self.path, self.status())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return as_html(self.path, self.status())
 
     def write_tables(self) -> None:
         """trials.csv, trials.parquet and best.csv, each replaced in one step."""

@@ -17,6 +17,7 @@ LAYERS = [
     ["model"],
     ["cluster"],
     ["encode", "search"],
+    ["insight"],
     ["demo"],
     ["cli"],
     ["__main__"],

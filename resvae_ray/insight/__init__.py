@@ -1,0 +1,1 @@
+"""What a search and its model are worth: figures, and the page that shows them."""
