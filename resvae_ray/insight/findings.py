@@ -65,8 +65,9 @@ class Findings:
 
     @cached_property
     def rungs(self) -> list[int]:
-        """The epochs at which ASHA judges."""
-        return DurableASHA(self.run.config).rung_epochs()
+        """The epochs at which ASHA judges; at the end of a trial there is nothing left to stop."""
+        length = self.run.config.training.epochs
+        return [epoch for epoch in DurableASHA(self.run.config).rung_epochs() if epoch < length]
 
     @property
     def stopped(self) -> dict[int, int]:
