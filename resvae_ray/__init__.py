@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from resvae_ray.encode import Output as Output
     from resvae_ray.encode import encode_features as encode_features
     from resvae_ray.errors import ResVAERayError as ResVAERayError
+    from resvae_ray.insight.evaluate import evaluate_model as evaluate_model
+    from resvae_ray.insight.evaluation import Evaluation as Evaluation
     from resvae_ray.insight.figures import figures as figures
     from resvae_ray.insight.report import report as report
     from resvae_ray.model.loss import LossTerms as LossTerms
@@ -49,6 +51,8 @@ _PLACES = {
     "Output": "encode",
     "encode_features": "encode",
     "ResVAERayError": "errors",
+    "evaluate_model": "insight.evaluate",
+    "Evaluation": "insight.evaluation",
     "figures": "insight.figures",
     "report": "insight.report",
     "LossTerms": "model.loss",

@@ -43,6 +43,8 @@ ERROR_FILE = "error.txt"  # in a trial's folder: why it failed, the reason in th
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
+ONNX_FILE = "model.onnx"  # on demand: features to the posterior mean, for onnxruntime
+TORCH_EXPORT_FILE = "model.pt2"  # on demand: the same, for torch.export.load
 
 # --- LATENTS -----------------------------------------------------------------------------------------------------
 ENCODING_FILE = "_encoding.json"  # which model and features a folder of LATENTS comes from

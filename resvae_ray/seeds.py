@@ -15,7 +15,8 @@ NOISE = 6  # (trial seed, epoch): dropout and latent noise in training
 VALIDATION = 7  # (block): latent noise in validation; the same for all trials, epochs and seeds
 LATENTS = 8  # (seed, unit, block): latents drawn by `encode --sample`
 SYNTHETIC = 9  # (seed, block): the synthetic data set
-SHOWN_ROWS = 15  # (rows): which of many proteins a report shows
+PROBE_ROWS = 10  # (seed): which rows `evaluate` probes, where there are too many
+SHOWN_ROWS = 11  # (rows): which of many proteins a report shows
 
 
 def derive(stream: int, *parts: int) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from resvae_ray._version import __version__
-from resvae_ray.cli import encode, features, report, search
+from resvae_ray.cli import encode, features, insight, search
 from resvae_ray.errors import Interrupted, JobError, ResVAERayError
 
 
@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=_Parser)
     features.add_verbs(verbs)
     search.add_verbs(verbs)
-    report.add_verbs(verbs)
+    insight.add_verbs(verbs)
     encode.add_verbs(verbs, main)
     return parser
 

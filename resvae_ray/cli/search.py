@@ -134,13 +134,15 @@ def _add_export(verbs: Any) -> None:
     parser = add_verb(verbs, "export", _export, "write the best model of a RUN, or published weights, as a MODEL")
     parser.add_argument("run", metavar="RUN", help="a run's folder, or a .pt file with the published class's weights")
     parser.add_argument("model", metavar="MODEL", help="the folder to write")
+    parser.add_argument("--onnx", action="store_true", help="also model.onnx: features to latents, for onnxruntime")
+    parser.add_argument("--torch-export", action="store_true", help="also model.pt2: the same, for torch.export.load")
 
 
 def _export(options: argparse.Namespace) -> None:
     from resvae_ray.model.bundle import read_model_config
     from resvae_ray.search.export import export
 
-    path = export(options.run, options.model)
+    path = export(options.run, options.model, onnx=options.onnx, torch_export=options.torch_export)
     config = read_model_config(path)
     loss = f", validation loss {config['best_val_loss']:,.2f}" if "best_val_loss" in config else ""
     print(f"{path}: {config['input_dim']} features to {config['z_dim']} latents{loss}")

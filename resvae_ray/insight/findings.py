@@ -11,6 +11,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from resvae_ray import names
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError
+from resvae_ray.insight.evaluate import evaluate_model
+from resvae_ray.insight.evaluation import Evaluation
 from resvae_ray.insight.proteins import Proteins, encoded
 from resvae_ray.model.bundle import read_model_config
 from resvae_ray.model.network import ResVAE
@@ -124,16 +126,23 @@ class Findings:
         """The model in RUN/model, or while there is none the best weights that a trial has saved."""
         folder = self.run.path / names.MODEL_FOLDER
         if (folder / names.CONFIG_FILE).is_file():
-            config = read_model_config(folder)
-            search = config.get("search") or {}
-            return Chosen(
-                ResVAE.from_pretrained(folder),
-                search.get("trial"),
-                config.get("best_epoch"),
-                config.get("best_val_loss"),
-            )
-        model, number, state = best_model(self.run)
-        return Chosen(model, number, state["metrics"][names.EPOCH], state["metrics"][names.VAL_LOSS])
+            model, about = ResVAE.from_pretrained(folder), read_model_config(folder)
+        else:
+            model, about = best_model(self.run)
+        search = about.get("search")
+        trial = search.get("trial") if isinstance(search, dict) else None
+        return Chosen(model, trial, about.get("best_epoch"), about.get("best_val_loss"))
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The model of RUN/model beside PCA and the raw features.
+
+        Raises:
+            UsageError: scikit-learn is not installed.
+        """
+        if not (self.run.path / names.MODEL_FOLDER).is_dir():
+            raise DataError("there is no RUN/model yet; a search writes it at its end")
+        return evaluate_model(self.run.path / names.MODEL_FOLDER, self.dataset.path)
 
     @cached_property
     def validation(self) -> Proteins:

@@ -10,6 +10,7 @@ from resvae_ray.errors import ResVAERayError
 from resvae_ray.insight.findings import Findings
 from resvae_ray.insight.page import Html, Section, cards, element, folded, joined, panel, paragraph, table
 from resvae_ray.insight.style import count, duration, loss, number
+from resvae_ray.insight.text import tables
 from resvae_ray.search.records import EpochRow
 from resvae_ray.search.space import describe
 
@@ -71,6 +72,7 @@ def sections(findings: Findings, plots: Plots) -> list[Section]:
         Section("search", "Search", joined(plots[name] for name in SEARCH)),
         Section("course", "Early stopping", joined(plots[name] for name in COURSE)),
         Section("latents", "Latents", joined(_latents(findings, plots))),
+        Section("worth", "Does it earn its place?", joined(_worth(findings))),
         Section("failures", "Failures", joined(_failures(findings))),
         Section("data", "Data and environment", joined(_environment(findings))),
     ]
@@ -171,6 +173,19 @@ def _worst(findings: Findings) -> Html:
     ]
     title = f"The {len(rows)} validation proteins that are reconstructed worst"
     return panel(element("h3", title), table(header, rows))
+
+
+def _worth(findings: Findings) -> Iterator[Html]:
+    """What `resvae-ray evaluate` says."""
+    try:
+        evaluation = findings.evaluation
+    except ResVAERayError as error:
+        yield paragraph(f"Not evaluated: {error}.", "missing")
+        return
+    yield paragraph("The latents beside PCA of the same width and the raw features.", "soft")
+    for part in tables(evaluation):
+        shown = table(part.rows[0], part.rows[1:], "numbers") if part.rows else ""
+        yield panel(element("h3", part.title), shown, *(paragraph(note) for note in part.notes))
 
 
 def _failures(findings: Findings) -> Iterator[Html]:

@@ -8,12 +8,13 @@ import html
 from typing import Any
 
 from resvae_ray import names
-from resvae_ray.errors import UsageError
+from resvae_ray.extras import require
 
 try:
     import plotly.graph_objects as go
 except ModuleNotFoundError:
-    raise UsageError("figures and reports need plotly: pip install 'resvae-ray[insight]'") from None
+    require("insight", "plotly")
+    raise
 
 Figure = go.Figure
 

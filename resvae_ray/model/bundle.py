@@ -3,6 +3,7 @@
 `ResVAE.save_pretrained` and `ResVAE.from_pretrained` write and read it.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,25 @@ import torch
 
 from resvae_ray import names
 from resvae_ray.errors import DataError
+from resvae_ray.model.card import model_card
 from resvae_ray.model.checkpoint import read_tensors, write_tensors
 from resvae_ray.storage import local_target, read_json, staged_folder, write_json
 
 
-def write_bundle(path: str | Path, tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> Path:
+def nothing_else(folder: Path) -> None:
+    """Adds no file to a MODEL."""
+
+
+def write_bundle(
+    path: str | Path,
+    tensors: dict[str, torch.Tensor],
+    config: dict[str, Any],
+    add_files: Callable[[Path], None] = nothing_else,
+) -> Path:
     """Writes a MODEL folder, all of it or nothing.
+
+    Args:
+        add_files: writes into the folder whatever else belongs to it, before anybody sees it.
 
     Raises:
         UsageError: `path` is there already and not empty.
@@ -25,6 +39,7 @@ def write_bundle(path: str | Path, tensors: dict[str, torch.Tensor], config: dic
         write_tensors(staging / names.WEIGHTS_FILE, tensors, {})
         write_json(staging / names.CONFIG_FILE, config)
         (staging / names.CARD_FILE).write_text(model_card(config))
+        add_files(staging)
     return folder
 
 
@@ -52,45 +67,3 @@ def read_model_config(path: str | Path) -> dict[str, Any]:
         if not isinstance(config, dict) or not isinstance(config.get(key), int) or config[key] < 1:
             raise DataError(f"{folder / names.CONFIG_FILE}: {key} is missing or no whole number above 0")
     return config
-
-
-def model_card(config: dict[str, Any]) -> str:
-    """README.md of a MODEL."""
-    lines = [
-        "---",
-        "library_name: resvae_ray",
-        "tags: [protein, embedding, variational-autoencoder]",
-        "---",
-        "# Res-VAE",
-        "",
-        f"Compresses protein features of {config['input_dim']} numbers to {config['z_dim']} latents.",
-        "",
-        "| | |",
-        "|---|---|",
-        *(f"| {key} | {_cell(value)} |" for key, value in config.items() if not isinstance(value, (dict, list))),
-        "",
-    ]
-    for title, key in (("Training", "training"), ("Validation", "validation"), ("Features", "features")):
-        if isinstance(table := config.get(key), dict) and table:
-            lines += [f"## {title}", "", "| | |", "|---|---|"]
-            lines += [f"| {name} | {_cell(value)} |" for name, value in table.items()] + [""]
-    lines += [
-        "## Use",
-        "",
-        "```python",
-        "from resvae_ray import ResVAE",
-        "",
-        "model = ResVAE.from_pretrained(PATH)  # eval mode",
-        "mu, logvar = model.encode(features)  # float32 (B, D) to the posterior's mean and log variance (B, Z)",
-        "```",
-        "",
-        "Or for files: `resvae-ray encode MODEL FEATURES LATENTS`. The features must come from the same language",
-        "model, layer and pooling, and are not normalised.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return " ".join(text.split()).replace("|", "\\|")

@@ -7,6 +7,7 @@ Parameter names (`fc1`, `bn1`, `resblock1.fc`, …, `fc4`) and the order in whic
 published class: its weights load here, and equal seeds give equal initial weights.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resvae_ray.errors import UsageError
-from resvae_ray.model.bundle import read_bundle, write_bundle
+from resvae_ray.model.bundle import nothing_else, read_bundle, write_bundle
 from resvae_ray.model.checkpoint import load_weights
 
 
@@ -84,12 +85,18 @@ class ResVAE(nn.Module):
         load_weights(model, tensors, path)
         return model.eval()
 
-    def save_pretrained(self, path: str | Path, about: dict[str, Any] | None = None) -> Path:
+    def save_pretrained(
+        self,
+        path: str | Path,
+        about: dict[str, Any] | None = None,
+        add_files: Callable[[Path], None] = nothing_else,
+    ) -> Path:
         """Writes a MODEL folder.
 
         Args:
             about: what is known of the model besides its shape (training, best loss, features, search); kept in
                 config.json.
+            add_files: writes into the folder whatever else belongs to it, before anybody sees it.
 
         Raises:
             UsageError: `path` is there already and not empty.
@@ -102,7 +109,7 @@ class ResVAE(nn.Module):
             "z_dim": self.z_dim,
             "dropout": self.dropout,
         }
-        return write_bundle(path, self.state_dict(), shape | (about or {}))
+        return write_bundle(path, self.state_dict(), shape | (about or {}), add_files)
 
     @property
     def dropout(self) -> float:

@@ -1,5 +1,6 @@
 """RUN to MODEL: the weights of the best epoch of all trials, exactly as they were then."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,32 +10,53 @@ from resvae_ray.config import TrainingConfig
 from resvae_ray.errors import DataError
 from resvae_ray.model.checkpoint import load_weights, read_tensors
 from resvae_ray.model.network import ResVAE
+from resvae_ray.model.portable import require_onnx, write_onnx, write_torch_export
 from resvae_ray.model.published import load_published_weights
 from resvae_ray.search.records import read_saved
 from resvae_ray.search.run import Run
+from resvae_ray.storage import local_target, refuse_existing
 
 
-def export(source: str | Path, target: str | Path) -> Path:
+def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_export: bool = False) -> Path:
     """Writes a MODEL from a RUN, or from a `.pt` file with the published class's weights.
+
+    Args:
+        onnx: also model.onnx, for onnxruntime: features to the posterior mean.
+        torch_export: also model.pt2, for `torch.export.load`: the same.
 
     Raises:
         DataError: no RUN or weights there, or no trial has saved any yet.
-        UsageError: `target` is there already.
+        UsageError: `target` is there already, or what writes ONNX is not installed.
+        JobError: model.onnx or model.pt2 does not give the model's latents.
     """
-    if str(source).endswith(".pt"):
-        about = {"resvae_ray_version": __version__, "source": Path(source).name}
-        return load_published_weights(source).save_pretrained(target, about)
-    return export_best(Run.open(source), target)
+    folder = local_target(target)
+    refuse_existing(folder)
+    if onnx:
+        require_onnx()
+    model, about = _published(Path(source)) if str(source).endswith(".pt") else best_model(Run.open(source))
+    features = {key: about[key] for key in _ABOUT_FEATURES if key in about}
+    wanted = {names.ONNX_FILE: write_onnx} if onnx else {}
+    wanted |= {names.TORCH_EXPORT_FILE: write_torch_export} if torch_export else {}
+
+    def add_files(staging: Path) -> None:
+        for write in wanted.values():
+            write(model, features, staging)
+
+    return model.save_pretrained(folder, about | ({"portable": list(wanted)} if wanted else {}), add_files)
 
 
 def export_best(run: Run, target: str | Path) -> Path:
     """Writes the best weights that a search has saved as a MODEL; see `export`."""
-    model, number, state = best_model(run)
-    return model.save_pretrained(target, _about(run, number, state))
+    model, about = best_model(run)
+    return model.save_pretrained(target, about)
 
 
-def best_model(run: Run) -> tuple[ResVAE, int, dict[str, Any]]:
-    """The best weights that a search has saved, as a model in eval mode, with the trial's number and its state then.
+def _published(source: Path) -> tuple[ResVAE, dict[str, Any]]:
+    return load_published_weights(source), {"resvae_ray_version": __version__, "source": source.name}
+
+
+def best_model(run: Run) -> tuple[ResVAE, dict[str, Any]]:
+    """The best weights that a search has saved, as a model in eval mode, with what config.json says of it.
 
     Raises:
         DataError: no trial has saved any yet, or they cannot be read.
@@ -46,11 +68,10 @@ def best_model(run: Run) -> tuple[ResVAE, int, dict[str, Any]]:
     config = TrainingConfig(**state["config"])
     model = ResVAE(state["input_dim"], config.hidden_dim, config.z_dim, config.dropout)
     load_weights(model, tensors, saved[0].path)
-    return model.eval(), saved[0].number, state
+    return model.eval(), _about(run, saved[0].number, state)
 
 
 def _about(run: Run, number: int, state: dict[str, Any]) -> dict[str, Any]:
-    dataset = run.info["dataset"]
     return {
         "resvae_ray_version": __version__,
         "best_val_loss": state["metrics"][names.VAL_LOSS],
@@ -58,20 +79,38 @@ def _about(run: Run, number: int, state: dict[str, Any]) -> dict[str, Any]:
         "training": state["config"],
         "metric": state["metric"],
         "validation": {name: value for name, value in state["metrics"].items() if name not in _RATES},
-        "search": {
-            "study": run.info["study"],
-            "trial": number,
-            "trials": run.config.search.trials,
-            "name": run.config.name,
-        },
-        "features": {
-            **dataset["provenance"],
-            "dim": dataset["dim"],
-            "train_rows": dataset["train_rows"],
-            "val_rows": dataset["val_rows"],
-            "fingerprint": dataset["fingerprint"],
-        },
+        "search": _about_search(run, number),
+        "features": _about_features(run.info["dataset"]),
+    }
+
+
+def _about_search(run: Run, number: int) -> dict[str, Any]:
+    records = run.records()
+    states = Counter(record.state for record in records)
+    return {
+        "study": run.info["study"],
+        "trial": number,
+        "trials": run.config.search.trials,
+        "name": run.config.name,
+        "seed": run.config.search.seed,
+        **{state: states[state] for state in (names.COMPLETE, names.PRUNED, names.FAILED)},
+        "epochs": sum(record.last_epoch for record in records),
+        "params": next(record.params for record in records if record.number == number),
+        "versions": run.info["sessions"][-1]["versions"] if run.info["sessions"] else {},
+    }
+
+
+def _about_features(dataset: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **dataset["provenance"],
+        "dim": dataset["dim"],
+        "train_rows": dataset["train_rows"],
+        "val_rows": dataset["val_rows"],
+        "split": dataset["split"],
+        "excluded": dataset["excluded"],
+        "fingerprint": dataset["fingerprint"],
     }
 
 
 _RATES = (names.ROWS_PER_SECOND, names.SECONDS)
+_ABOUT_FEATURES = ("resvae_ray_version", "source", "features")

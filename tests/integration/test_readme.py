@@ -86,7 +86,7 @@ def test_every_option_that_it_names_exists():
 
     known = " ".join(
         action
-        for verb in ("import", "split", "tune", "status", "export", "encode")
+        for verb in ("import", "split", "tune", "status", "export", "evaluate", "report", "encode")
         for action in _options(build_parser(), verb)
     )
     for option in set(re.findall(r"--[a-z][a-z-]+", README.read_text())) - {"--help", "--constraint", "--logdir"}:

@@ -12,6 +12,7 @@ from conftest import ONE_AT_A_TIME, SMALL, outcome
 from optuna.trial import TrialState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from resvae_ray.cli import main
 from resvae_ray.config import Domain, SearchConfig
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import FeaturesWriter
@@ -252,3 +253,25 @@ def test_other_data_is_refused_on_resume(searched, make_dataset):
     _, run = searched
     with pytest.raises(DataError, match="is not what"):
         tune(make_dataset(150, 10, "other", seed=4), run.path, resume=True)
+
+
+def test_the_card_tells_of_the_search_and_of_the_evaluation(searched, tmp_path, capsys):
+    dataset, run = searched
+    model = export(run.path, tmp_path / "model", torch_export=True)
+    counts, best = run.status()["counts"], run.best()
+    assert main(["evaluate", str(model), str(dataset.path), "--write-card"]) == 0
+    assert "Labels: 4 classes, 150 rows of both sides" in capsys.readouterr().out
+    card = (model / "README.md").read_text()
+    for name, value in {
+        "trial": best.number,
+        "complete": counts["complete"],
+        "pruned": counts["pruned"],
+        "epochs": run.status()["epochs"],
+        "seed": 0,
+        "best_epoch": best.best_epoch,
+        "model": "SYNTHETIC",
+        "split": "rule random, val_fraction 0.2, seed 0",
+    }.items():
+        assert f"| {name} | {value} |" in card
+    assert "| Res-VAE, posterior mean |" in card
+    assert "another DATASET" not in card

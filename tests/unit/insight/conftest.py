@@ -1,6 +1,13 @@
-import importlib
+"""Small problems: threads that wait for each other would cost more than the work; UMAP would compile itself."""
 
+import importlib
+from collections.abc import Iterator
+
+import optuna.importance._ped_anova.scott_parzen_estimator  # noqa: F401
 import pytest
+import sklearn.linear_model
+import sklearn.manifold  # noqa: F401
+from threadpoolctl import threadpool_limits
 
 from resvae_ray.insight import latent_figures
 
@@ -29,3 +36,9 @@ def no_umap(monkeypatch):
         return importlib.import_module(name)
 
     monkeypatch.setattr(latent_figures, "importlib", type("without", (), {"import_module": staticmethod(missing)}))
+
+
+@pytest.fixture(autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    with threadpool_limits(1):
+        yield

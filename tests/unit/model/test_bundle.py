@@ -30,7 +30,7 @@ def test_the_folder_is_one_that_hugging_face_knows(saved):
     config = json.loads((path / "config.json").read_text())
     assert (config["model_type"], config["input_dim"], config["best_val_loss"]) == ("resvae", 8, 12.5)
     card = (path / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: resvae_ray")
+    assert card.startswith("---\nlibrary_name: resvae_ray\n")
     assert "| model | SYN\\|THETIC |" in card
     assert (path / "model.safetensors").stat().st_mode & 0o044, "others may read a model"
 

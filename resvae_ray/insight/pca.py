@@ -1,0 +1,68 @@
+"""PCA of the training rows, exact, in memory that does not depend on how many rows there are.
+
+The D x D products are summed in blocks. What every number of components leaves unexplained of other rows follows from
+*their* products, so that neither side is read twice or held.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class Scatter:
+    """Mean (D) and summed products of the deviations from it (D, D), in blocks (Chan, Golub & LeVeque 1983).
+
+    Args:
+        dim: D.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.rows = 0
+        self.mean = np.zeros(dim)
+        self.products = np.zeros((dim, dim))
+
+    def add(self, x: np.ndarray) -> None:
+        """Takes in some rows (n, D), n at least 1."""
+        x = x.astype(np.float64)
+        mean, total = x.mean(0), self.rows + len(x)
+        x -= mean
+        shift = mean - self.mean
+        self.products += x.T @ x + np.outer(shift, shift) * (self.rows * len(x) / total)
+        self.mean += shift * (len(x) / total)
+        self.rows = total
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Summed squared deviations from the mean, a feature (D)."""
+        return self.products.diagonal()
+
+
+@dataclass(frozen=True)
+class PCA:
+    """Principal components of some rows.
+
+    Attributes:
+        mean: (D).
+        components: (R, D), orthonormal, the one of largest variance first; R is the most that the rows can give.
+    """
+
+    mean: np.ndarray
+    components: np.ndarray
+
+    @classmethod
+    def fit(cls, scatter: Scatter) -> "PCA":
+        """The components of the rows that `scatter` has seen: min(D, rows - 1) of them."""
+        rank = min(len(scatter.mean), scatter.rows - 1)
+        vectors = np.linalg.eigh(scatter.products).eigenvectors
+        return cls(scatter.mean, vectors.T[::-1][:rank].copy())
+
+    def scores(self, x: np.ndarray, width: int) -> np.ndarray:
+        """(n, D) to the scores of the first `width` components (n, width)."""
+        return (x - self.mean) @ self.components[:width].T
+
+    def errors(self, rows: Scatter) -> np.ndarray:
+        """Squared error of the reconstruction, summed over the rows of `rows`, by 0 … R components (R + 1)."""
+        shift = rows.mean - self.mean
+        products = rows.products + rows.rows * np.outer(shift, shift)
+        explained = np.einsum("kd,kd->k", self.components @ products, self.components)
+        return np.maximum(products.trace() - np.concatenate([[0.0], explained.cumsum()]), 0.0)

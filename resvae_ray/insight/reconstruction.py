@@ -1,0 +1,104 @@
+"""How much of the validation rows a model keeps, beside PCA of the same width fitted on the training rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from resvae_ray.data.features import Features
+from resvae_ray.data.stream import StreamedRows
+from resvae_ray.errors import JobError
+from resvae_ray.insight.pca import PCA, Scatter
+from resvae_ray.model.evaluation import ACTIVE_VARIANCE, BLOCK_ROWS
+from resvae_ray.model.loss import squared_error
+from resvae_ray.model.network import ResVAE
+from resvae_ray.progress import Progress
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A reconstruction of the validation rows.
+
+    Attributes:
+        width: numbers a protein that it is made from.
+        squared_error: a protein, summed over its features.
+        r2: explained variance, about the mean of the validation rows; None where they do not vary.
+    """
+
+    width: int
+    squared_error: float
+    r2: float | None
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """The model, from the posterior mean, beside PCA.
+
+    Attributes:
+        model: the Res-VAE.
+        active_units: latents whose posterior mean varies over the validation rows (variance above 0.01).
+        pca: as many components as latents, or all there are.
+        pca_active: as many components as active units.
+        pca_equal: the fewest components whose error is not above the model's; None if no number of them is.
+    """
+
+    model: Fit
+    active_units: int
+    pca: Fit
+    pca_active: Fit
+    pca_equal: int | None
+
+
+def fit_pca(features: Features, progress: Progress) -> PCA:
+    """PCA of all rows of FEATURES."""
+    scatter = Scatter(features.dim)
+    for x in _blocks(features):
+        scatter.add(x.numpy())
+        progress(scatter.rows, features.rows)
+    return PCA.fit(scatter)
+
+
+def reconstruction(model: ResVAE, pca: PCA, features: Features, progress: Progress) -> Reconstruction:
+    """Compares them on the rows of FEATURES.
+
+    Raises:
+        JobError: a reconstruction by the model is not finite.
+    """
+    rows, means, error = Scatter(features.dim), Scatter(model.z_dim), 0.0
+    device = next(model.parameters()).device
+    for x in _blocks(features):
+        with torch.inference_mode():
+            mu = model.encode(x.to(device))[0]
+            errors = squared_error(model.decode(mu), x.to(device)).double().cpu().numpy()
+        if not np.isfinite(errors).all():
+            row = rows.rows + int(np.flatnonzero(~np.isfinite(errors))[0]) + 1
+            raise JobError(f"{features.path}: row {row}: the model's reconstruction is not finite; it is of no use")
+        error += float(errors.sum())
+        rows.add(x.numpy())
+        means.add(mu.cpu().numpy())
+        progress(rows.rows, features.rows)
+    active = int((means.spread / rows.rows > ACTIVE_VARIANCE).sum())
+    by_width = pca.errors(rows)
+    equal = np.flatnonzero(by_width <= error)
+    return Reconstruction(
+        model=_fit(model.z_dim, error, rows),
+        active_units=active,
+        pca=_pca_fit(by_width, model.z_dim, rows),
+        pca_active=_pca_fit(by_width, active, rows),
+        pca_equal=int(equal[0]) if len(equal) else None,
+    )
+
+
+def _blocks(features: Features) -> Iterator[torch.Tensor]:
+    return StreamedRows(features, "cpu", BLOCK_ROWS).in_order(BLOCK_ROWS)
+
+
+def _pca_fit(by_width: np.ndarray, width: int, rows: Scatter) -> Fit:
+    width = min(width, len(by_width) - 1)
+    return _fit(width, float(by_width[width]), rows)
+
+
+def _fit(width: int, error: float, rows: Scatter) -> Fit:
+    spread = float(rows.spread.sum())
+    return Fit(width, error / rows.rows, 1 - error / spread if spread > 0 else None)
