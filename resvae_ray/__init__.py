@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from resvae_ray.errors import ResVAERayError as ResVAERayError
     from resvae_ray.insight.evaluate import evaluate_model as evaluate_model
     from resvae_ray.insight.evaluation import Evaluation as Evaluation
+    from resvae_ray.insight.figures import figures as figures
+    from resvae_ray.insight.report import report as report
     from resvae_ray.model.loss import LossTerms as LossTerms
     from resvae_ray.model.loss import loss_terms as loss_terms
     from resvae_ray.model.network import ResVAE as ResVAE
@@ -61,6 +63,8 @@ _PLACES = {
     "ResVAERayError": "errors",
     "evaluate_model": "insight.evaluate",
     "Evaluation": "insight.evaluation",
+    "figures": "insight.figures",
+    "report": "insight.report",
     "LossTerms": "model.loss",
     "loss_terms": "model.loss",
     "ResVAE": "model.network",

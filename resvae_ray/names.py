@@ -38,6 +38,9 @@ TRIALS_CSV = "trials.csv"
 TRIALS_PARQUET = "trials.parquet"
 BEST_CSV = "best.csv"  # the result table of the method's paper
 MODEL_FOLDER = "model"
+REPORT_FOLDER = "report"
+REPORT_FILE = "report.html"
+PLOTS_FOLDER = "figures"  # beside it: each figure of the report as PNG and SVG
 
 BEST_FILES = "best-{epoch:04d}.safetensors"  # in a trial's folder: the weights of its best epoch
 RESUME_FILE = "resume.safetensors"  # in a trial's folder: all that its next epoch needs

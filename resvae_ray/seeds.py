@@ -18,6 +18,7 @@ SYNTHETIC = 9  # (seed, block): the synthetic data set
 FINALIST = 10  # (seed, trial, repeat): the seed of a finalist's training
 PROBE_ROWS = 11  # (seed): which rows `evaluate` probes, where there are too many
 PROJECTOR = 12  # (seed): which rows TensorBoard's projector shows, where there are too many
+SHOWN_ROWS = 13  # (rows): which of many proteins a report shows
 
 
 def derive(stream: int, *parts: int) -> int:

@@ -1,5 +1,6 @@
 """Fixtures for all tests: small data sets, the yardstick beside the checkout, a quiet torch."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -76,3 +77,73 @@ def one_thread() -> None:
 def matrix() -> np.ndarray:
     """(20, 6) float32."""
     return np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def searched(make_dataset: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Writes a RUN as a search leaves it, without one.
+
+    A trial is its state and its validation losses, an epoch of a second each, one trial after another on `node-a`.
+    """
+    from dataclasses import replace
+
+    from resvae_ray import names
+    from resvae_ray.config import Config, Domain, SearchConfig
+    from resvae_ray.data.dataset import Dataset
+    from resvae_ray.model.network import ResVAE
+    from resvae_ray.search.optimizer import open_study
+    from resvae_ray.search.run import Run
+
+    def write(trials: list[tuple[str, list[float]]], *, rows: int = 60, model: bool = True, **more) -> Path:
+        space = {"z_dim": Domain(2, 6), "lr": Domain(1e-4, 1e-2, log=True)} | more
+        config = Config(
+            space=space,
+            training=replace(Config().training, epochs=9),
+            search=SearchConfig(trials=max(1, len(trials)), grace=1),
+            data=replace(Config().data, mode="resident"),
+        )
+        dataset = Dataset.open(make_dataset(rows, 6))
+        run = Run.create(tmp_path / "run", config, dataset, {"study": "s", "created": "2026-11-22T14:57:21Z"})
+        study, clock = open_study(run.path / names.JOURNAL_FILE, "s"), 1000.0
+        generator = np.random.default_rng(0)
+        for number, (state, losses) in enumerate(trials):
+            study.add_trial(_frozen(state, losses, config, generator))
+            for epoch, loss in enumerate(losses, 1):
+                clock += 1.0
+                row = dict.fromkeys((names.R2, names.VAL_KLD, names.TRAIN_LOSS), 0.5)
+                row |= {names.NUMBER: number, names.EPOCH: epoch, names.VAL_LOSS: loss, names.SECONDS: 1.0}
+                row |= {names.NODE: "node-a", names.TIME: clock}
+                with (run.path / names.EPOCHS_FILE).open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+        if model:
+            torch.manual_seed(0)
+            about = {"search": {"trial": 0}, "best_epoch": 9, "best_val_loss": 1.0}
+            ResVAE(6, 8, 3).save_pretrained(run.path / names.MODEL_FOLDER, about)
+        return run.path
+
+    return write
+
+
+def _frozen(state: str, losses: list[float], config, generator: np.random.Generator):
+    """A trial as tests/unit/search/test_optimizer.py finds it in a study."""
+    from optuna.trial import TrialState, create_trial
+
+    from resvae_ray.search.records import STATES
+    from resvae_ray.search.space import distributions
+
+    space = distributions(config)
+    kind = next(kind for kind, name in STATES.items() if name == state)
+    return create_trial(
+        state=kind,
+        value=min(losses) if kind == TrialState.COMPLETE else None,
+        params={name: domain.to_external_repr(_drawn(domain, generator)) for name, domain in space.items()},
+        distributions=space,
+        intermediate_values={epoch: min(losses[:epoch]) for epoch in range(1, len(losses) + 1)},
+    )
+
+
+def _drawn(domain, generator: np.random.Generator) -> float:
+    if hasattr(domain, "choices"):
+        return float(generator.integers(len(domain.choices)))
+    value = generator.uniform(domain.low, domain.high)
+    return float(round(value)) if isinstance(domain.low, int) else value

@@ -1,7 +1,8 @@
-"""The verbs that judge a model: evaluate."""
+"""The verbs that judge a search and its model: evaluate, report."""
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from resvae_ray.cli.verb import add_verb, progress_bar
@@ -10,6 +11,7 @@ from resvae_ray.cli.verb import add_verb, progress_bar
 def add_verbs(verbs: Any) -> None:
     """Adds them."""
     _add_evaluate(verbs)
+    _add_report(verbs)
 
 
 def _add_evaluate(verbs: Any) -> None:
@@ -41,3 +43,21 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.write_card:
         write_card(options.model, evaluation)
     print(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False) if options.json else evaluation.text())
+
+
+def _add_report(verbs: Any) -> None:
+    parser = add_verb(verbs, "report", _report, "write a page with figures of a RUN, while it runs or after")
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--out", metavar="FOLDER", help="to write into, new (default: RUN/report, which it replaces)")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from resvae_ray.insight.report import report
+
+    with progress_bar("drawing", "figures") as progress:
+        written = report(options.run, options.out, progress=progress)
+    for name, reason in written.missing.items():
+        print(f"resvae-ray: no figure {name}: {reason}", file=sys.stderr)
+    if written.no_images:
+        print(f"resvae-ray: {written.no_images}", file=sys.stderr)
+    print(written.path)

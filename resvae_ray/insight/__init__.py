@@ -1,1 +1,1 @@
-"""What a model is worth: its latents beside PCA and the raw features."""
+"""What a search and its model are worth: figures and a page, and the latents beside PCA and the raw features."""

@@ -33,7 +33,7 @@ def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_
     refuse_existing(folder)
     if onnx:
         require_onnx()
-    model, about = _published(Path(source)) if str(source).endswith(".pt") else _best(Run.open(source))
+    model, about = _published(Path(source)) if str(source).endswith(".pt") else best_model(Run.open(source))
     features = {key: about[key] for key in _ABOUT_FEATURES if key in about}
     wanted = {names.ONNX_FILE: write_onnx} if onnx else {}
     wanted |= {names.TORCH_EXPORT_FILE: write_torch_export} if torch_export else {}
@@ -47,7 +47,7 @@ def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_
 
 def export_best(run: Run, target: str | Path) -> Path:
     """Writes the best weights that a search has saved as a MODEL; see `export`."""
-    model, about = _best(run)
+    model, about = best_model(run)
     return model.save_pretrained(target, about)
 
 
@@ -55,7 +55,12 @@ def _published(source: Path) -> tuple[ResVAE, dict[str, Any]]:
     return load_published_weights(source), {"resvae_ray_version": __version__, "source": source.name}
 
 
-def _best(run: Run) -> tuple[ResVAE, dict[str, Any]]:
+def best_model(run: Run) -> tuple[ResVAE, dict[str, Any]]:
+    """The best weights that a search has saved, as a model in eval mode, with what config.json says of it.
+
+    Raises:
+        DataError: no trial has saved any yet, or they cannot be read.
+    """
     saved = run.weights()
     if saved is None:
         raise DataError(f"{run.path}: no trial has saved weights yet")

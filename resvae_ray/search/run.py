@@ -2,6 +2,7 @@
 
     run = Run.open("run")
     run.trials()          # a DataFrame, a row a trial
+    run.epochs()          # a DataFrame, a row an epoch and trial
     run.status()          # counts, the best so far, the trials under way
 
 The study's journal and epochs.jsonl are the record. Everything else (trials.csv, best.csv, model/) is made from them.
@@ -32,11 +33,12 @@ from resvae_ray.search.records import (
     read_saved,
     read_trials,
 )
+from resvae_ray.search.shown import as_html, as_line
 from resvae_ray.search.status import status_of
 from resvae_ray.storage import local_target, read_json, refuse_existing, staged_file, write_json, write_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A RUN folder.
 
@@ -174,6 +176,13 @@ class Run:
         finalists = read_finalists(self.path, self.config.search, records)
         at_work = worker(self.path / names.LOCK_FILE)
         return status_of(records, finalists, self.config, at_work, self.info["sessions"])
+
+    def __repr__(self) -> str:
+        return as_line(self.path, self.status())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return as_html(self.path, self.status())
 
     def write_tables(self) -> None:
         """trials.csv, trials.parquet and best.csv, each replaced in one step."""

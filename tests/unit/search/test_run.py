@@ -257,3 +257,24 @@ def test_the_study_is_found_by_its_name(used):
     )
     optuna.create_study(study_name="something else", storage=storage)
     assert len(used.records()) == 4
+
+
+def test_a_run_shows_itself(used):
+    shown = repr(used)
+    assert shown.startswith(f"Run('{used.path}': state interrupted; trials 2 pending, 1 complete, 1 pruned, 1 failed")
+    assert "lowest loss 3.00 in trial 0 at epoch 2" in shown
+
+
+def test_a_run_is_a_table_in_a_notebook(used, tmp_path):
+    hostile = tmp_path / "<b>run"
+    used.path.rename(hostile)
+    shown = Run.open(hostile)._repr_html_()
+    assert shown.count("<tr>") == shown.count("</tr>") == 6
+    assert "&lt;b&gt;run" in shown
+    assert "<b>" not in shown
+    assert "3.00 in trial 0 at epoch 2" in shown
+
+
+def test_a_run_in_which_nothing_happened_shows_itself(run):
+    assert "trials 5 pending; epochs 0)" in repr(run)
+    assert "lowest loss" not in run._repr_html_()
