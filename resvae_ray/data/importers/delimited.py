@@ -1,12 +1,14 @@
-"""CSV and TSV, also gzipped: a header, an id column, one numbered column a feature.
+"""CSV, TSV and TXT, also gzipped: a header, an id column, one numbered column a feature.
 
-Columns that are no features stay text exactly as it stands in the file, so that no id or label changes its look.
+The delimiter (comma, semicolon, tab), UTF-16 and a decimal comma are seen in the first lines. Columns that are no
+features stay text exactly as it stands in the file, so that no id or label changes its look.
 """
 
 import csv
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -17,6 +19,10 @@ from resvae_ray.storage import locate
 
 BLOCK_BYTES = 8 << 20  # of text parsed at a time; a row must fit
 HEADER_BYTES = 64 << 20
+DELIMITERS = ",;\t"
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+DECIMAL_POINT = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
+DECIMAL_COMMA = re.compile(DECIMAL_POINT.pattern.replace(r"\.", ","))
 
 
 def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
@@ -25,55 +31,116 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     Raises:
         DataError: no header, text in a number column, a row of another length, a missing or non-finite value.
     """
-    delimiter = "\t" if re.search(r"\.tsv(\.gz)?$", source.lower()) else ","
-    names, header_bytes = _header(source, delimiter)
-    layout = find_layout(names, [], choice, source)
+    text = _Text.of(source)
+    layout = find_layout(text.names, [], choice, source)
     row = 1
-    for piece in _pieces(source, delimiter, layout, names, header_bytes):
+    for piece in _pieces(source, text, layout):
         batch = decode(pa.Table.from_batches([piece]), layout, source, row)
         check_batch(batch, layout.features, source, row)
         row += len(batch)
         yield batch
 
 
+@dataclass(frozen=True)
+class _Text:
+    """How a file is written, seen in its first lines.
+
+    Attributes:
+        fields: of the row below the header.
+        header_bytes: how many bytes the header takes.
+    """
+
+    encoding: str
+    delimiter: str
+    names: list[str]
+    fields: list[str]
+    header_bytes: int
+
+    @classmethod
+    def of(cls, source: str) -> "_Text":
+        """
+        Raises:
+            DataError: no such file, no text, or no header.
+        """
+        encoding, lines = _first_lines(source)
+        if not lines or not lines[0].strip():
+            raise DataError(f"{source}: the file is empty; expected a header with the column names")
+        unquoted = re.sub(r'"[^"]*"', "", lines[0])
+        delimiter = max(DELIMITERS, key=unquoted.count)
+        try:
+            names = next(csv.reader(lines[:1], delimiter=delimiter))
+        except csv.Error as error:
+            raise DataError(f"{source}: the header cannot be read: {error}") from None
+        _require_names(names, source)
+        return cls(encoding, delimiter, names, _fields(lines[1:], delimiter), len(lines[0].encode()))
+
+    def decimal_point(self) -> str:
+        """The sign that the numbers of the first row are written with."""
+        commas = any(map(DECIMAL_COMMA.fullmatch, self.fields))
+        return "," if commas and not any(map(DECIMAL_POINT.fullmatch, self.fields)) else "."
+
+
+def _fields(lines: list[str], delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader(lines, delimiter=delimiter), [])
+    except csv.Error:  # a field that is too long for it, which is no number
+        return []
+
+
+def _first_lines(source: str) -> tuple[str, list[str]]:
+    """The encoding of the text, and its first two lines."""
+    with _open(source) as raw:
+        try:
+            mark = raw.read(2)
+        except OSError as error:
+            raise DataError(f"{source}: cannot be read: {error}") from None
+    encoding = "utf-16" if mark in UTF_16_MARKS else "utf-8-sig"
+    with _open(source) as raw:
+        text = io.TextIOWrapper(raw, encoding=encoding, newline="")
+        try:
+            lines = [line for line in (text.readline(HEADER_BYTES) for _ in range(2)) if line]
+        except (UnicodeError, OSError) as error:
+            raise DataError(f"{source}: not UTF-8 text ({error}); save it as UTF-8") from None
+    if lines and "\0" in lines[0]:
+        raise DataError(f"{source}: not UTF-8 text (the first line has zero bytes); save it as UTF-8")
+    return encoding, lines
+
+
+def _require_names(names: list[str], source: str) -> None:
+    if re.fullmatch(r"sep=.?", names[0], re.IGNORECASE):
+        raise DataError(f"{source}: the first line is {names[0]!r}, which is for Excel alone; remove it")
+    if number := next(filter(DECIMAL_POINT.fullmatch, names), None):
+        raise DataError(f"{source}: the first line has the number {number}; expected a header with the column names")
+
+
 def _open(source: str) -> pa.NativeFile:
     filesystem, place = locate(source)
     try:
-        return filesystem.open_input_stream(place, compression="detect")
+        return filesystem.open_input_stream(place, compression="gzip" if source.lower().endswith(".gz") else None)
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
     except OSError as error:
         raise DataError(f"{source}: cannot be read: {error}") from None
 
 
-def _header(source: str, delimiter: str) -> tuple[list[str], int]:
-    """The column names and how many bytes they take."""
-    with _open(source) as raw:
-        try:
-            line = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="").readline(HEADER_BYTES)
-        except (UnicodeDecodeError, OSError) as error:
-            raise DataError(f"{source}: not UTF-8 text: {error}") from None
-    if not line.strip():
-        raise DataError(f"{source}: the file is empty; expected a header with the column names")
-    return next(csv.reader([line], delimiter=delimiter)), len(line.encode())
-
-
-def _pieces(
-    source: str, delimiter: str, layout: Layout, names: list[str], header_bytes: int
-) -> Iterator[pa.RecordBatch]:
+def _pieces(source: str, text: _Text, layout: Layout) -> Iterator[pa.RecordBatch]:
     numbers = set(layout.features)
-    types = {name: pa.float32() if name in numbers else pa.string() for name in names}
+    types = {name: pa.float32() if name in numbers else pa.string() for name in text.names}
     with _open(source) as raw:
         try:
             yield from pacsv.open_csv(
                 raw,
                 # A row of numbers takes about as many bytes as its names, twice at most.
-                pacsv.ReadOptions(use_threads=False, block_size=max(BLOCK_BYTES, 8 * header_bytes)),
-                pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                pacsv.ConvertOptions(column_types=types, strings_can_be_null=False),
+                pacsv.ReadOptions(
+                    use_threads=False,
+                    block_size=max(BLOCK_BYTES, 8 * text.header_bytes),
+                    encoding="utf8" if text.encoding == "utf-8-sig" else text.encoding,
+                ),
+                pacsv.ParseOptions(delimiter=text.delimiter, newlines_in_values=True),
+                pacsv.ConvertOptions(column_types=types, strings_can_be_null=False, decimal_point=text.decimal_point()),
             )
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{source}: {_explain(str(error), names)}") from None
+        except (pa.ArrowInvalid, OSError, UnicodeError) as error:
+            raise DataError(f"{source}: {_explain(str(error), text.names)}") from None
 
 
 def _explain(message: str, names: list[str]) -> str:
@@ -81,7 +148,10 @@ def _explain(message: str, names: list[str]) -> str:
     line = message.splitlines()[0]
     row = f"row {int(found[1]) - 1}" if (found := re.search(r"Row #(\d+)", line)) else "a row"
     if found := re.search(r"column #(\d+).*invalid value '(.*)'", line):
-        return f"{row}, column {names[int(found[1])]}: {found[2]!r} is not a number"
+        hint = "; write numbers with a decimal point" if DECIMAL_COMMA.fullmatch(found[2]) else ""
+        return f"{row}, column {names[int(found[1])]}: {found[2]!r} is not a number{hint}"
+    if found := re.search(r"column #(\d+).*invalid UTF8", line):
+        return f"{row}, column {names[int(found[1])]}: not UTF-8 text; save the file as UTF-8"
     if found := re.search(r"Expected (\d+) columns, got (\d+)", line):
         return f"{row}: {found[2]} fields, but the header has {found[1]}"
     return line
