@@ -66,7 +66,8 @@ class _Text:
         if not lines or not lines[0].strip():
             raise DataError(f"{source}: the file is empty; expected a header with the column names")
         unquoted = re.sub(r'"[^"]*"', "", lines[0])
-        delimiter = max(DELIMITERS, key=unquoted.count)
+        by_name = "," if re.search(r"\.csv(\.gz)?$", source.lower()) else "\t"
+        delimiter = max(DELIMITERS, key=lambda sign: (unquoted.count(sign), sign == by_name))
         try:
             names = next(csv.reader(lines[:1], delimiter=delimiter))
         except csv.Error as error:

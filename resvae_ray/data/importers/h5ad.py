@@ -35,10 +35,12 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
         UsageError: h5py is not installed; a matrix or column that the user named is not there.
     """
     with open_hdf5(source) as file:
-        place = _matrix_place(file, source, choice)
-        columns = _columns(file, source, choice)
+        top = dict(children(file, source))
+        matrices = _matrices(top, source)
+        place = _matrix_place(matrices, top, source, choice)
+        columns = _columns(top.get("obs"), source, choice)
         start = 0
-        for piece in _pieces(file[place], f"{source}: {place}"):
+        for piece in _pieces(matrices[place], f"{source}: {place}"):
             stop = start + len(piece)
             cut = {target: column.read(start, stop) for target, column in columns.items()}
             if any(len(entries) != len(piece) for entries in cut.values()):
@@ -49,18 +51,22 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
             yield batch
 
 
-def _matrix_place(file: Any, source: str, choice: ColumnChoice) -> str:
-    places = ["X"] if "X" in file and _encoding(file["X"]) != "null" else []
-    places += [f"obsm/{name}" for name, _ in children(file["obsm"], source)] if "obsm" in file else []
+def _matrices(top: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """X, if there is one, and what lies in obsm, by their places in the file."""
+    matrices = {"X": top["X"]} if "X" in top and _encoding(top["X"]) != "null" else {}
+    held = children(top["obsm"], source) if "obsm" in top else ()
+    return matrices | {f"obsm/{name}": item for name, item in held}
+
+
+def _matrix_place(matrices: Mapping[str, Any], top: Mapping[str, Any], source: str, choice: ColumnChoice) -> str:
+    places = list(matrices)
     if (wanted := choice.features_column) is not None:
         place = next((place for place in places if wanted in (place, place.removeprefix("obsm/"))), None)
         if place is None:
             raise UsageError(f"{source}: --features-column {wanted}: no such matrix; there are {places}")
         return place
     if not places:
-        raise DataError(
-            f"{source}: neither X nor a matrix in obsm; it holds {[name for name, _ in children(file, source)]}"
-        )
+        raise DataError(f"{source}: neither X nor a matrix in obsm; it holds {list(top)}")
     if places[0] != "X" and len(places) > 1:
         raise DataError(f"{source}: no X, and several matrices ({', '.join(places)}); choose with --features-column")
     return places[0]
@@ -75,9 +81,8 @@ class _Column:
     dtype: Any = None
 
 
-def _columns(file: Any, source: str, choice: ColumnChoice) -> dict[str, _Column]:
+def _columns(obs: Any, source: str, choice: ColumnChoice) -> dict[str, _Column]:
     """The columns of obs under the names that FEATURES has for them; the ids are its index, or the chosen column."""
-    obs = file.get("obs")
     if obs is None or "_index" not in obs.attrs:
         raise DataError(f"{source}: no table obs with the names of the observations; is it an H5AD file? If so, {OLD}")
     index = str(obs.attrs["_index"])
@@ -95,12 +100,13 @@ def _column(item: Any, where: str) -> _Column:
         require_filled(item, where)
         return _Column(item.shape, lambda start, stop: column_piece(item, start, stop, where))
     if encoding == "categorical":
-        categories = column_piece(item["categories"], 0, item["categories"].shape[0], where)
-        return _Column(
-            item["codes"].shape, lambda start, stop: _categories(item["codes"][start:stop], categories, where)
-        )
+        parts = _parts(item, where)
+        categories = column_piece(parts["categories"], 0, parts["categories"].shape[0], where)
+        codes = parts["codes"]
+        return _Column(codes.shape, lambda start, stop: _categories(codes[start:stop], categories, where))
     if encoding.startswith("nullable-"):
-        return _Column(item["mask"].shape, lambda start, stop: _nullable(item, start, stop, where))
+        parts = _parts(item, where)
+        return _Column(parts["mask"].shape, lambda start, stop: _nullable(parts, start, stop, where))
     raise DataError(f"{where} is written as {encoding!r}, which is not read; remove it; or {OLD}")
 
 
@@ -110,9 +116,17 @@ def _categories(codes: np.ndarray, categories: pa.Array, where: str) -> pa.Array
     return categories.take(pa.array(codes.astype(np.int64), mask=codes < 0))
 
 
-def _nullable(item: Any, start: int, stop: int, where: str) -> pa.Array:
-    values, missing = column_piece(item["values"], start, stop, where), pa.array(item["mask"][start:stop])
+def _nullable(parts: Mapping[str, Any], start: int, stop: int, where: str) -> pa.Array:
+    values, missing = column_piece(parts["values"], start, stop, where), pa.array(parts["mask"][start:stop])
     return pc.if_else(missing, pa.scalar(None, values.type), values)
+
+
+def _parts(item: Any, where: str) -> dict[str, Any]:
+    """The data sets of which anndata makes one array."""
+    parts = dict(children(item, where))
+    for name, part in parts.items():
+        require_filled(part, f"{where}: {name}")
+    return parts
 
 
 def _encoding(item: Any) -> str:
@@ -134,9 +148,9 @@ def _pieces(item: Any, where: str) -> Iterator[np.ndarray]:
 
 def _sparse_pieces(item: Any, by_column: bool, where: str) -> Iterator[np.ndarray]:
     rows, width = (int(size) for size in item.attrs["shape"])
-    for part in ("indptr", "indices", "data"):
-        require_filled(item[part], where)
-    parts = _by_row(item, rows, width, where) if by_column else item
+    parts = _parts(item, where)
+    if by_column:
+        parts = _by_row(parts, rows, width, where)
     if len(parts["indptr"]) != rows + 1:
         raise DataError(f"{where}: {len(parts['indptr'])} row pointers for {rows} rows; the file is damaged")
     step = batch_rows(width)
@@ -157,15 +171,15 @@ def _dense(parts: Any, start: int, stop: int, width: int, where: str) -> np.ndar
     return dense
 
 
-def _by_row(item: Any, rows: int, width: int, where: str) -> Mapping[str, np.ndarray]:
+def _by_row(parts: Mapping[str, Any], rows: int, width: int, where: str) -> Mapping[str, np.ndarray]:
     """A matrix that is stored column by column, whole, as one that is stored row by row."""
-    held, lengths = item["indices"][:], np.diff(item["indptr"][:].astype(np.int64))
+    held, lengths = parts["indices"][:], np.diff(parts["indptr"][:].astype(np.int64))
     if len(lengths) != width or lengths.min(initial=0) < 0 or lengths.sum() != len(held):
         raise DataError(f"{where}: the column pointers do not fit; the file is damaged")
     _require_inside(held, rows, where)
     order = np.argsort(held, kind="stable")
     indptr = np.concatenate([[0], np.cumsum(np.bincount(held, minlength=rows))])
-    return {"indptr": indptr, "indices": np.repeat(np.arange(width), lengths)[order], "data": item["data"][:][order]}
+    return {"indptr": indptr, "indices": np.repeat(np.arange(width), lengths)[order], "data": parts["data"][:][order]}
 
 
 def _require_inside(positions: np.ndarray, size: int, where: str) -> None:

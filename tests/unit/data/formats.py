@@ -144,7 +144,7 @@ class Format:
 
 
 TEXT = (2000, 20)
-FILES = (300, 200)
+FILES = (200, 1000)
 BY_COLUMN = "stored column by column, so that the first row is at its end"
 AS_CSV = "read by the reader of table.csv"
 SHEET = "what a parser of XML holds drowns what the reader holds; test_excel.py counts rows"

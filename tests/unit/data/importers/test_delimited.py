@@ -96,3 +96,8 @@ def test_what_was_found_and_what_would_be_right(content, message, tmp_path):
 def test_a_field_longer_than_the_csv_module_takes(tmp_path):
     (tmp_path / "a.csv").write_text(f"id,sequence,f0,f1\nP1,{'M' * 200_000},1,2\n")
     assert len(imported(tmp_path / "a.csv").column("sequence")[0].as_py()) == 200_000
+
+
+def test_the_ending_decides_between_delimiters_that_are_as_frequent(tmp_path):
+    (tmp_path / "a.tsv").write_text("id\tf0\tf1\tnote, two, three, four\nP1\t1\t2\tx\n")
+    assert imported(tmp_path / "a.tsv").column("features").to_pylist() == [[1, 2]]

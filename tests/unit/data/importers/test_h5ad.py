@@ -134,6 +134,16 @@ def test_damage_is_named(write, part, value, message):
         imported(path)
 
 
+@pytest.mark.parametrize("place", ["X", "obs", "obs/label", "obsm/e"])
+def test_links_are_not_followed(write, place):
+    path = write(np.eye(3), {"label": texts("x", "y", "z")}, obsm={"e": np.eye(3)})
+    with h5py.File(path, "r+") as file:
+        del file[place]
+        file[place] = h5py.ExternalLink("other.h5", "/x")
+    with pytest.raises(DataError, match="is a link to /x, which is not followed"):
+        imported(path, features_column="obsm/e" if place == "obsm/e" else None)
+
+
 def test_old_and_other_files_are_named(write, tmp_path):
     path = write(np.eye(3))
     with h5py.File(path, "r+") as file:
