@@ -1,6 +1,8 @@
-"""Packages that only some verbs need, and that an extra of this package brings."""
+"""Packages that only some verbs or formats need, and that an extra of this package brings."""
 
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
 from resvae_ray.errors import UsageError
 
@@ -13,4 +15,16 @@ def require(extra: str, *packages: str) -> None:
     """
     for package in packages:
         if find_spec(package) is None:
-            raise UsageError(f'{package} is not installed; get it with: pip install "resvae-ray[{extra}]"')
+            raise UsageError(f"{package} is not installed; get it with: pip install 'resvae-ray[{extra}]'")
+
+
+def module_to_read(source: str, name: str) -> ModuleType:
+    """The module `name` of the extra `import`, which is needed to read `source`.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:
+        raise UsageError(f"{source}: reading it needs {name}: pip install 'resvae-ray[import]'") from None

@@ -18,13 +18,23 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _add_import(verbs: Any) -> None:
-    parser = add_verb(verbs, "import", _import, "read features (Parquet, NPZ, NPY, CSV, TSV) and write FEATURES")
-    parser.add_argument("source", metavar="SOURCE", help="a file; for Parquet also a folder or a glob")
+    parser = add_verb(verbs, "import", _import, "read features in any known format and write FEATURES")
+    parser.epilog = (
+        "Formats, by the ending of SOURCE: Parquet; CSV, TSV, TXT, also .gz; XLSX; NPZ, NPY; HDF5 (.h5, .hdf5), one "
+        "data set a protein or a matrix; H5AD; a folder of .pt files of esm-extract."
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a file; for Parquet and .pt also a folder or a glob")
     parser.add_argument("features", metavar="FEATURES", help="a file if it ends in .parquet, else a folder")
     parser.add_argument("--id-column", metavar="NAME", help="the column or array of ids (default: id, Entry_ID, …)")
     parser.add_argument("--label-column", metavar="NAME", help="the column or array of labels (default: label)")
-    parser.add_argument("--features-column", metavar="NAME", help="the column of vectors or the matrix, if several")
+    parser.add_argument(
+        "--features-column",
+        metavar="NAME",
+        help="the column of vectors or the matrix, if several (H5AD: X or a key of obsm)",
+    )
     parser.add_argument("--prefix", metavar="TEXT", help="of numbered columns, one a feature: ESM2_cls for ESM2_cls0 …")
+    parser.add_argument("--sheet", metavar="NAME", help="of a workbook (default: the first)")
+    parser.add_argument("--layer", type=int, metavar="N", help="of the model, where .pt files hold several")
     parser.add_argument(
         "--describe",
         metavar="KEY=VALUE",
@@ -38,12 +48,20 @@ def _import(options: argparse.Namespace) -> None:
     from resvae_ray.data.importers import import_features
     from resvae_ray.data.schema import ColumnChoice
 
-    choice = ColumnChoice(options.id_column, options.label_column, options.features_column, options.prefix)
+    choice = ColumnChoice(
+        id_column=options.id_column,
+        label_column=options.label_column,
+        features_column=options.features_column,
+        prefix=options.prefix,
+        sheet=options.sheet,
+        layer=options.layer,
+    )
     describe = _key_values(options.describe)
     with progress_bar("importing") as progress:
         summary = import_features(options.source, options.features, choice, describe=describe, progress=progress)
     label = "with labels" if summary.label else "without labels"
-    print(f"{summary.path}: {summary.rows:,} proteins x {summary.dim} features, {label}")
+    found = "".join(f", {key} {value}" for key, value in summary.found.items() if key != "source")
+    print(f"{summary.path}: {summary.rows:,} proteins x {summary.dim} features, {label}{found}")
 
 
 def _key_values(items: Sequence[str]) -> dict[str, str]:

@@ -45,6 +45,11 @@ def rows_in(size: int, dim: int) -> int:
     return max(1, size // (4 * dim))
 
 
+def batch_rows(dim: int) -> int:
+    """How many rows of `dim` float32 a reader holds at a time."""
+    return rows_in(BATCH_BYTES, max(1, dim))
+
+
 @dataclass(frozen=True)
 class Features:
     """Some Parquet files with one layout and width.
@@ -119,7 +124,7 @@ class Features:
         source = parquet_file(self.filesystem, file)
         self._require_columns(source.schema_arrow, file)
         row = 1 + sum(source.metadata.row_group(group).num_rows for group in range(groups[0] if groups else 0))
-        for piece in _pieces(source, groups, rows or rows_in(BATCH_BYTES, self.dim), list(self._wanted()), file):
+        for piece in _pieces(source, groups, rows or batch_rows(self.dim), list(self._wanted()), file):
             yield row, pa.Table.from_batches([piece])
             row += len(piece)
 

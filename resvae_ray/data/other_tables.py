@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 from pyarrow import fs as pafs
 
 from resvae_ray.data.features import ID_BATCH_ROWS, SUFFIX, parquet_file
 from resvae_ray.data.schema import ID_COLUMNS, as_text, find_column
+from resvae_ray.data.text_table import TextTable
 from resvae_ray.errors import DataError
 from resvae_ray.storage import list_files, locate
 
@@ -28,11 +28,10 @@ def column_names(path: str | Path) -> list[str]:
     Raises:
         DataError: it cannot be read.
     """
-    if _delimiter(str(path)) is None:
+    if not _is_delimited(str(path)):
         filesystem, files = list_files(path, SUFFIX)
         return parquet_file(filesystem, files[0]).schema_arrow.names
-    with _open_csv(str(path), None) as reader:
-        return reader.schema.names
+    return TextTable.of(str(path)).names
 
 
 def text_column(path: str | Path, name: str) -> Iterator[pa.Array]:
@@ -64,7 +63,7 @@ def id_list(path: str | Path) -> Iterator[pa.Array]:
 def _is_text(path: str) -> bool:
     filesystem, place = locate(path)
     is_file = filesystem.get_file_info(place).type == pafs.FileType.File
-    return is_file and _delimiter(path) is None and not path.lower().endswith(SUFFIX)
+    return is_file and not _is_delimited(path) and not path.lower().endswith(SUFFIX)
 
 
 def _lines(path: str) -> Iterator[pa.Array]:
@@ -78,14 +77,13 @@ def _lines(path: str) -> Iterator[pa.Array]:
             raise DataError(f"{path}: not a text with an id a line: {error}") from None
 
 
-def _delimiter(path: str) -> str | None:
-    """The delimiter of a CSV or TSV by its ending; None for anything else, which is read as Parquet."""
-    lower = path.lower().removesuffix(".gz")
-    return {".csv": ",", ".tsv": "\t"}.get(lower[-4:])
+def _is_delimited(path: str) -> bool:
+    """Whether it is a table of text; a .txt is a list."""
+    return path.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
 
 
 def _column_of(path: str | Path, name: str) -> Iterator[pa.Table]:
-    if _delimiter(str(path)) is None:
+    if not _is_delimited(str(path)):
         filesystem, files = list_files(path, SUFFIX)
         for file in files:
             try:
@@ -93,22 +91,5 @@ def _column_of(path: str | Path, name: str) -> Iterator[pa.Table]:
             except (pa.ArrowInvalid, OSError) as error:
                 raise DataError(f"{file}: damaged: {str(error).splitlines()[0]}") from None
     else:
-        with _open_csv(str(path), name) as reader:
-            try:
-                yield pa.Table.from_batches(reader, reader.schema)
-            except pa.ArrowInvalid as error:
-                raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
-
-
-def _open_csv(path: str, only: str | None) -> pacsv.CSVStreamingReader:
-    filesystem, place = locate(path)
-    try:
-        return pacsv.open_csv(
-            filesystem.open_input_stream(place, compression="detect"),
-            parse_options=pacsv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True),
-            convert_options=pacsv.ConvertOptions(
-                include_columns=[only] if only else [], column_types={only: pa.string()} if only else {}
-            ),
-        )
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: {str(error).splitlines()[0]}") from None
+        for piece in TextTable.of(str(path)).pieces({name: pa.string()}):
+            yield pa.Table.from_batches([piece])

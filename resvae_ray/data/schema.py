@@ -9,8 +9,8 @@ which pass through untouched. Rows are counted from 1 in messages.
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,8 @@ class ColumnChoice:
     label_column: str | None = None
     features_column: str | None = None  # a column of vectors, or the name of a two-dimensional array
     prefix: str | None = None  # of numbered columns, one a feature
+    sheet: str | None = None  # of a workbook
+    layer: int | None = None  # of the model, where a file holds several
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,13 @@ class FeatureBatch:
         ids: (n) strings.
         features: (n, D) float32, perhaps read-only.
         others: the columns that pass through, n rows if there are any; the label, if any, is called `label`.
-        numbered: the source has no ids: these are the rows' numbers.
+        found: what the source says of its features, or which of several things in it were read: the sheet, the layer, …
     """
 
     ids: pa.Array
     features: np.ndarray
     others: pa.Table
-    numbered: bool = False
+    found: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 
 from resvae_ray import names
 from resvae_ray.data.features import BATCH_BYTES, SUFFIX, FeaturesWriter, require_unique_ids, rows_in
-from resvae_ray.data.importers.delimited import open_stream
 from resvae_ray.data.proteins import ProteinBatch, ProteinChoice, read_proteins
 from resvae_ray.data.proteins.sites import Sites
 from resvae_ray.data.schema import FeatureBatch
+from resvae_ray.data.text_table import open_stream
 from resvae_ray.embed.batching import length_order, part_bounds
 from resvae_ray.embed.settings import ERROR, Embedding
 from resvae_ray.errors import DataError, JobError

@@ -5,13 +5,15 @@ raising DataError with file, row and column for what is wrong in it. To add a fo
 to READERS.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyarrow import fs as pafs
+
 from resvae_ray.data.features import SUFFIX, Features, FeaturesWriter, require_unique_ids
-from resvae_ray.data.importers import delimited, numpy_arrays, parquet
-from resvae_ray.data.schema import IDS_KEY, ROW_NUMBERS, ColumnChoice, FeatureBatch
+from resvae_ray.data.importers import delimited, esm_extract, excel, h5ad, hdf5, numpy_arrays, parquet
+from resvae_ray.data.schema import ColumnChoice, FeatureBatch
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import ID, LABEL
 from resvae_ray.progress import Progress, silent
@@ -27,32 +29,70 @@ READERS: dict[str, Reader] = {
     ".csv.gz": delimited.read,
     ".tsv": delimited.read,
     ".tsv.gz": delimited.read,
+    ".txt": delimited.read,
+    ".txt.gz": delimited.read,
+    ".xlsx": excel.read,
+    ".xlsm": excel.read,
+    ".h5": hdf5.read,
+    ".hdf5": hdf5.read,
+    ".h5ad": h5ad.read,
+    ".pt": esm_extract.read,
+}
+IN_FOLDERS = (".parquet", ".pt")  # formats that are a folder of files
+OWN_CHOICES: dict[str, tuple[Reader, ...]] = {  # fields of ColumnChoice that mean something to some formats alone
+    "prefix": (parquet.read, delimited.read, excel.read),
+    "sheet": (excel.read,),
+    "layer": (esm_extract.read,),
 }
 
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What an import wrote: `rows` proteins of `dim` numbers, with or without a label."""
+    """What an import wrote: `rows` proteins of `dim` numbers, with or without a label.
+
+    `found` is what the source says of them, or which of several things in it were read.
+    """
 
     path: str
     rows: int
     dim: int
     label: bool
     columns: tuple[str, ...]
+    found: Mapping[str, str]
 
 
 def reader_for(source: str) -> Reader:
     """
     Raises:
+        DataError: nothing is there, or a folder with files of no format or of two.
         UsageError: no format is known by that ending.
     """
     for ending in sorted(READERS, key=len, reverse=True):
         if source.lower().endswith(ending):
             return READERS[ending]
     filesystem, place = locate(source)
-    if filesystem.get_file_info(place).type.name == "Directory" or "*" in source:
+    kind = filesystem.get_file_info(place).type
+    if kind == pafs.FileType.Directory:
+        return READERS[_ending_in(filesystem, place, source)]
+    if "*" in source:
         return parquet.read
+    if kind == pafs.FileType.NotFound:
+        raise DataError(f"{source}: no such file or folder")
     raise UsageError(f"{source}: unknown format; the endings read are {', '.join(READERS)}")
+
+
+def _ending_in(filesystem: pafs.FileSystem, folder: str, source: str) -> str:
+    infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
+    found = [ending for ending in IN_FOLDERS if any(info.is_file and info.path.endswith(ending) for info in infos)]
+    if not found:
+        raise DataError(
+            f"{source}: a folder without {' or '.join(IN_FOLDERS)} files; other formats are read file by file"
+        )
+    if len(found) > 1:
+        raise DataError(
+            f"{source}: a folder with {' and '.join(found)} files; choose with a glob such as {source}/*{found[0]}"
+        )
+    return found[0]
 
 
 def import_features(
@@ -66,7 +106,7 @@ def import_features(
     """Reads features in any known format and writes them as FEATURES, streaming.
 
     Args:
-        source: a file, or for Parquet also a folder or a glob.
+        source: a file, or for Parquet and esm-extract also a folder or a glob.
         target: one file if it ends in .parquet, else a folder of files.
         choice: which columns are what, where the defaults do not find them.
         describe: what produced the features (model, layer, pooling, …), kept in the Parquet metadata.
@@ -74,23 +114,30 @@ def import_features(
 
     Raises:
         DataError: the source holds something that is not FEATURES; nothing is written.
-        UsageError: an unknown format, a column that is not there, a target that is.
+        UsageError: an unknown format, a column that is not there, a target that is, a library that is not installed.
     """
-    source, path = str(source), local_target(target)
+    source, path, choice = str(source), local_target(target), choice or ColumnChoice()
     refuse_existing(path)
-    batches = reader_for(source)(source, choice or ColumnChoice())
+    batches = _chosen_reader(source, choice)(source, choice)
     first = next(batches, None)
     if first is None:
         raise DataError(f"{source}: it holds no rows")
-    provenance = {"source": Path(source).name, **(describe or {})}
-    if first.numbered:
-        provenance[IDS_KEY] = ROW_NUMBERS
+    provenance = {**first.found, "source": Path(source).name, **(describe or {})}
     with (staged_file if path.suffix == SUFFIX else staged_folder)(path) as staging:
         with FeaturesWriter(staging, first.features.shape[1], provenance) as writer:
             _copy(first, batches, writer, source, progress)
         require_unique_ids(lambda: _written_ids(staging), source)
     names = tuple(first.others.column_names)
-    return ImportSummary(str(path), writer.rows, writer.dim, LABEL in names, names)
+    return ImportSummary(str(path), writer.rows, writer.dim, LABEL in names, names, dict(first.found))
+
+
+def _chosen_reader(source: str, choice: ColumnChoice) -> Reader:
+    reader = reader_for(source)
+    for option, only in OWN_CHOICES.items():
+        if getattr(choice, option) is not None and reader not in only:
+            endings = ", ".join(ending for ending, known in READERS.items() if known in only)
+            raise UsageError(f"{source}: --{option} {getattr(choice, option)}: it chooses in {endings} files alone")
+    return reader
 
 
 def _copy(

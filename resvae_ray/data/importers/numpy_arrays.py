@@ -11,19 +11,10 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
-from resvae_ray.data.features import BATCH_BYTES, rows_in
-from resvae_ray.data.schema import (
-    FEATURES_COLUMNS,
-    ID_COLUMNS,
-    LABEL_COLUMNS,
-    ColumnChoice,
-    FeatureBatch,
-    as_text,
-    check_batch,
-    find_column,
-)
+from resvae_ray.data.features import batch_rows
+from resvae_ray.data.importers.arrays import as_batch, as_column, column_names, is_matrix, matrix_name
+from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.names import ID, LABEL
 from resvae_ray.storage import locate
 
 
@@ -63,77 +54,34 @@ def _read_archive(file: pa.NativeFile, source: str, choice: ColumnChoice) -> Ite
         for name, member in members.items():
             with archive.open(member) as stream:
                 headers[name] = _header(stream, f"{source}: array {name!r}")
-        matrix = _matrix_name(headers, source, choice)
-        columns = _column_arrays(archive, members, headers, headers[matrix].shape[0], source, choice)
+        matrix = matrix_name(headers, source, choice)
+        names = column_names(headers, headers[matrix].shape[0], source, choice)
+        columns = _column_arrays(archive, members, names, source)
         with archive.open(members[matrix]) as stream:
             yield from _read_matrix(stream, source, columns)
 
 
-def _matrix_name(headers: dict[str, _Header], source: str, choice: ColumnChoice) -> str:
-    matrices = [name for name, header in headers.items() if len(header.shape) == 2 and header.dtype.kind in "fiu"]
-    if choice.features_column is not None:
-        if choice.features_column not in matrices:
-            raise UsageError(
-                f"{source}: --features-column {choice.features_column}: no such matrix; there are {matrices}"
-            )
-        return choice.features_column
-    if not matrices:
-        shapes = {name: header.shape for name, header in headers.items()}
-        raise DataError(f"{source}: no two-dimensional array of numbers; the arrays are {shapes}")
-    name = matrices[0] if len(matrices) == 1 else find_column(matrices, FEATURES_COLUMNS)
-    if name is None:
-        raise DataError(f"{source}: several matrices ({', '.join(matrices)}); choose with --features-column")
-    return name
-
-
 def _column_arrays(
-    archive: zipfile.ZipFile,
-    members: dict[str, str],
-    headers: dict[str, _Header],
-    rows: int,
-    source: str,
-    choice: ColumnChoice,
+    archive: zipfile.ZipFile, members: dict[str, str], columns: dict[str, str], source: str
 ) -> dict[str, pa.Array]:
-    """The arrays with one entry a row, under the names that FEATURES has for them."""
-    flat = [name for name, header in headers.items() if len(header.shape) == 1]
-    names = {}
-    for target, wanted, known, flag in (
-        (ID, choice.id_column, ID_COLUMNS, "--id-column"),
-        (LABEL, choice.label_column, LABEL_COLUMNS, "--label-column"),
-    ):
-        if wanted is not None and wanted not in flat:
-            raise UsageError(f"{source}: {flag} {wanted}: no such one-dimensional array; there are {flat}")
-        if (name := wanted or find_column(flat, known)) is not None:
-            names[name] = target
-    columns = {}
-    for name in flat:
-        target = names.get(name, name)
-        if headers[name].shape[0] == rows and (target == name or target not in flat):
-            with archive.open(members[name]) as stream:
-                values = np.lib.format.read_array(stream, allow_pickle=False)
-            columns[target] = _column(values, f"{source}: array {name!r}")
-        elif name in names:
-            length = headers[name].shape[0]
-            raise DataError(f"{source}: array {name!r} has {length} entries for {rows} rows of features")
-    return columns
-
-
-def _column(values: np.ndarray, where: str) -> pa.Array:
-    try:
-        return pa.array(values.tolist() if values.dtype.kind in "US" else values.astype(values.dtype.newbyteorder("=")))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        raise DataError(f"{where} holds {values.dtype}; expected text, numbers or dates") from None
+    """The arrays with one entry a row, whole, under the names that FEATURES has for them."""
+    read = {}
+    for target, name in columns.items():
+        with archive.open(members[name]) as stream:
+            values = np.lib.format.read_array(stream, allow_pickle=False)
+        read[target] = as_column(values, f"{source}: array {name!r}")
+    return read
 
 
 def _read_matrix(stream: IO[bytes], source: str, columns: dict[str, pa.Array]) -> Iterator[FeatureBatch]:
     header = _header(stream, source)
-    if len(header.shape) != 2 or header.dtype.kind not in "fiu":
+    if not is_matrix(header):
         raise DataError(f"{source}: an array of shape {header.shape} and type {header.dtype}; expected rows of numbers")
     pieces = _pieces_by_column if header.fortran else _pieces_by_row
     start = 0
     for piece in pieces(stream, header, source):
-        with np.errstate(over="ignore"):
-            batch = _batch(piece.astype(np.float32), start, columns, source)
+        sliced = {name: column.slice(start, len(piece)) for name, column in columns.items()}
+        batch = as_batch(piece, start, sliced, source)
         check_batch(batch, None, source, start + 1)
         start += len(batch)
         yield batch
@@ -141,7 +89,7 @@ def _read_matrix(stream: IO[bytes], source: str, columns: dict[str, pa.Array]) -
 
 def _pieces_by_row(stream: IO[bytes], header: _Header, source: str) -> Iterator[np.ndarray]:
     rows, width = header.shape
-    step = rows_in(BATCH_BYTES, max(1, width))
+    step = batch_rows(width)
     for start in range(0, rows, step):
         yield _numbers(stream, min(step, rows - start) * width, header, source).reshape(-1, width)
 
@@ -150,7 +98,7 @@ def _pieces_by_column(stream: IO[bytes], header: _Header, source: str) -> Iterat
     """A matrix stored column by column, as pandas leaves it, has its first row at its end: it is held whole."""
     rows, width = header.shape
     matrix = _numbers(stream, rows * width, header, source).reshape(width, rows).T
-    step = rows_in(BATCH_BYTES, max(1, width))
+    step = batch_rows(width)
     for start in range(0, rows, step):
         yield matrix[start : start + step]
 
@@ -161,17 +109,6 @@ def _numbers(stream: IO[bytes], count: int, header: _Header, source: str) -> np.
     if len(data) < size:
         raise DataError(f"{source}: the file ends too early for a matrix of {header.shape[0]} x {header.shape[1]}")
     return np.frombuffer(data, header.dtype)
-
-
-def _batch(matrix: np.ndarray, start: int, columns: dict[str, pa.Array], source: str) -> FeatureBatch:
-    count = len(matrix)
-    sliced = {name: pa.chunked_array([column.slice(start, count)]) for name, column in columns.items()}
-    ids, label = sliced.pop(ID, None), sliced.pop(LABEL, None)
-    numbers = pa.array([str(start + row) for row in range(count)])
-    others = pa.table(sliced) if sliced else pa.table({ID: numbers}).select([])
-    if label is not None:
-        others = others.add_column(0, LABEL, as_text(label, f"{source}: the label"))
-    return FeatureBatch(numbers if ids is None else as_text(ids, f"{source}: the ids"), matrix, others, ids is None)
 
 
 def _header(stream: IO[bytes], where: str) -> _Header:

@@ -1,11 +1,78 @@
-"""Parquet, a file, folder or glob: a column of vectors (list, fixed-size list, tensor), or a column a feature."""
+"""Parquet, a file, folder or glob: a column of vectors (list, fixed-size list, tensor), or a column a feature.
 
-from collections.abc import Iterator
+A folder of Hugging Face's `datasets` has files such as train-00000-of-00005.parquet: all splits in it are read, in the
+order of the names, and a missing file is missed. Labels that it keeps as numbers with names become the names.
+"""
 
-from resvae_ray.data.features import Features
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+from pyarrow import fs as pafs
+
+from resvae_ray.data.features import SUFFIX, Features
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch
+from resvae_ray.errors import DataError
+from resvae_ray.names import LABEL
+from resvae_ray.storage import locate
+
+SHARD = re.compile(r"(?P<split>[^/]+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?\.parquet")
 
 
 def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
-    """The rows of Parquet files, in order; see `Features.batches` for what is refused."""
-    yield from Features.open(source, choice).batches()
+    """The rows of Parquet files, in order; see `Features.batches` for what is refused.
+
+    Raises:
+        DataError: also, a folder lacks some of the shards of a split.
+    """
+    features = Features.open(source, choice)
+    splits = _splits(features.files, source)
+    found = {**features.provenance, **({"splits": ", ".join(splits)} if splits else {})}
+    names = _label_names(features)
+    for batch in features.batches():
+        yield replace(_with_label_names(batch, names, source), found=found)
+
+
+def _splits(files: Sequence[str], source: str) -> list[str]:
+    """The splits that the files' names tell of.
+
+    Raises:
+        DataError: a folder has some shards of a split, but not all.
+    """
+    shards = defaultdict(set)
+    for match in filter(None, map(SHARD.fullmatch, (path.rpartition("/")[2] for path in files))):
+        shards[match["split"], int(match["count"])].add(int(match["number"]))
+    filesystem, place = locate(source)
+    whole = filesystem.get_file_info(place).type == pafs.FileType.Directory
+    for (split, count), there in shards.items():
+        if whole and (missing := set(range(count)) - there):
+            raise DataError(
+                f"{source}: {split}-{min(missing):05d}-of-{count:05d}{SUFFIX} is missing, {len(there)} of {count} "
+                "shards are there; fetch the rest, or name those to read by a glob"
+            )
+    return list(dict.fromkeys(split for split, _ in shards))
+
+
+def _label_names(features: Features) -> list[str] | None:
+    """The names of the labels, where the files have Hugging Face's description of their columns."""
+    try:
+        described = json.loads((features.schema.metadata or {})[b"huggingface"])["info"]["features"]
+        kind = described[features.layout.label]
+        return [str(name) for name in kind["names"]] if kind["_type"] == "ClassLabel" else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _with_label_names(batch: FeatureBatch, names: list[str] | None, source: str) -> FeatureBatch:
+    if names is None:
+        return batch
+    known = {None: None, "-1": None, **{str(number): name for number, name in enumerate(names)}}
+    labels = batch.others.column(LABEL).to_pylist()
+    if unknown := set(labels) - set(known):
+        raise DataError(f"{source}: label {min(unknown)} has no name among the {len(names)} that the file describes")
+    named = pa.array([known[label] for label in labels], pa.string())
+    place = batch.others.column_names.index(LABEL)
+    return replace(batch, others=batch.others.set_column(place, LABEL, named))

@@ -11,8 +11,8 @@ from itertools import islice
 
 import pyarrow as pa
 
-from resvae_ray.data.importers.delimited import open_stream
 from resvae_ray.data.proteins.batch import ProteinBatch, ProteinChoice
+from resvae_ray.data.text_table import open_stream
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import DESCRIPTION
 

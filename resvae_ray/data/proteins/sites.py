@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from resvae_ray.data.importers.delimited import column_names, pieces
 from resvae_ray.data.proteins.batch import ProteinBatch
 from resvae_ray.data.schema import ID_COLUMNS, find_column, some_names
+from resvae_ray.data.text_table import TextTable
 from resvae_ray.errors import DataError
 
 POSITION_COLUMNS = ("position", "pos", "site", "phosphorylation_positions")
@@ -26,12 +26,13 @@ class Sites:
         self.path = str(path)
         self._rows: dict[str, dict[int, int]] = {}  # id to position to row
         self._seen: set[str] = set()
-        names = column_names(self.path)
+        table = TextTable.of(self.path)
+        names = table.names
         id_column, position = find_column(names, ID_COLUMNS), find_column(names, POSITION_COLUMNS)
         if id_column is None or position is None:
             raise DataError(f"{self.path}: expected columns id and position; the columns are {some_names(names)}")
         row = 0
-        for piece in pieces(self.path, dict.fromkeys(names, pa.string())):
+        for piece in table.pieces(dict.fromkeys(names, pa.string())):
             for name, text in zip(piece[id_column].to_pylist(), piece[position].to_pylist(), strict=True):
                 row += 1
                 self._add(name, text, row)

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from resvae_ray.data.importers.delimited import column_names, pieces
 from resvae_ray.data.proteins.batch import ProteinBatch, ProteinChoice
 from resvae_ray.data.schema import (
     ID_COLUMNS,
@@ -14,6 +13,7 @@ from resvae_ray.data.schema import (
     pick_column,
     some_names,
 )
+from resvae_ray.data.text_table import TextTable
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import FEATURES, ID, LABEL, SEQUENCE
 
@@ -25,10 +25,11 @@ def read(source: str, choice: ProteinChoice) -> Iterator[ProteinBatch]:
         UsageError: a column that was chosen is not there.
         DataError: no such file, no header, no id or sequence column, a row of another length, no rows.
     """
-    names = column_names(source)
+    text = TextTable.of(source)
+    names = text.names
     layout = _layout(names, choice, source)
     row = 1
-    for piece in pieces(source, dict.fromkeys(names, pa.string())):
+    for piece in text.pieces(dict.fromkeys(names, pa.string())):
         table = pa.Table.from_batches([piece]).rename_columns([layout[name] for name in names])
         yield ProteinBatch(
             table.column(ID).combine_chunks(),

@@ -1,14 +1,17 @@
 """One conformance class for all readers, and what is special to each format."""
 
-import gzip
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from formats import FORMATS, write_delimited, write_fixed
 
+from resvae_ray.data import features as features_module
+from resvae_ray.data import text_table
 from resvae_ray.data.features import Features
-from resvae_ray.data.importers import READERS, import_features
+from resvae_ray.data.importers import READERS, import_features, reader_for
 from resvae_ray.data.schema import ColumnChoice
 from resvae_ray.errors import DataError, UsageError
 
@@ -16,63 +19,12 @@ IDS = [f"P{number:02d}" for number in range(20)]
 LABELS = ["a", "b"] * 10
 
 
-def write_fixed(path, matrix, ids=IDS, labels=LABELS):
-    flat = pa.array(matrix.reshape(-1))
-    column = pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
-    pq.write_table(pa.table({"id": ids, "label": labels, "features": column}), path, row_group_size=7)
-
-
-def write_list(path, matrix, ids=IDS, labels=LABELS):
-    column = pa.array([list(row) for row in matrix], pa.list_(pa.float64()))
-    pq.write_table(pa.table({"label": labels, "embedding": column, "accession": ids}), path)
-
-
-def write_half(path, matrix, ids=IDS, labels=LABELS):
-    column = pa.array(list(matrix.astype(np.float16)), pa.large_list(pa.float16()))
-    pq.write_table(pa.table({"id": ids, "label": labels, "features": column}), path)
-
-
-def write_wide(path, matrix, ids=IDS, labels=LABELS):
-    # The order of the columns is not the order of their numbers.
-    columns = {f"ESM2_cls{number}": matrix[:, number] for number in reversed(range(matrix.shape[1]))}
-    pq.write_table(pa.table({"id": ids, "label": labels, **columns}), path)
-
-
-def write_npz(path, matrix, ids=IDS, labels=LABELS):
-    np.savez(path, embeddings=matrix, ids=np.array(ids), label=np.array(labels))
-
-
-def write_npz_by_column(path, matrix, ids=IDS, labels=LABELS):
-    np.savez_compressed(path, emb=np.asfortranarray(matrix), ids=np.array(ids), labels=np.array(labels))
-
-
-def write_delimited(path, matrix, ids=IDS, labels=LABELS):
-    sep = "\t" if ".tsv" in path.name else ","
-    lines = [sep.join(["Entry_ID", "label", *(f"ESM2_cls{number}" for number in range(matrix.shape[1]))])]
-    lines += [sep.join([i, l, *map(repr, map(float, row))]) for i, l, row in zip(ids, labels, matrix, strict=True)]
-    text = "\n".join(lines) + "\n"
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
-
-
-WRITERS = {
-    "fixed.parquet": write_fixed,
-    "list.parquet": write_list,
-    "half.parquet": write_half,
-    "wide.parquet": write_wide,
-    "rows.npz": write_npz,
-    "columns.npz": write_npz_by_column,
-    "table.csv": write_delimited,
-    "table.csv.gz": write_delimited,
-    "table.tsv": write_delimited,
-    "table.tsv.gz": write_delimited,
-}
-
-
 def test_every_reader_is_put_to_the_test():
-    assert {ending for ending in READERS if not any(name.endswith(ending) for name in WRITERS)} == {".npy"}
+    untested = {ending for ending in READERS if not any(name.endswith(ending) for name in FORMATS)}
+    assert untested == {".npy", ".xlsm"}  # the reader of .npz and that of .xlsx
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", FORMATS)
 class TestReaderConformance:
     @pytest.fixture
     def source(self, name, tmp_path):
@@ -80,32 +32,59 @@ class TestReaderConformance:
 
     @pytest.fixture
     def write(self, name):
-        return WRITERS[name]
+        return lambda path, matrix, ids=IDS, labels=LABELS: FORMATS[name].write(path, matrix, list(ids), list(labels))
 
     def imported(self, source, tmp_path):
         summary = import_features(source, tmp_path / "out.parquet")
         return summary, pa.Table.from_batches(pq.ParquetFile(tmp_path / "out.parquet").iter_batches())
 
-    def test_ids_labels_order_and_numbers_are_kept(self, source, write, matrix, tmp_path):
+    def test_ids_labels_order_and_numbers_are_kept(self, name, source, write, matrix, tmp_path):
         write(source, matrix)
         summary, table = self.imported(source, tmp_path)
-        assert (summary.rows, summary.dim, summary.label) == (20, 6, True)
-        assert table.column_names == ["id", "features", "label"]
+        labels = FORMATS[name].labels
+        assert (summary.rows, summary.dim, summary.label) == (20, 6, labels)
+        assert table.column_names == ["id", "features", *["label"] * labels]
         assert table.column("id").to_pylist() == IDS
-        assert table.column("label").to_pylist() == LABELS
+        if labels:
+            assert table.column("label").to_pylist() == LABELS
         assert table.schema.field("features").type == pa.list_(pa.float32(), 6)
         exact = matrix.astype(np.float16).astype(np.float32) if "half" in source.name else matrix
         np.testing.assert_array_equal(np.stack(table.column("features").to_numpy()), exact)
 
+    def test_what_is_read_at_a_time_is_bounded(self, name, source, write, matrix, small_batches):
+        many = np.tile(matrix, (20, 1))
+        write(source, many, ids_of(len(many)), ["x"] * len(many))
+        batches = list(reader_for(str(source))(str(source), ColumnChoice()))
+        assert max(map(len, batches)) <= 80
+        assert {batch.features.dtype for batch in batches} == {np.dtype(np.float32)}
+        assert pa.concat_arrays([batch.ids for batch in batches]).to_pylist() == ids_of(len(many))
+        exact = many.astype(np.float16).astype(np.float32) if "half" in source.name else many
+        np.testing.assert_array_equal(np.concatenate([batch.features for batch in batches]), exact)
+
+    @pytest.mark.timeout(60)
+    def test_memory_does_not_grow_with_the_file(self, name, source, write, tmp_path, monkeypatch):
+        if FORMATS[name].memory:
+            pytest.skip(FORMATS[name].memory)
+        rows, dim = FORMATS[name].shape
+        matrix = np.random.default_rng(0).normal(size=(rows, dim)).astype(np.float32)
+        monkeypatch.setattr(features_module, "BATCH_BYTES", matrix.nbytes // 20)
+        monkeypatch.setattr(text_table, "BLOCK_BYTES", 2000)
+        part = tmp_path / f"part-{name}"
+        write(part, matrix[: rows // 5], ids_of(rows // 5), ["x"] * (rows // 5))
+        write(source, matrix, ids_of(rows), ["x"] * rows)
+        peak_of(part)  # what is loaded once is loaded
+        growth = peak_of(source) - peak_of(part)
+        assert growth < matrix.nbytes * 4 / 5 / 3
+
     def test_nan_is_named_by_row_and_column(self, source, write, matrix, tmp_path):
         matrix[11, 4] = np.nan
         write(source, matrix)
-        self.refused(source, tmp_path, r"row 12.*(P11.*)?column (ESM2_cls4|(features|embedding)\[4\])")
+        self.refused(source, tmp_path, r"row 12.*(P11.*)?column (ESM2_cls4|f4|(features|embedding)\[4\])")
 
     def test_infinity_is_refused(self, source, write, matrix, tmp_path):
         matrix[3, 0] = -np.inf
         write(source, matrix)
-        self.refused(source, tmp_path, r"row 4 \(id P03\), column (ESM2_cls0|features\[0\]): -inf")
+        self.refused(source, tmp_path, r"row 4( \(id P03\))?, column (ESM2_cls0|f0|features\[0\]): .?-inf")
 
     def test_an_id_twice_is_refused(self, source, write, matrix, tmp_path):
         write(source, matrix, ids=[*IDS[:19], "P05"])
@@ -117,11 +96,22 @@ class TestReaderConformance:
 
     def test_no_rows_are_refused(self, source, write, matrix, tmp_path):
         write(source, matrix[:0], ids=[], labels=[])
-        self.refused(source, tmp_path, "no rows|empty")
+        self.refused(source, tmp_path, "no rows|empty|no .pt file")
 
     def test_an_empty_file_is_refused(self, source, write, matrix, tmp_path):
         source.write_bytes(b"")
         self.refused(source, tmp_path, "empty|not a readable")
+
+    def test_a_truncated_file_is_refused(self, source, write, matrix, tmp_path):
+        write(source, matrix)
+        last = max(path for path in source.rglob("*.p*t*")) if source.is_dir() else source
+        whole = last.read_bytes()
+        last.write_bytes(whole[: len(whole) * 2 // 3])
+        self.refused(source, tmp_path, "not a readable|ends too early|fields|truncated|cannot be read|damaged")
+
+    def test_what_is_no_such_file_at_all_is_refused(self, source, write, matrix, tmp_path):
+        source.write_bytes(np.random.default_rng(0).bytes(5000))
+        self.refused(source, tmp_path, "not a readable|not UTF-8|cannot be read|no id column")
 
     def test_no_such_file(self, source, write, matrix, tmp_path):
         self.refused(source, tmp_path, "no such file")
@@ -140,9 +130,31 @@ class TestReaderConformance:
 
     def refused(self, source, tmp_path, message):
         before = set(tmp_path.iterdir())
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(DataError, match=message) as caught:
             import_features(source, tmp_path / "out.parquet")
+        assert source.name in str(caught.value)
         assert set(tmp_path.iterdir()) == before
+
+
+def ids_of(rows):
+    return [f"P{number:05d}" for number in range(rows)]
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    monkeypatch.setattr(features_module, "BATCH_BYTES", 50 * 6 * 4)
+    monkeypatch.setattr(text_table, "BLOCK_BYTES", 4000)
+
+
+def peak_of(source):
+    """The most bytes that Python and NumPy held while the file was read, and Arrow between two batches."""
+    before = pa.total_allocated_bytes()
+    tracemalloc.start()
+    try:
+        held = max(pa.total_allocated_bytes() for _ in reader_for(str(source))(str(source), ColumnChoice()))
+        return tracemalloc.get_traced_memory()[1] + held - before
+    finally:
+        tracemalloc.stop()
 
 
 def test_other_columns_pass_through_untouched(matrix, tmp_path):
@@ -195,7 +207,7 @@ def test_a_prefix_chooses_and_the_other_family_passes_through(tmp_path):
 
 
 def test_a_csv_larger_than_a_block_streams(tmp_path, monkeypatch, matrix):
-    monkeypatch.setattr("resvae_ray.data.importers.delimited.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("resvae_ray.data.text_table.BLOCK_BYTES", 1000)
     many = np.tile(matrix, (50, 1))
     ids = [f"P{number:04d}" for number in range(len(many))]
     write_delimited(tmp_path / "a.csv", many, ids, ["x"] * len(many))
@@ -233,7 +245,7 @@ def test_files_whose_other_columns_differ_are_refused(tmp_path, matrix):
 def test_a_folder_becomes_a_folder(tmp_path, matrix):
     (tmp_path / "in").mkdir()
     for number in range(3):
-        write_fixed(tmp_path / "in" / f"{number}.parquet", matrix, [f"{number}-{i}" for i in IDS])
+        write_fixed(tmp_path / "in" / f"{number}.parquet", matrix, [f"{number}-{i}" for i in IDS], LABELS)
     summary = import_features(tmp_path / "in", tmp_path / "out")
     assert summary.rows == 60
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["part-00000.parquet"]
@@ -341,3 +353,20 @@ def test_an_unknown_ending_names_the_known_ones(tmp_path):
 def test_real_features(shared, name, rows, dim, tmp_path):
     summary = import_features(shared / "data" / name, tmp_path / "out.parquet")
     assert (summary.rows, summary.dim) == (rows, dim)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", [name for name in FORMATS if "half" not in name])
+@pytest.mark.parametrize(("real", "rows"), [("amp_esm2_8m_mean320.npz", 100), ("tf_rt_esm2_650m_mean1280.csv", 20)])
+def test_real_features_are_the_same_through_every_format(shared, real, rows, name, tmp_path):
+    import_features(shared / "data" / real, tmp_path / "direct.parquet")
+    direct = pq.read_table(tmp_path / "direct.parquet").slice(0, rows)
+    matrix = np.stack(direct.column("features").to_numpy())
+    labels = direct.column("label").to_pylist() if "label" in direct.column_names else ["none"] * rows
+    FORMATS[name].write(tmp_path / name, matrix, direct.column("id").to_pylist(), labels)
+    import_features(tmp_path / name, tmp_path / "out.parquet")
+    out = pq.read_table(tmp_path / "out.parquet")
+    assert out.column("id").equals(direct.column("id"))
+    assert np.stack(out.column("features").to_numpy()).tobytes() == matrix.tobytes()
+    if FORMATS[name].labels:
+        assert out.column("label").to_pylist() == labels

@@ -1,0 +1,248 @@
+"""HDF5: one data set a protein, as UniProt, bio_embeddings and biotrainer write it, or a matrix with an array of ids.
+
+Of one data set a protein, the id is the attribute `original_id` where there is one, else the data set's name with the
+groups it lies in: an id that has a slash becomes groups when it is written. The order is the one in which the data sets
+were written, if the file keeps it (`track_order`), else that of their names.
+
+A file leads nowhere else: links and data sets that keep their numbers in other files are refused. So are data sets that
+were made and never filled, which HDF5 reads as zeros.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from resvae_ray.data.features import batch_rows
+from resvae_ray.data.importers.arrays import NUMBERS, as_batch, as_column, column_names, is_matrix, refuse_columns
+from resvae_ray.data.schema import FEATURES_COLUMNS, ColumnChoice, FeatureBatch, check_batch, find_column
+from resvae_ray.errors import DataError, ResVAERayError, UsageError
+from resvae_ray.extras import module_to_read
+from resvae_ray.names import ID
+from resvae_ray.storage import locate
+
+ORIGINAL_ID = "original_id"
+MATRIX_FILE_MOST = 64  # data sets in a file that is looked through for a matrix
+VECTOR_MOST = 1 << 24  # numbers in one vector: more is no protein's, but would take the memory
+POOLING = (
+    "take UniProt's per-protein.h5, reduce: true in bio_embeddings, reduced embeddings in biotrainer, or average the "
+    "residues yourself"
+)
+
+
+def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
+    """The proteins of the file, in its order; `--features-column` names a matrix, or a group of proteins.
+
+    Raises:
+        DataError: not HDF5, per-residue data sets, vectors of two widths, links, data sets that were never filled, NaN.
+        UsageError: h5py is not installed; a data set that the user named is not there.
+    """
+    with open_hdf5(source) as file:
+        place = _matrix_place(file, source, choice)
+        yield from _read_proteins(file, source, choice) if place is None else _read_matrix(file, place, source, choice)
+
+
+@contextmanager
+def open_hdf5(source: str) -> Iterator[Any]:
+    """The file as an h5py.File; whatever HDF5 finds wrong in it while it is open becomes a DataError."""
+    h5py = module_to_read(source, "h5py")
+    filesystem, place = locate(source)
+    try:
+        with filesystem.open_input_file(place) as raw, h5py.File(raw, "r") as file:
+            yield file
+    except ResVAERayError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{source}: no such file") from None
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{source}: not a readable HDF5 file: {str(error).splitlines()[0]}") from None
+
+
+def children(group: Any, source: str) -> Iterator[tuple[str, Any]]:
+    """The groups and data sets in a group.
+
+    Raises:
+        DataError: a link, or a table of pandas.
+    """
+    h5py = module_to_read(source, "h5py")
+    for name in group:
+        if not isinstance(link := group.get(name, getlink=True), h5py.HardLink):
+            raise DataError(
+                f"{source}: {name!r} is a link to {link.path}, which is not followed; write the data itself"
+            )
+        item = group[name]
+        if "pandas_type" in item.attrs:
+            raise DataError(
+                f"{source}: {name!r} is a table of pandas.to_hdf, which is not read; write it with to_parquet"
+            )
+        if isinstance(item, h5py.Group | h5py.Dataset):
+            yield name, item
+
+
+def data_sets(group: Any, source: str, above: tuple[Any, ...] = ()) -> Iterator[Any]:
+    """All data sets below a group, group by group.
+
+    Raises:
+        DataError: a link, or a group that contains itself.
+    """
+    for name, item in children(group, source):
+        if hasattr(item, "shape"):
+            yield item
+        elif item in (*above, group):
+            raise DataError(f"{source}: group {name!r} contains itself")
+        else:
+            yield from data_sets(item, source, (*above, group))
+
+
+def require_filled(data_set: Any, where: str) -> None:
+    """
+    Raises:
+        DataError: some of its numbers are in another file, or were never written.
+    """
+    if data_set.is_virtual or data_set.external:
+        raise DataError(f"{where} keeps its numbers in other files, which are not opened; write the numbers themselves")
+    if data_set.chunks:
+        chunks = math.prod(-(-size // chunk) for size, chunk in zip(data_set.shape, data_set.chunks, strict=True))
+        filled = data_set.id.get_num_chunks() >= chunks
+    else:
+        filled = not data_set.size or data_set.id.get_storage_size() > 0
+    if not filled:
+        raise DataError(f"{where} has parts that were never written and would read as zeros; write the file anew")
+
+
+def row_pieces(data_set: Any, where: str) -> Iterator[np.ndarray]:
+    """The rows (n, D) of a matrix, a few at a time; a compressed chunk is unpacked whole, and once."""
+    require_filled(data_set, where)
+    step, tall = batch_rows(data_set.shape[1]), data_set.chunks[0] if data_set.chunks else 1
+    rows_read = max(tall, step - step % tall)
+    for start in range(0, data_set.shape[0], rows_read):
+        block = data_set[start : start + rows_read]
+        for inner in range(0, len(block), step):
+            yield block[inner : inner + step]
+
+
+def column_piece(data_set: Any, start: int, stop: int, where: str) -> pa.Array:
+    """Some entries of a one-dimensional data set.
+
+    Raises:
+        DataError: they are neither text nor numbers.
+    """
+    if module_to_read(where, "h5py").check_string_dtype(data_set.dtype) is None:
+        return as_column(data_set[start:stop], where)
+    try:
+        return pa.array(data_set.asstr("utf-8")[start:stop].tolist(), pa.string())
+    except UnicodeDecodeError:
+        raise DataError(f"{where} holds bytes that are not UTF-8 text") from None
+
+
+def _matrix_place(file: Any, source: str, choice: ColumnChoice) -> str | None:
+    """Where the matrix is, if the file has one: chosen, with a usual name, or the only one beside arrays as long."""
+    if choice.features_column is not None:
+        return _chosen_place(file, source, choice.features_column)
+    first = list(islice(data_sets(file, source), MATRIX_FILE_MOST))
+    if len(first) == MATRIX_FILE_MOST:
+        return None
+    matrices = [data_set for data_set in first if is_matrix(data_set)]
+    by_leaf = {data_set.name.rpartition("/")[2]: data_set for data_set in matrices}
+    if (leaf := find_column(list(by_leaf), FEATURES_COLUMNS)) is not None:
+        same = [data_set.name for data_set in matrices if data_set.name.endswith(f"/{leaf}")]
+        if len(same) > 1:
+            raise DataError(f"{source}: several matrices ({', '.join(same)}); choose with --features-column")
+        return same[0]
+    as_long = [d for d in first if len(d.shape) == 1 and len(matrices) == 1 and d.shape[0] == matrices[0].shape[0]]
+    return matrices[0].name if as_long else None
+
+
+def _chosen_place(file: Any, source: str, name: str) -> str | None:
+    if name not in file:
+        raise UsageError(f"{source}: --features-column {name}: not in the file; it has {list(islice(file, 8))}")
+    if isinstance(file[name], module_to_read(source, "h5py").Group):
+        return None
+    if not is_matrix(file[name]):
+        raise UsageError(f"{source}: --features-column {name}: {_kind(file[name])}; expected rows of numbers")
+    return file[name].name
+
+
+def _read_matrix(file: Any, place: str, source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
+    folder, _, leaf = place.rpartition("/")
+    arrays = {name: item for name, item in children(file[folder or "/"], source) if hasattr(item, "shape")}
+    matrix = arrays[leaf]
+    columns = column_names(arrays, matrix.shape[0], source, choice)
+    for name in columns.values():
+        require_filled(arrays[name], f"{source}: array {name!r}")
+    start = 0
+    for piece in row_pieces(matrix, f"{source}: array {leaf!r}"):
+        stop = start + len(piece)
+        cut = {to: column_piece(arrays[name], start, stop, f"{source}: array {name!r}") for to, name in columns.items()}
+        batch = as_batch(piece, start, cut, source, {"matrix": place.lstrip("/")})
+        check_batch(batch, None, source, start + 1)
+        start = stop
+        yield batch
+
+
+def _read_proteins(file: Any, source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
+    refuse_columns(source, choice)
+    group = file[choice.features_column or "/"]
+    found = {"order": "as written" if _keeps_order(group) else "by name"}
+    start = 0
+    for ids, matrix in _stacks(group, source):
+        batch = as_batch(matrix, start, {ID: pa.array(ids, pa.string())}, source, found)
+        check_batch(batch, None, source, start + 1)
+        start += len(ids)
+        yield batch
+
+
+def _stacks(group: Any, source: str) -> Iterator[tuple[list[str], np.ndarray]]:
+    """The proteins' ids and vectors, some at a time."""
+    ids: list[str] = []
+    vectors: list[np.ndarray] = []
+    root = "" if group.name == "/" else group.name
+    for data_set in data_sets(group, source):
+        name = data_set.name.removeprefix(f"{root}/")
+        vector = _vector(data_set, f"{source}: data set {name!r}")
+        if vectors and len(vector) != len(vectors[0]):
+            raise DataError(
+                f"{source}: data set {name!r}: a vector of {len(vector)} numbers, but {len(vectors[0])} in those "
+                "before; all vectors must have one width"
+            )
+        ids.append(_original_id(data_set, name))
+        vectors.append(vector)
+        if len(ids) == batch_rows(len(vector)):
+            yield ids, np.stack(vectors)
+            ids, vectors = [], []
+    if ids:
+        yield ids, np.stack(vectors)
+
+
+def _vector(data_set: Any, where: str) -> np.ndarray:
+    shape = data_set.shape
+    if data_set.dtype.kind not in NUMBERS or not shape:
+        raise DataError(f"{where}: {_kind(data_set)}; expected one vector of numbers a protein")
+    if len(shape) > 1 and shape != (1, shape[1]):
+        raise DataError(
+            f"{where} has the shape {shape}, a vector a residue; FEATURES need one a protein: {POOLING}. A matrix "
+            "with one row a protein is named with --features-column"
+        )
+    if not 0 < shape[-1] <= VECTOR_MOST:
+        raise DataError(f"{where}: a vector of {shape[-1]} numbers")
+    require_filled(data_set, where)
+    return data_set[()].reshape(-1)
+
+
+def _original_id(data_set: Any, name: str) -> str:
+    value = data_set.attrs.get(ORIGINAL_ID, name)
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _keeps_order(group: Any) -> bool:
+    h5py = module_to_read(str(group.name), "h5py")
+    by_path = h5py.h5g.open(group.file.id, group.name.encode())  # the file's own id does not say
+    return bool(by_path.get_create_plist().get_link_creation_order() & h5py.h5p.CRT_ORDER_TRACKED)
+
+
+def _kind(data_set: Any) -> str:
+    return f"an array of shape {data_set.shape} and type {data_set.dtype}"
