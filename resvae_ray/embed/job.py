@@ -4,6 +4,7 @@ Everything is done in a hidden folder beside FEATURES (see work.py). Its unit of
 when they are whole; the same command again goes on with the parts that are missing, another one is refused.
 """
 
+import hashlib
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,15 +16,17 @@ from resvae_ray import errors, names
 from resvae_ray._version import __version__
 from resvae_ray.cluster import ray_session
 from resvae_ray.data.features import SUFFIX
+from resvae_ray.data.importers.delimited import open_stream
 from resvae_ray.data.proteins import ProteinChoice
 from resvae_ray.embed.model_files import ModelFiles
 from resvae_ray.embed.settings import ALL, AUTO, NUM_SEGMENTS, PHO, SEGMENTS, Embedding
-from resvae_ray.embed.work import Part, Work, file_digest, prepare, write_features
+from resvae_ray.embed.work import Part, Work, prepare, write_features
 from resvae_ray.embed.workers import Workers, best_precision, results, shares
-from resvae_ray.errors import ResVAERayError, UsageError
+from resvae_ray.errors import DataError, ResVAERayError, UsageError
 from resvae_ray.progress import Progress, silent
 from resvae_ray.storage import local_target, read_json, refuse_existing, write_json
 
+READ_BYTES = 16 << 20
 PART_OPERATIONS = 3e14  # multiplications and additions of a part: seconds on a GPU, minutes on cores
 PART_RESIDUES = (1 << 14, 1 << 18)  # at least and at most, whatever the model
 
@@ -66,9 +69,6 @@ def embed_proteins(
     settings, workers, target = settings or Embedding(), workers or Workers(), local_target(features)
     _check(settings, target, sites)
     folder = target.with_name(f".{target.name}.embedding")
-    if target.exists():
-        # Left by a job that was killed at its very end.
-        shutil.rmtree(folder, ignore_errors=True)
     refuse_existing(target)
     model = ModelFiles.find(settings.model)
     _check_length(settings, model)
@@ -105,14 +105,30 @@ def _check_length(settings: Embedding, model: ModelFiles) -> None:
         )
 
 
+def _file_digest(path: str | Path) -> str:
+    """Of the bytes of a file, unpacked.
+
+    Raises:
+        DataError: no such file, or it cannot be read.
+    """
+    whole = hashlib.blake2b(digest_size=16)
+    with open_stream(str(path)) as file:
+        try:
+            while block := file.read(READ_BYTES):
+                whole.update(block)
+        except OSError as error:
+            raise DataError(f"{path}: damaged: {error}") from None
+    return whole.hexdigest()
+
+
 def _about(
     proteins: str, settings: Embedding, columns: ProteinChoice, sites: str | Path | None, model: ModelFiles
 ) -> dict[str, Any]:
     """What decides the content of FEATURES, but for the precision, in the words of the options."""
     return {
-        "proteins": {"name": Path(proteins).name, "digest": file_digest(proteins)},
+        "proteins": {"name": Path(proteins).name, "digest": _file_digest(proteins)},
         "columns": asdict(columns),
-        "sites": file_digest(sites) if sites else None,
+        "sites": _file_digest(sites) if sites else None,
         "model": {"name": model.name, "layer": model.layers, "dim": model.dim, "digest": model.digest()},
         "pooling": settings.pooling,
         "max_length": settings.max_length,

@@ -9,7 +9,6 @@ the same whoever embedded what.
 # pyright: reportAttributeAccessIssue=false
 # pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,7 +32,6 @@ from resvae_ray.errors import DataError, JobError
 from resvae_ray.storage import staged_file, staged_folder
 
 BLOCK_BYTES = 256 << 20  # of sequences and vectors in a block: what is held when its order is restored
-READ_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -71,22 +69,6 @@ class Work:
     def missing(self) -> list[Part]:
         """The parts that are still to be embedded."""
         return [part for part in self.parts if not part.file(self.folder).exists()]
-
-
-def file_digest(path: str | Path) -> str:
-    """Of the bytes of a file, unpacked.
-
-    Raises:
-        DataError: no such file, or it cannot be read.
-    """
-    whole = hashlib.blake2b(digest_size=16)
-    with open_stream(str(path)) as file:
-        try:
-            while block := file.read(READ_BYTES):
-                whole.update(block)
-        except OSError as error:
-            raise DataError(f"{path}: damaged: {error}") from None
-    return whole.hexdigest()
 
 
 def prepare(
@@ -153,8 +135,8 @@ def write_features(work: Work, target: Path, provenance: dict[str, dict[str, Any
             writers[pooling] = open_writers.enter_context(FeaturesWriter(place, width, provenance[pooling]))
         for table, vectors in _blocks_in_order(work):
             _write_block(table, vectors, writers)
-    if any(writer.rows != work.rows for writer in writers.values()):
-        raise JobError(f"{target}: not all of {work.rows} proteins were written")
+        if any(writer.rows != work.rows for writer in writers.values()):
+            raise JobError(f"{work.folder}: not all of {work.rows} proteins are there; remove it to begin anew")
 
 
 def _write_block(table: pa.Table, vectors: np.ndarray, writers: dict[str, FeaturesWriter]) -> None:

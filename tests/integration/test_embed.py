@@ -149,6 +149,7 @@ class TestInOneRay:
         def stop(*_):
             raise KeyboardInterrupt
 
+        (tmp_path / "f").mkdir()  # an empty folder is no hindrance
         with monkeypatch.context() as patch:
             patch.setattr(job, "write_features", stop)
             with pytest.raises(KeyboardInterrupt):
