@@ -16,8 +16,8 @@ from resvae_ray import errors, names
 from resvae_ray._version import __version__
 from resvae_ray.cluster import ray_session
 from resvae_ray.data.features import SUFFIX
-from resvae_ray.data.importers.delimited import open_stream
 from resvae_ray.data.proteins import ProteinChoice
+from resvae_ray.data.text_table import open_stream
 from resvae_ray.embed.model_files import ModelFiles
 from resvae_ray.embed.settings import ALL, AUTO, NUM_SEGMENTS, PHO, SEGMENTS, Embedding
 from resvae_ray.embed.work import Part, Work, prepare, write_features

@@ -25,7 +25,6 @@ from resvae_ray.data.features import BATCH_BYTES, SUFFIX, FeaturesWriter, requir
 from resvae_ray.data.proteins import ProteinBatch, ProteinChoice, read_proteins
 from resvae_ray.data.proteins.sites import Sites
 from resvae_ray.data.schema import FeatureBatch
-from resvae_ray.data.text_table import open_stream
 from resvae_ray.embed.batching import length_order, part_bounds
 from resvae_ray.embed.settings import ERROR, Embedding
 from resvae_ray.errors import DataError, JobError

@@ -1,5 +1,6 @@
 """One conformance class for all readers, and what is special to each format."""
 
+import gc
 import tracemalloc
 
 import numpy as np
@@ -148,6 +149,7 @@ def small_batches(monkeypatch):
 
 def peak_of(source):
     """The most bytes that Python and NumPy held while the file was read, and Arrow between two batches."""
+    gc.collect()
     before = pa.total_allocated_bytes()
     tracemalloc.start()
     try:
