@@ -10,6 +10,7 @@ from pathlib import Path
 
 from resvae_ray.insight import style  # first: it says what to install where plotly is missing
 from resvae_ray.insight.course_figures import learning_curves, timeline
+from resvae_ray.insight.finalist_figures import finalists
 from resvae_ray.insight.findings import Findings
 from resvae_ray.insight.latent_figures import errors, latent_dimensions, latent_map
 from resvae_ray.insight.search_figures import history, importances, parallel_coordinates, slices
@@ -21,6 +22,7 @@ DRAWN: dict[str, Callable[[Findings], style.Figure]] = {
         history,
         learning_curves,
         timeline,
+        finalists,
         importances,
         parallel_coordinates,
         slices,
@@ -35,6 +37,7 @@ TITLES = {
     "history": "Optimisation history",
     "learning_curves": "Learning curves",
     "timeline": "Timeline",
+    "finalists": "Finalists",
     "importances": "Parameter importances",
     "parallel_coordinates": "Parallel coordinates",
     "slices": "Slices",
@@ -52,18 +55,22 @@ class Figures(Mapping[str, style.Figure]):
 
     def __init__(self, findings: Findings) -> None:
         self.findings = findings
+        asked_for = findings.run.config.search.finalists > 0
+        self._names = [name for name in DRAWN if name != finalists.__name__ or asked_for]
         self._drawn: dict[str, style.Figure] = {}
 
     def __getitem__(self, name: str) -> style.Figure:
+        if name not in self._names:
+            raise KeyError(name)
         if name not in self._drawn:
             self._drawn[name] = DRAWN[name](self.findings)
         return self._drawn[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(DRAWN)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(DRAWN)
+        return len(self._names)
 
     def __repr__(self) -> str:
         return f"Figures of {self.findings.run.path}: {', '.join(self)}"

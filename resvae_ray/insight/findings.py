@@ -17,6 +17,7 @@ from resvae_ray.insight.proteins import Proteins, encoded
 from resvae_ray.model.bundle import read_model_config
 from resvae_ray.model.network import ResVAE
 from resvae_ray.search.export import best_model
+from resvae_ray.search.finalists import Finalist, read_finalists, winner
 from resvae_ray.search.records import TrialRecord, frozen_trials
 from resvae_ray.search.run import BestTrial, Run, best_of
 from resvae_ray.search.scheduler import DurableASHA
@@ -55,6 +56,16 @@ class Findings:
     def best(self) -> BestTrial | None:
         """The lowest loss that was reported."""
         return best_of(self.records)
+
+    @cached_property
+    def finalists(self) -> list[Finalist]:
+        """What was trained again, or will be."""
+        return read_finalists(self.run.path, self.run.config.search, self.records)
+
+    @property
+    def winner(self) -> Finalist | None:
+        """The finalist that was chosen."""
+        return winner(self.finalists)
 
     @property
     def reported(self) -> list[TrialRecord]:

@@ -7,6 +7,7 @@ from resvae_ray import names
 from resvae_ray.config import Metric
 from resvae_ray.config_file import config_to_toml
 from resvae_ray.errors import ResVAERayError
+from resvae_ray.insight.finalist_figures import finalist_rows
 from resvae_ray.insight.findings import Findings
 from resvae_ray.insight.page import Html, Section, cards, element, folded, joined, panel, paragraph, table
 from resvae_ray.insight.style import count, duration, loss, number
@@ -71,6 +72,7 @@ def sections(findings: Findings, plots: Plots) -> list[Section]:
         Section("result", "Result", joined(_result(findings))),
         Section("search", "Search", joined(plots[name] for name in SEARCH)),
         Section("course", "Early stopping", joined(plots[name] for name in COURSE)),
+        *([Section("finalists", "Finalists", joined(_finalists(findings, plots)))] if "finalists" in plots else []),
         Section("latents", "Latents", joined(_latents(findings, plots))),
         Section("worth", "Does it earn its place?", joined(_worth(findings))),
         Section("failures", "Failures", joined(_failures(findings))),
@@ -89,6 +91,12 @@ def _result(findings: Findings) -> Iterator[Html]:
         table(["", *PAPER], [list(map(_cell, ["", *PAPER], row)) for row in rows]),
         paragraph(comparable(findings), "note"),
     )
+    if (chosen := findings.winner) is not None:
+        yield paragraph(
+            f"The model is not chosen by this one loss: of the finalists, trial {chosen.number} has the lowest mean "
+            f"over {count(len(chosen.losses), 'fresh seed')}, {loss(chosen.mean or 0.0)}.",
+            "note",
+        )
     if lost := run.lost_best():
         yield paragraph(f"{lost[0].upper()}{lost[1:]}.", "note")
     row = _best_row(findings)
@@ -139,6 +147,13 @@ def comparable(findings: Findings) -> str:
         "features, the losses can be compared; the paper draws the latents anew at each validation, here the noise is "
         "fixed."
     )
+
+
+def _finalists(findings: Findings, plots: Plots) -> Iterator[Html]:
+    yield plots["finalists"]
+    if findings.finalists:
+        header, *rows = finalist_rows(findings.finalists)
+        yield panel(table(header, rows, "numbers"))
 
 
 def _latents(findings: Findings, plots: Plots) -> Iterator[Html]:
