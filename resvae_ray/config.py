@@ -67,6 +67,10 @@ class TrainingConfig:
         _require(0 <= self.dropout < 1, f"training.dropout is {self.dropout}; expected 0 to below 1")
         _require(self.schedule in SCHEDULES, f"training.schedule is {self.schedule!r}; expected {', '.join(SCHEDULES)}")
         _require(0 <= self.warmup < 1, f"training.warmup is {self.warmup}; expected a fraction of the epochs below 1")
+        _require(
+            self.schedule != "wsd" or self.warmup <= 0.8,
+            f"training.warmup is {self.warmup}; wsd falls over the last 20 %, so that it can be 0.8 at most",
+        )
         _require(self.weight_decay >= 0, f"training.weight_decay is {self.weight_decay}; 0 is none, else above 0")
         _require(0 <= self.kld_warmup <= 1, f"training.kld_warmup is {self.kld_warmup}; expected 0 to 1")
         _require(0 <= self.average < 1, f"training.average is {self.average}; 0 is none, else below 1")
@@ -122,7 +126,7 @@ class SearchConfig:
     reduction_factor: float = 3.0  # one in so many goes on at a rung; the next rung is so many times further
     brackets: int = 1  # bracket s has its first rung at grace * reduction_factor ** s
     finalists: int = 0  # so many of the best configurations are trained again in full; 0 takes the best trial
-    finalist_seeds: int = 3  # seeds under which each finalist is trained again; the lowest mean wins
+    seeds: int = 3  # seeds under which each finalist is trained again; the lowest mean wins
     max_failures: int = 2  # a trial that crashes is tried again from its checkpoint so many times
     max_hours: float = 0.0  # stop after so many hours; 0 is no limit
     checkpoint_every_s: float = 30.0  # seconds between two checkpoints of a trial; also at every rung and at the end
@@ -135,7 +139,7 @@ class SearchConfig:
         _require(self.reduction_factor > 1, f"search.reduction_factor is {self.reduction_factor}; it must be above 1")
         _require(self.brackets >= 1, f"search.brackets is {self.brackets}; it must be at least 1")
         _require(self.finalists >= 0, f"search.finalists is {self.finalists}; 0 is none, else above 0")
-        _require(self.finalist_seeds >= 1, f"search.finalist_seeds is {self.finalist_seeds}; it must be at least 1")
+        _require(self.seeds >= 1, f"search.seeds is {self.seeds}; it must be at least 1")
         _require(self.max_failures >= 0, f"search.max_failures is {self.max_failures}; it must be 0 or above")
         _require(self.max_hours >= 0, f"search.max_hours is {self.max_hours}; 0 is no limit, else above 0")
         _require(self.checkpoint_every_s >= 0, "search.checkpoint_every_s must be 0 or above")

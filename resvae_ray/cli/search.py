@@ -29,7 +29,7 @@ TUNE_FLAGS = (
         "finalists",
         "train so many of the best again in full, and choose among them",
     ),
-    ("--seeds", "search", "finalist_seeds", "under so many seeds each (3); the lowest mean wins"),
+    ("--seeds", "search", "seeds", "under so many seeds each (3); the lowest mean wins"),
     ("--cpus-per-trial", "resources", "cpus_per_trial", "cores a trial (chosen from the machine)"),
     ("--gpus-per-trial", "resources", "gpus_per_trial", "GPUs a trial, whole or a fraction (chosen from the machine)"),
     ("--concurrent", "resources", "concurrent", "trials at the same time (chosen from the machine)"),
@@ -81,7 +81,7 @@ def _tune(options: argparse.Namespace) -> None:
         print(f"stopped by --max-hours; go on with: {run.resume_command}")
     if best is not None:
         print(run.result_table(best).to_string(index=False))
-    for line in status.finalist_lines(stands["finalists"]):
+    for line in status.finalist_lines(stands):
         print(line)
     _say_what_was_lost(run)
 

@@ -99,9 +99,9 @@ def _print_changes(looks: "Iterator[tuple[Run, Status]]") -> None:
     for run, status in looks:
         if status["state"] != "running":
             print(_text(run, status), flush=True)
-        elif said != status["counts"] or time.monotonic() - at >= LOG_S:
+        elif said != (now := (status["counts"], status["finalist_trainings_left"])) or time.monotonic() - at >= LOG_S:
             print("; ".join(_headlines(run, status)), flush=True)
-            said, at = status["counts"], time.monotonic()
+            said, at = now, time.monotonic()
 
 
 def _text(run: "Run", status: Status) -> str:
@@ -110,23 +110,42 @@ def _text(run: "Run", status: Status) -> str:
         loss = f", best {trial['best_val_loss']:,.2f}" if trial["best_val_loss"] is not None else ""
         node = f", on {trial['node']}" if trial["node"] else ""
         epoch = f"epoch {trial['epochs']} of {run.config.training.epochs}" if trial["epochs"] else "no epoch yet"
-        lines.append(f"running: trial {trial['number']}, {epoch}{loss}{node}")
-    lines += finalist_lines(status["finalists"])
-    lines += [f"failed: trial {failure['number']}: {failure['failure']}" for failure in status["failures"]]
+        lines.append(f"running: {_which(trial)}, {epoch}{loss}{node}")
+    lines += finalist_lines(status)
+    lines += [f"failed: {_which(failure)}: {failure['failure']}" for failure in status["failures"]]
     return "\n".join(lines + _advice(run, status))
 
 
-def finalist_lines(finalists: list[dict[str, Any]]) -> list[str]:
-    """A line a finalist: what the search saw, what fresh seeds give."""
-    lines = []
-    for row in finalists:
-        trained = len(row["losses"])
-        text = f"finalist: trial {row['number']}, {row['search_loss']:,.2f} in the search"
-        if trained:
-            spread = f" ± {row['sd']:,.2f}" if row["sd"] is not None else ""
-            text += f", {row['mean']:,.2f}{spread} over {trained} seeds (overtuning gap {row['gap']:+,.2f})"
-        lines.append(text + (f", {row['failed']} failed" if row["failed"] else ""))
+def finalist_lines(status: Status) -> list[str]:
+    """A line a finalist: what the search saw, what fresh seeds give; then what came of the round."""
+    lines = [_finalist_line(row) for row in status["finalists"]]
+    if left := status["finalist_trainings_left"]:
+        lines.append(f"finalists: {left} trainings left; until they have ended the model is that of before")
+    elif chosen := status["chosen"]:
+        lines.append(f"chosen: trial {chosen['number']}, whose retraining with the lowest loss is the model")
+    elif lines:
+        lines.append("finalists: no retraining came through; the model is the best trial of the search")
     return lines
+
+
+def _finalist_line(row: dict[str, Any]) -> str:
+    text = f"finalist: trial {row['number']}, {row['search_loss']:,.2f} in the search"
+    if row["mean"] is not None:
+        spread = f" ± {row['sd']:,.2f}" if row["sd"] is not None else ""
+        gap = f" (overtuning gap {row['gap']:+,.2f})" if row["gap"] is not None else ""
+        early = "" if row["gap"] is not None else f" (stopped at epoch {row['search_epochs']})"
+        text += f"{early}, {row['mean']:,.2f}{spread} over {_many(len(row['losses']), 'seed')}{gap}"
+    return text + (f", {row['failed']} failed" if row["failed"] else "")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _which(training: dict[str, Any]) -> str:
+    """A trial, or a finalist's retraining."""
+    repeat = training["repeat"]
+    return f"trial {training['number']}" if repeat is None else f"finalist {training['number']}, seed {repeat + 1}"
 
 
 def _headlines(run: "Run", status: Status) -> list[str]:

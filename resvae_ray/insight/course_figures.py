@@ -11,13 +11,14 @@ from resvae_ray.errors import DataError
 from resvae_ray.insight import style
 from resvae_ray.insight.findings import Findings
 from resvae_ray.insight.style import count, dressed
+from resvae_ray.search.outlook import duration
 from resvae_ray.search.records import EpochRow, TrialRecord
 
 # What lies on top comes last.
-LAYERS = (names.PRUNED, names.FAILED, names.COMPLETE, names.RUNNING)
+LAYERS = (names.PRUNED, names.FAILED, names.COMPLETE, names.RUNNING, names.FINALIST)
 PAUSE_EPOCHS = 5  # a trial that reports nothing for the time of so many epochs was not running
 PAUSE_S = 60.0  # and for at least so long
-CLOCK_S = 1.0  # by so much a report's time, taken where it arrives, may be late
+CLOCK_S = 1.0  # by so much a report's time, taken where it arrives, may be late; of quick epochs, by one of them
 
 
 def learning_curves(findings: Findings) -> go.Figure:
@@ -133,7 +134,8 @@ def timeline(findings: Findings) -> go.Figure:
     Raises:
         DataError: no trial has come to an epoch.
     """
-    found = sorted((part for record in findings.reported for part in stretches(record)), key=lambda part: part.start)
+    trained = [*findings.reported, *findings.retrained]
+    found = sorted((part for record in trained for part in stretches(record)), key=lambda part: part.start)
     if not found:
         raise DataError("no trial has come to the end of an epoch yet")
     zero, end = found[0].start, max(part.end for part in found)
@@ -151,7 +153,7 @@ def timeline(findings: Findings) -> go.Figure:
     nodes = len({part.node for part in found})
     reading = (
         f"A bar is a trial at work, with its number; {count(nodes, 'node')}, {count(len(rows), 'trial')} at a "
-        "time. Short bars are trials that were stopped early; gaps are pauses."
+        "time. Short bars are trials that were stopped early; gaps are pauses; finalists are trained again at the end."
     )
     return dressed(figure, "Timeline", reading, 210 + 44 * len(rows))
 
@@ -162,7 +164,8 @@ def _lanes(found: list[Stretch]) -> list[str]:
     lanes = []
     for part in found:
         ends = free.setdefault(part.node, [])
-        lane = next((place for place, end in enumerate(ends) if end <= part.start + CLOCK_S), len(ends))
+        late = min(CLOCK_S, part.trial.epochs[0][names.SECONDS])
+        lane = next((place for place, end in enumerate(ends) if end <= part.start + late), len(ends))
         ends[lane : lane + 1] = [part.end]
         lanes.append(f"{style.safe(part.node)} · {lane + 1:02d}")
     return lanes
@@ -183,7 +186,7 @@ def _bars(placed: list[tuple[Stretch, str]], state: str, zero: float, unit: floa
         textangle=0,
         textfont={"color": "white" if state in (names.COMPLETE, names.FAILED) else style.INK},
         customdata=[
-            f"trial {part.trial.number}, {state}<br>{style.duration(part.end - part.start)} on {style.safe(part.node)}"
+            f"trial {part.trial.number}, {state}<br>{duration(part.end - part.start)} on {style.safe(part.node)}"
             for part in parts
         ],
         hovertemplate="%{customdata}<extra></extra>",

@@ -34,13 +34,14 @@ def _reading(findings: Findings) -> str:
     ended = sum(repeat.ended for repeat in repeats)
     chosen = findings.winner
     said = (
-        f"Trial {chosen.number} has the lowest mean: it is the model."
-        if chosen
+        f"Trial {chosen.number} was chosen: the lowest mean of those that came through most often."
+        if chosen and ended == len(repeats)
         else f"{ended} of {len(repeats)} trainings have ended; then the lowest mean is chosen."
     )
     return (
         "A circle is one training of the configuration in full under a fresh seed; how far their mean (upright) lies "
-        f"to the right of the diamond is the overtuning gap: what was luck in the search. {said}"
+        "to the right of the diamond is the overtuning gap: what was luck in the search. (The diamond of a trial that "
+        f"was stopped early is no full training's, and says nothing of luck.) {said}"
     )
 
 
@@ -67,7 +68,12 @@ def finalist_rows(found: list[Finalist]) -> list[list[str]]:
 
 
 def _row(finalist: Finalist) -> list[str]:
-    figures = [finalist.search_loss, finalist.mean, finalist.sd]
-    cells = ["–" if value is None else style.loss(value) for value in figures]
-    gap = "–" if finalist.gap is None else f"{finalist.gap:+,.2f}"
-    return [str(finalist.number), *cells, gap, str(len(finalist.losses)), str(finalist.row()["failed"])]
+    early = "" if finalist.complete else f", stopped at epoch {finalist.search_epochs}"
+    return [
+        str(finalist.number),
+        f"{style.loss(finalist.search_loss)}{early}",
+        *("–" if value is None else style.loss(value) for value in (finalist.mean, finalist.sd)),
+        "–" if finalist.gap is None else f"{finalist.gap:+,.2f}",
+        str(len(finalist.losses)),
+        str(finalist.failed),
+    ]

@@ -17,7 +17,7 @@ from resvae_ray.insight.proteins import Proteins, encoded
 from resvae_ray.model.bundle import read_model_config
 from resvae_ray.model.network import ResVAE
 from resvae_ray.search.export import best_model
-from resvae_ray.search.finalists import Finalist, read_finalists, winner
+from resvae_ray.search.finalists import Finalist, read_choice, read_finalists
 from resvae_ray.search.records import TrialRecord, frozen_trials
 from resvae_ray.search.run import BestTrial, Run, best_of
 from resvae_ray.search.scheduler import DurableASHA
@@ -53,6 +53,11 @@ class Findings:
         return self.run.status()
 
     @cached_property
+    def model(self) -> BestTrial | None:
+        """The trial whose configuration the model has, with the loss and epoch of the model's weights."""
+        return self.run.saved_best()
+
+    @cached_property
     def best(self) -> BestTrial | None:
         """The lowest loss that was reported."""
         return best_of(self.records)
@@ -62,10 +67,17 @@ class Findings:
         """What was trained again, or will be."""
         return read_finalists(self.run.path, self.run.config.search, self.records)
 
-    @property
+    @cached_property
     def winner(self) -> Finalist | None:
-        """The finalist that was chosen."""
-        return winner(self.finalists)
+        """The finalist that was chosen last."""
+        choice = read_choice(self.run.path, self.records)
+        return choice[0] if choice else None
+
+    @property
+    def retrained(self) -> list[TrialRecord]:
+        """The retrainings of finalists, as if they were trials in the state `finalist`."""
+        repeats = [repeat for finalist in self.finalists for repeat in finalist.repeats]
+        return [TrialRecord(r.number, names.FINALIST, r.params, r.epochs) for r in repeats if r.epochs]
 
     @property
     def reported(self) -> list[TrialRecord]:

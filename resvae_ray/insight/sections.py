@@ -10,9 +10,11 @@ from resvae_ray.errors import ResVAERayError
 from resvae_ray.insight.finalist_figures import finalist_rows
 from resvae_ray.insight.findings import Findings
 from resvae_ray.insight.page import Html, Section, cards, element, folded, joined, panel, paragraph, table
-from resvae_ray.insight.style import count, duration, loss, number
+from resvae_ray.insight.style import count, loss, number
 from resvae_ray.insight.text import tables
-from resvae_ray.search.records import EpochRow
+from resvae_ray.search.outlook import duration
+from resvae_ray.search.records import BestTrial, EpochRow
+from resvae_ray.search.run import Run
 from resvae_ray.search.space import describe
 
 Plots = Mapping[str, Html]
@@ -85,7 +87,8 @@ def _result(findings: Findings) -> Iterator[Html]:
     if best is None:
         yield paragraph("No trial has come to the end of an epoch yet.", "missing")
         return
-    rows = [["this search", *run.result_table(best).iloc[0]], ["the paper", *PAPER.values()]]
+    rows = [[f"this search, {name}", *run.result_table(trial).iloc[0]] for name, trial in _results(findings)]
+    rows.append(["the paper", *PAPER.values()])
     yield panel(
         element("h3", "Best result beside the paper's"),
         table(["", *PAPER], [list(map(_cell, ["", *PAPER], row)) for row in rows]),
@@ -93,11 +96,11 @@ def _result(findings: Findings) -> Iterator[Html]:
     )
     if (chosen := findings.winner) is not None:
         yield paragraph(
-            f"The model is not chosen by this one loss: of the finalists, trial {chosen.number} has the lowest mean "
-            f"over {count(len(chosen.losses), 'fresh seed')}, {loss(chosen.mean or 0.0)}.",
+            f"Trial {chosen.number} was chosen for its mean over {count(len(chosen.losses), 'fresh seed')}, "
+            f"{loss(chosen.mean or 0.0)}, which is the fair figure for it; the model has the best of those weights.",
             "note",
         )
-    if lost := run.lost_best():
+    if lost := _lost_best(run):
         yield paragraph(f"{lost[0].upper()}{lost[1:]}.", "note")
     row = _best_row(findings)
     facts = [("trial", best.number), *best.params.items()]
@@ -106,6 +109,21 @@ def _result(findings: Findings) -> Iterator[Html]:
         element("h3", f"The best trial, at epoch {best.best_epoch}"),
         table([], [(name, number(value)) for name, value in facts], "facts"),
     )
+
+
+def _results(findings: Findings) -> Iterator[tuple[str, BestTrial]]:
+    """The model and, where that is another, the lowest loss of a trial."""
+    if findings.winner is not None and findings.model is not None:
+        yield "the model", findings.model
+    if findings.best is not None:
+        yield "lowest of the trials" if findings.winner else "best trial", findings.best
+
+
+def _lost_best(run: Run) -> str | None:
+    try:
+        return run.lost_best()
+    except ResVAERayError:  # a search at work may remove what was just listed
+        return None
 
 
 BEST_ROWS = {
@@ -153,7 +171,7 @@ def _finalists(findings: Findings, plots: Plots) -> Iterator[Html]:
     yield plots["finalists"]
     if findings.finalists:
         header, *rows = finalist_rows(findings.finalists)
-        yield panel(table(header, rows, "numbers"))
+        yield panel(element("h3", "The finalists under fresh seeds"), table(header, rows, "numbers"))
 
 
 def _latents(findings: Findings, plots: Plots) -> Iterator[Html]:
@@ -161,7 +179,9 @@ def _latents(findings: Findings, plots: Plots) -> Iterator[Html]:
         chosen = findings.chosen
         known = [("trial", chosen.trial), ("epoch", chosen.epoch), ("validation loss", chosen.loss)]
         said = ", ".join(f"{name} {number(value)}" for name, value in known if value is not None)
-        yield paragraph(f"Of the best saved weights ({said}).", "soft")
+        yield paragraph(
+            f"Of the model in RUN/model, or of the best saved weights while there is none ({said}).", "soft"
+        )
     except ResVAERayError as error:
         yield paragraph(f"{error}.", "missing")
     yield from (plots[name] for name in LATENTS)
@@ -206,17 +226,22 @@ def _worth(findings: Findings) -> Iterator[Html]:
 def _failures(findings: Findings) -> Iterator[Html]:
     failures = findings.status["failures"]
     if not failures:
-        yield paragraph("No trial failed.")
+        yield paragraph("None failed.")
         return
-    yield paragraph(f"{count(len(failures), 'trial')} failed; the whole text of each lies in its folder, error.txt.")
+    yield paragraph(f"{count(len(failures), 'training')} failed; the whole text of each lies in its folder, error.txt.")
     params = {record.number: record.params for record in findings.records}
     rows = [
-        [failure[names.NUMBER], describe(params.get(failure[names.NUMBER], {})), failure[names.FAILURE]]
+        [_which(failure), describe(params.get(failure[names.NUMBER], {})), failure[names.FAILURE]]
         for failure in failures[:MOST_FAILURES]
     ]
     yield panel(table(["trial", "parameters", "reason"], rows, ""))
     if len(failures) > MOST_FAILURES:
         yield paragraph(f"And {len(failures) - MOST_FAILURES:,} more.")
+
+
+def _which(failure: Mapping[str, Any]) -> str:
+    repeat = failure[names.REPEAT]
+    return str(failure[names.NUMBER]) if repeat is None else f"{failure[names.NUMBER]}, finalist, seed {repeat + 1}"
 
 
 def _environment(findings: Findings) -> Iterator[Html]:

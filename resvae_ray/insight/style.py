@@ -31,6 +31,7 @@ STATE_COLOURS = {
     names.FAILED: VERMILION,
     names.RUNNING: GREEN,
     names.PENDING: GREY,
+    names.FINALIST: PURPLE,
 }
 STATE_SYMBOLS = {
     names.COMPLETE: "circle",
@@ -98,14 +99,6 @@ def number(value: object) -> str:
     if isinstance(value, int) or (value == int(value) and abs(value) >= 1):
         return f"{int(value):,}"
     return f"{value:,.2f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def duration(seconds: float) -> str:
-    """A time span: 40 s, 12 min, 3 h 05 min."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def count(many: int, what: str) -> str:

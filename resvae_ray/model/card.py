@@ -39,9 +39,9 @@ Without this package, from `features`, float32 (batch, {input_dim}), to `z`, the
 (batch, {z_dim}), for any batch; compared with PyTorch when it was written: {files}."""
 
 FINALISTS = """\
-The best configurations of the search were trained again in full under fresh seeds, and this one had the lowest mean.
-The mean is the fair figure for the configuration; the weights here are the best of those trainings. The gap,
-overtuning, is how far the mean lies above the loss that the search saw."""
+The best configurations of the search were trained again in full under fresh seeds. One that fails under a seed comes
+after all that do not; then the lowest mean decides. The mean is the fair figure for the configuration; the weights here
+are the best of its trainings. The gap, overtuning, is how far the mean lies above the loss that the search saw."""
 
 UNKNOWN = "Nothing is recorded of the language model and pooling that made the features (`import --describe` does it)."
 
@@ -79,7 +79,8 @@ def model_card(config: Mapping[str, Any], evaluation: CardEvaluation | None = No
         *_section("Chosen among finalists", finalists := _dict(config.get("finalists"))),
         *([FINALISTS] if finalists else []),
         *_section("Training", {"best_epoch": config.get("best_epoch"), **_dict(config.get("training"))}),
-        *_section("Validation, recorded by the search", config.get("validation")),
+        *_section("Measured by", config.get("metric")),
+        *_section(f"Validation, recorded by the {_recorder(finalists)}", config.get("validation")),
         *(["## Evaluation", evaluation.markdown] if evaluation else []),
         "## Use",
         LOAD.format(**config),
@@ -92,6 +93,11 @@ def model_card(config: Mapping[str, Any], evaluation: CardEvaluation | None = No
     ]
     text = f"---\n{_metadata(config, evaluation)}---\n" + "\n\n".join(sections) + "\n"
     return f"{text}\n{SEAL.format(digest=_digest(text))}\n"
+
+
+def _recorder(finalists: Mapping[str, Any]) -> str:
+    seed = finalists.get("weights_of_seed")
+    return f"retraining under seed {_plain(seed)}" if seed is not None else "search"
 
 
 def is_as_made(card: str) -> bool:

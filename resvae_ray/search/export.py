@@ -12,7 +12,6 @@ from resvae_ray.model.checkpoint import load_weights, read_tensors
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.portable import require_onnx, write_onnx, write_torch_export
 from resvae_ray.model.published import load_published_weights
-from resvae_ray.search.finalists import winner
 from resvae_ray.search.run import Run
 from resvae_ray.storage import local_target, refuse_existing
 
@@ -114,11 +113,12 @@ def _about_features(dataset: dict[str, Any]) -> dict[str, Any]:
 
 def _finalists(run: Run) -> dict[str, Any]:
     """How the configuration was chosen, where it was chosen among finalists."""
-    finalists = run.finalists()
-    if (chosen := winner(finalists)) is None:
+    if (choice := run.chosen()) is None:
         return {}
+    chosen, among = choice
     about = {name: value for name, value in chosen.row().items() if name not in chosen.params}
-    return {"finalists": {"chosen_among": len(finalists), "seeds": len(chosen.repeats), **about}}
+    seed = chosen.best.repeat + 1 if chosen.best else None
+    return {"finalists": {"chosen_among": among, "seeds": len(chosen.repeats), "weights_of_seed": seed, **about}}
 
 
 _RATES = (names.ROWS_PER_SECOND, names.SECONDS)

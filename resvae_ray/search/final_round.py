@@ -1,8 +1,11 @@
 """The final round: the finalists of a search are trained again, each under several seeds, all to the full length."""
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TextIO
 
 from ray import tune as ray_tune
@@ -11,17 +14,18 @@ from ray.tune.experiment import Trial
 
 from resvae_ray import names
 from resvae_ray.search.experiment import run_experiment
-from resvae_ray.search.finalists import Finalist, Repeat, finalist_folder, left_to_train
-from resvae_ray.search.recorder import clear_staging, forget_resume
+from resvae_ray.search.finalists import Finalist, Repeat, finalist_folder, left_to_train, write_choice
+from resvae_ray.search.recorder import EpochLog, clear_staging, forget_resume
 from resvae_ray.search.resources import Slots
 from resvae_ray.search.run import Run
 from resvae_ray.search.space import describe
+from resvae_ray.search.tensorboard import Board, TensorBoard, board_name
 from resvae_ray.search.trial import Job, run_repeat
-from resvae_ray.storage import write_json
+from resvae_ray.storage import write_json, write_text
 
 
 def train_finalists(run: Run, job: Job, slots: Slots, seconds: float | None) -> bool:
-    """Trains what is left to train of the finalists; whether the user stopped it.
+    """Trains what is left to train of the finalists, and chooses; whether the user stopped it.
 
     Args:
         seconds: after which it ends; None is no limit.
@@ -32,20 +36,28 @@ def train_finalists(run: Run, job: Job, slots: Slots, seconds: float | None) -> 
     finalists = run.finalists()
     repeats = left_to_train(finalists)
     _tidy(finalists)
-    if not repeats:
-        return False
-    print(f"{len(finalists)} finalists, {len(repeats)} trainings left", file=sys.stderr)
-    return run_experiment(
-        run,
-        run_repeat,
-        {"job": asdict(job), "final": ray_tune.grid_search([_task(repeat) for repeat in repeats])},
-        slots,
-        name_of=_name,
-        callbacks=[FinalProgress(run, len(repeats))],
-        seconds=seconds,
-        metric=names.BEST_VAL_LOSS,
-        mode="min",
-    )
+    stopped = _train(run, job, slots, seconds, repeats) if repeats else False
+    write_choice(run.path, run.finalists())
+    return stopped
+
+
+def _train(run: Run, job: Job, slots: Slots, seconds: float | None, repeats: list[Repeat]) -> bool:
+    (run.path / names.FINALISTS_FOLDER).mkdir(exist_ok=True)
+    print(f"finalists: {len(repeats)} trainings left, {slots.concurrent} at a time", file=sys.stderr)
+    with ExitStack() as stack:
+        board = stack.enter_context(closing(TensorBoard(run, _board)))
+        record = stack.enter_context(closing(FinalRecorder(run, len(repeats))))
+        return run_experiment(
+            run,
+            run_repeat,
+            {"job": asdict(job), "final": ray_tune.grid_search([_task(repeat) for repeat in repeats])},
+            slots,
+            name_of=lambda trial: _board(trial).folder,
+            callbacks=[record, board],
+            seconds=seconds,
+            metric=names.BEST_VAL_LOSS,
+            mode="min",
+        )
 
 
 def _tidy(finalists: Sequence[Finalist]) -> None:
@@ -60,20 +72,33 @@ def _task(repeat: Repeat) -> dict[str, Any]:
     return {names.NUMBER: repeat.number, names.REPEAT: repeat.repeat, "params": repeat.params}
 
 
-def _name(trial: Trial) -> str:
+def _board(trial: Trial) -> Board:
     final = trial.config["final"]
-    return "finalist_" + names.FINALIST_FOLDER.format(number=final[names.NUMBER], repeat=final[names.REPEAT])
+    name = "finalist_" + names.FINALIST_FOLDER.format(number=final[names.NUMBER], repeat=final[names.REPEAT])
+    title = f"finalist {final[names.NUMBER]:04d}, seed {final[names.REPEAT] + 1}"
+    return Board(board_name(name, final["params"]), title, final["params"])
 
 
-class FinalProgress(Callback):
-    """A line a training that ended; one that crashed more often than it may is written down as failed."""
+class FinalRecorder(Callback):
+    """Keeps the epochs and failures of the round, and says what each training came to."""
 
     def __init__(self, run: Run, trainings: int, stream: TextIO | None = None) -> None:
         self._run, self._left, self._stream = run, trainings, stream or sys.stderr
+        self._log = EpochLog(run.path / names.FINALISTS_FOLDER / names.EPOCHS_FILE)
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its callbacks for a restore that is not used here."""
         return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: Sequence[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Ray's hook: an epoch, or the reason why the training cannot go on."""
+        final = trial.config["final"]
+        if names.FAILURE in result:
+            write_text(self._folder(trial) / names.ERROR_FILE, f"{result[names.FAILURE]}\n")
+        elif names.FAULT not in result:
+            self._log.write({names.NUMBER: final[names.NUMBER], names.REPEAT: final[names.REPEAT]}, result)
 
     def on_trial_complete(self, iteration: int, trials: Sequence[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook: it came to its end, or failed by its own word, or was stopped with the experiment."""
@@ -84,18 +109,29 @@ class FinalProgress(Callback):
             self._say(trial, f"{result[names.BEST_VAL_LOSS]:,.2f} at epoch {result[names.BEST_EPOCH]}")
 
     def on_trial_error(self, iteration: int, trials: Sequence[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook: crashed."""
-        final = trial.config["final"]
-        folder = finalist_folder(self._run.path, final[names.NUMBER], final[names.REPEAT])
+        """Ray's hook: crashed more often than it may."""
+        text = "the process crashed"
+        if trial.error_file and os.path.exists(trial.error_file):
+            text = Path(trial.error_file).read_text(errors="replace").strip() or text
+        folder = self._folder(trial)
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / names.RESULT_FILE, {names.FAILURE: "crashed, see Ray's log"})
-        self._say(trial, "failed: it crashed")
+        write_text(folder / names.ERROR_FILE, f"{text}\n")
+        write_json(folder / names.RESULT_FILE, {names.FAILURE: text.splitlines()[-1]})
+        self._say(trial, f"failed: {text.splitlines()[-1]}")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._log.close()
+
+    def _folder(self, trial: Trial) -> Path:
+        final = trial.config["final"]
+        return finalist_folder(self._run.path, final[names.NUMBER], final[names.REPEAT])
 
     def _say(self, trial: Trial, what: str) -> None:
         final = trial.config["final"]
         self._left -= 1
         self._stream.write(
             f"finalist trial {final[names.NUMBER]}, seed {final[names.REPEAT] + 1} of "
-            f"{self._run.config.search.finalist_seeds}: {what}   {describe(final['params'])}   [{self._left} left]\n"
+            f"{self._run.config.search.seeds}: {what}   {describe(final['params'])}   [{self._left} left]\n"
         )
         self._stream.flush()

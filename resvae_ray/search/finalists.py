@@ -5,16 +5,17 @@ The lowest of many noisy losses is lower than its configuration deserves, all th
 and how far it lies above the loss that the search saw is the overtuning gap.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from resvae_ray import names
 from resvae_ray.config import SearchConfig
-from resvae_ray.search.records import SavedWeights, TrialRecord, saved_weights
-from resvae_ray.storage import read_json
+from resvae_ray.search.records import EpochRow, SavedWeights, TrialRecord, read_epochs, saved_weights
+from resvae_ray.storage import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Repeat:
         folder: where its state and weights are.
         loss: the validation loss of its best epoch; None before its end, or if it failed.
         failure: why it failed.
+        epochs: all that it reported, in order.
     """
 
     number: int
@@ -35,11 +37,17 @@ class Repeat:
     folder: Path
     loss: float | None
     failure: str | None
+    epochs: list[EpochRow] = field(default_factory=list)
 
     @property
     def ended(self) -> bool:
         """Whether there is nothing left to do."""
         return self.loss is not None or self.failure is not None
+
+    @property
+    def last_epoch(self) -> int:
+        """How far it came; 0 before its first report."""
+        return self.epochs[-1][names.EPOCH] if self.epochs else 0
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,16 @@ class Finalist:
 
     Attributes:
         search_loss: the loss for which it was chosen.
+        search_epochs: how long the search trained it.
+        complete: whether that was the full length.
         repeats: its retrainings.
     """
 
     number: int
     params: dict[str, Any]
     search_loss: float
+    search_epochs: int
+    complete: bool
     repeats: tuple[Repeat, ...]
 
     @property
@@ -73,13 +85,19 @@ class Finalist:
 
     @property
     def gap(self) -> float | None:
-        """The overtuning gap: how far the mean lies above what the search saw."""
-        return None if self.mean is None else self.mean - self.search_loss
+        """The overtuning gap; None for a trial that was stopped early, whose loss was no full training's."""
+        return self.mean - self.search_loss if self.mean is not None and self.complete else None
 
     @property
     def failed(self) -> int:
         """Retrainings that did not come through."""
         return sum(repeat.failure is not None for repeat in self.repeats)
+
+    @property
+    def best(self) -> Repeat | None:
+        """The retraining with the lowest loss."""
+        came_through = [repeat for repeat in self.repeats if repeat.loss is not None]
+        return min(came_through, key=lambda repeat: repeat.loss or 0.0, default=None)
 
     def row(self) -> dict[str, Any]:
         """The finalist as a table has it."""
@@ -87,6 +105,7 @@ class Finalist:
             names.NUMBER: self.number,
             **self.params,
             "search_loss": self.search_loss,
+            "search_epochs": self.search_epochs,
             "mean": self.mean,
             "sd": self.sd,
             "gap": self.gap,
@@ -107,7 +126,8 @@ def read_finalists(folder: Path, config: SearchConfig, records: Sequence[TrialRe
     ranked = sorted(came_through, key=lambda record: (record.best_val_loss, record.number))
     distinct = {tuple(sorted(record.params.items())): record for record in reversed(ranked)}
     best = [record for record in ranked if distinct[tuple(sorted(record.params.items()))] is record]
-    return [_finalist(folder, record, config.finalist_seeds) for record in best[: config.finalists]]
+    epochs = _epochs(folder)
+    return [_finalist(folder, record, config.seeds, epochs) for record in best[: config.finalists]]
 
 
 def winner(finalists: Sequence[Finalist]) -> Finalist | None:
@@ -118,16 +138,32 @@ def winner(finalists: Sequence[Finalist]) -> Finalist | None:
     return min(came_through, key=lambda finalist: (finalist.failed, finalist.mean))
 
 
-def best_weights(finalist: Finalist) -> SavedWeights | None:
-    """The weights of a finalist's best retraining."""
-    saved = [saved_weights(repeat.number, repeat.folder) for repeat in finalist.repeats if repeat.loss is not None]
-    return min(filter(None, saved), key=lambda weights: weights.val_loss, default=None)
-
-
 def left_to_train(finalists: Sequence[Finalist]) -> list[Repeat]:
     """The retrainings that have not ended; the first of every finalist before the second of any."""
     repeats = [repeat for finalist in finalists for repeat in finalist.repeats if not repeat.ended]
     return sorted(repeats, key=lambda repeat: repeat.repeat)
+
+
+def write_choice(run: Path, finalists: Sequence[Finalist]) -> None:
+    """Writes down which finalist was chosen, if one was. It holds until a later round has chosen."""
+    if (chosen := winner(finalists)) is not None:
+        about = {"among": len(finalists), "seeds": len(chosen.repeats), names.NUMBER: chosen.number}
+        write_json(run / names.FINALISTS_FOLDER / names.CHOICE_FILE, about)
+
+
+def read_choice(folder: Path, records: Sequence[TrialRecord]) -> tuple[Finalist, int] | None:
+    """The finalist that was chosen last in the RUN in `folder`, and of how many; None before any was."""
+    path = folder / names.FINALISTS_FOLDER / names.CHOICE_FILE
+    if not path.exists():
+        return None
+    about = read_json(path)
+    record = next(record for record in records if record.number == about[names.NUMBER])
+    return _finalist(folder, record, about["seeds"], _epochs(folder)), about["among"]
+
+
+def best_weights(finalist: Finalist) -> SavedWeights | None:
+    """The weights of a finalist's best retraining."""
+    return saved_weights(finalist.number, finalist.best.folder) if finalist.best else None
 
 
 def finalist_folder(run: Path, number: int, repeat: int) -> Path:
@@ -135,14 +171,25 @@ def finalist_folder(run: Path, number: int, repeat: int) -> Path:
     return run / names.FINALISTS_FOLDER / names.FINALIST_FOLDER.format(number=number, repeat=repeat)
 
 
-def _finalist(run: Path, record: TrialRecord, seeds: int) -> Finalist:
-    repeats = tuple(_repeat(run, record, repeat) for repeat in range(seeds))
-    return Finalist(record.number, record.params, record.best_val_loss or 0.0, repeats)
+Epochs = dict[tuple[int, int], list[EpochRow]]  # by trial and repeat
 
 
-def _repeat(run: Path, record: TrialRecord, repeat: int) -> Repeat:
+def _epochs(run: Path) -> Epochs:
+    found: Epochs = defaultdict(list)
+    for row in read_epochs(run / names.FINALISTS_FOLDER / names.EPOCHS_FILE):
+        found[row[names.NUMBER], row[names.REPEAT]].append(row)
+    return found
+
+
+def _finalist(run: Path, record: TrialRecord, seeds: int, epochs: Epochs) -> Finalist:
+    repeats = tuple(_repeat(run, record, repeat, epochs[record.number, repeat]) for repeat in range(seeds))
+    complete = record.state == names.COMPLETE
+    return Finalist(record.number, record.params, record.best_val_loss or 0.0, record.last_epoch, complete, repeats)
+
+
+def _repeat(run: Path, record: TrialRecord, repeat: int, epochs: list[EpochRow]) -> Repeat:
     folder = finalist_folder(run, record.number, repeat)
     result = read_json(folder / names.RESULT_FILE) if (folder / names.RESULT_FILE).exists() else {}
     failure = result.get(names.FAILURE)
     loss = None if failure else result.get(names.BEST_VAL_LOSS)
-    return Repeat(record.number, repeat, record.params, folder, loss, failure)
+    return Repeat(record.number, repeat, record.params, folder, loss, failure, epochs)

@@ -119,7 +119,7 @@ class Progress(Callback):
             parts.append(f"best {self._best[0]:,.2f} ({self._best[1]})")
         rate = self._epochs / (time.monotonic() - self._began)
         parts.append(f"{rate:.2g} epochs/s")
-        left = epochs_left(self._trials, self._ended_epochs, self._running.values())
+        left = epochs_left(self._trials, self._length, self._ended_epochs, self._running.values())
         if rate and left is not None:
             parts.append(f"about {duration(left / rate)} left")
         return ", ".join(parts)

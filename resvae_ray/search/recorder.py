@@ -37,13 +37,33 @@ METRICS = (
 )
 
 
+class EpochLog:
+    """A file with a line of JSON an epoch; each is on the disk when `write` returns."""
+
+    def __init__(self, path: Path) -> None:
+        cut_torn_line(path)
+        self._file = path.open("a")
+
+    def write(self, of: dict[str, int], result: dict[str, Any]) -> None:
+        """Adds what Ray was reported, after the numbers `of` the training that it belongs to."""
+        row = of | {name: _or_none(result[name]) for name in METRICS}
+        row |= {name: result.get(key) for name, key in ((names.NODE, "hostname"), (names.DEVICE, names.DEVICE))}
+        row[names.TIME] = time.time()
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
 class Recorder(Callback):
     """Keeps epochs.jsonl, the reasons of failures and the tables."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        cut_torn_line(run.path / names.EPOCHS_FILE)
-        self._epochs = (run.path / names.EPOCHS_FILE).open("a")
+        self._log = EpochLog(run.path / names.EPOCHS_FILE)
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its callbacks for a restore that is not used here; an open file does not belong there."""
@@ -59,12 +79,7 @@ class Recorder(Callback):
         if names.FAILURE in result:
             self._write_reason(number, result[names.FAILURE])
             return
-        row = {names.NUMBER: number} | {name: _or_none(result[name]) for name in METRICS}
-        row |= {name: result.get(key) for name, key in ((names.NODE, "hostname"), (names.DEVICE, names.DEVICE))}
-        row[names.TIME] = time.time()
-        self._epochs.write(json.dumps(row, allow_nan=False) + "\n")
-        self._epochs.flush()
-        os.fsync(self._epochs.fileno())
+        self._log.write({names.NUMBER: number}, result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook: complete, pruned, or failed by its own word."""
@@ -82,7 +97,7 @@ class Recorder(Callback):
 
     def close(self) -> None:
         """Closes the files."""
-        self._epochs.close()
+        self._log.close()
 
     def _write_reason(self, number: int, text: str) -> None:
         write_text(trial_folder(self._run.path, number) / names.ERROR_FILE, text.strip() + "\n")

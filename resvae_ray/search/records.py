@@ -109,11 +109,11 @@ def read_trials(folder: Path, study_name: str) -> list[TrialRecord]:
 
 
 def read_epochs(path: Path) -> list[EpochRow]:
-    """The epochs reported, by trial and epoch; of an epoch that was repeated, the last report."""
-    rows: dict[tuple[int, int], EpochRow] = {}
+    """The epochs reported, by trial (and retraining) and epoch; of an epoch that was repeated, the last report."""
+    rows: dict[tuple[int, int, int], EpochRow] = {}
     for line in path.read_text().splitlines() if path.exists() else []:
         if row := _parsed(line):
-            rows[row[names.NUMBER], row[names.EPOCH]] = row
+            rows[row[names.NUMBER], row.get(names.REPEAT, 0), row[names.EPOCH]] = row
     return [rows[key] for key in sorted(rows)]
 
 

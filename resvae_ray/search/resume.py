@@ -3,7 +3,7 @@
 from dataclasses import fields, replace
 from pathlib import Path
 
-from resvae_ray.config import Config
+from resvae_ray.config import Config, Domain
 from resvae_ray.config_file import load_config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import choose_mode
@@ -12,7 +12,7 @@ from resvae_ray.search.run import Run
 from resvae_ray.search.space import first_proposal
 
 # of [search]; of [resources] all may
-MAY_CHANGE = ("trials", "finalists", "finalist_seeds", "max_hours", "max_failures", "checkpoint_every_s")
+MAY_CHANGE = ("trials", "finalists", "seeds", "max_hours", "max_failures", "checkpoint_every_s")
 
 
 def first_config(dataset: Dataset, config: Config | str | Path | None) -> Config:
@@ -49,12 +49,23 @@ def resumed_config(run: Run, dataset: Dataset, config: Config | str | Path | Non
     return given
 
 
+def _searched(domain: Domain | None) -> str:
+    if domain is None:
+        return "fixed"
+    if domain.choices:
+        return f"searched among {', '.join(map(str, domain.choices))}"
+    return f"searched from {domain.low:g} to {domain.high:g}"
+
+
 def _difference(recorded: Config, given: Config) -> str:
     """The first field in which two configurations differ."""
     for section in fields(Config):
         old, new = getattr(recorded, section.name), getattr(given, section.name)
-        if section.name in ("name", "space") and old != new:
-            return f"{section.name} = {old}, not {new}"
+        if section.name == "name" and old != new:
+            return f"name = {old}, not {new}"
+        for name in sorted({*old, *new}) if section.name == "space" else []:
+            if old.get(name) != new.get(name):
+                return f"{name} {_searched(old.get(name))}, not {_searched(new.get(name))}"
         for name in [] if section.name in ("name", "space") else [f.name for f in fields(old)]:
             if getattr(old, name) != getattr(new, name):
                 return f"{section.name}.{name} = {getattr(old, name)}, not {getattr(new, name)}"

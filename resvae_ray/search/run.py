@@ -22,7 +22,7 @@ from resvae_ray.config import Config, TrainingConfig, field_type
 from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.search.finalists import Finalist, best_weights, left_to_train, read_finalists, winner
+from resvae_ray.search.finalists import Finalist, best_weights, left_to_train, read_choice, read_finalists
 from resvae_ray.search.lock import hold, worker
 from resvae_ray.search.records import (
     BestTrial,
@@ -142,13 +142,17 @@ class Run:
         ended = counts[names.COMPLETE] + counts[names.PRUNED] + counts[names.FAILED]
         return max(0, self.config.search.trials - ended) + len(left_to_train(self.finalists()))
 
+    def chosen(self) -> tuple[Finalist, int] | None:
+        """The finalist that was chosen last, and among how many; None before any was."""
+        return read_choice(self.path, self.records())
+
     def weights(self) -> SavedWeights | None:
-        """What `export` takes: the best of the finalist with the lowest mean; without finalists, of all trials.
+        """What `export` takes: the best of the chosen finalist; while none is chosen, of all trials.
 
         Only saved ones count: a trial that was cut off may have come lower after its last checkpoint.
         """
-        if (chosen := winner(self.finalists())) is not None:
-            return best_weights(chosen)
+        if (chosen := self.chosen()) is not None:
+            return best_weights(chosen[0])
         return next(iter(read_saved(self.path)), None)
 
     def saved_best(self) -> BestTrial | None:
@@ -161,7 +165,8 @@ class Run:
     def lost_best(self) -> str | None:
         """A sentence about a reported loss that is lower than any saved one, if there is such a loss."""
         best, saved = self.best(), next(iter(read_saved(self.path)), None)
-        if best is None or (saved is not None and saved.val_loss <= best.best_val_loss):
+        at_work = worker(self.path / names.LOCK_FILE)
+        if best is None or (saved is not None and saved.val_loss <= best.best_val_loss) or (at_work and at_work.alive):
             return None
         state = next(record.state for record in self.records() if record.number == best.number)
         ends = "tune --resume gets it back" if state == names.RUNNING else "it is lost"
@@ -175,7 +180,8 @@ class Run:
         records = self.records()
         finalists = read_finalists(self.path, self.config.search, records)
         at_work = worker(self.path / names.LOCK_FILE)
-        return status_of(records, finalists, self.config, at_work, self.info["sessions"])
+        chosen = read_choice(self.path, records)
+        return status_of(records, finalists, chosen and chosen[0], self.config, at_work, self.info["sessions"])
 
     def __repr__(self) -> str:
         return as_line(self.path, self.status())
@@ -205,7 +211,7 @@ class Run:
             "hidden_dim": training.hidden_dim,
             "learning_rate": training.lr,
             "eval_loss": best.best_val_loss,
-            "loss_type": training.loss_type,
+            "loss_type": self.config.training.loss_type,  # by which all trials are measured
             "epoch": best.best_epoch,
             "input_dim": self.info["dataset"]["dim"],
         }

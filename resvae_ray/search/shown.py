@@ -25,4 +25,8 @@ def _rows(status: dict[str, Any]) -> list[tuple[str, str]]:
     if best := status["best"]:
         where = f"{best['best_val_loss']:,.2f} in trial {best['number']} at epoch {best['best_epoch']}"
         rows += [("lowest loss", where), ("parameters", describe(best["params"]))]
+    if chosen := status["chosen"]:
+        spread = f" ± {chosen['sd']:,.2f}" if chosen["sd"] is not None else ""
+        mean = f"{chosen['mean']:,.2f}{spread} over {len(chosen['losses'])} fresh seeds"
+        rows.append(("chosen finalist", f"trial {chosen['number']}, {mean}"))
     return rows

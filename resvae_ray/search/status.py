@@ -8,7 +8,7 @@ from typing import Any
 
 from resvae_ray import names
 from resvae_ray.config import Config
-from resvae_ray.search.finalists import Finalist, left_to_train
+from resvae_ray.search.finalists import Finalist, Repeat, left_to_train
 from resvae_ray.search.lock import Worker
 from resvae_ray.search.outlook import epochs_left
 from resvae_ray.search.records import STATES, TrialRecord, best_of
@@ -19,49 +19,81 @@ ENDED = (names.COMPLETE, names.PRUNED, names.FAILED)
 def status_of(
     records: list[TrialRecord],
     finalists: list[Finalist],
+    chosen: Finalist | None,
     config: Config,
     worker: Worker | None,
     sessions: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Counts, the best, trials under way, failures, rate and time left, as JSON has it.
+    """Counts, the best, trainings under way, failures, rate and time left, as JSON has it.
 
     Args:
+        finalists: whose retrainings count as trainings like the trials.
+        chosen: the finalist that the model is of.
         worker: who works on it, or did.
         sessions: of run.json.
 
     Returns:
         `state` is running, interrupted (trials or finalists are left, and nobody works on them), finished, or failed
-        (all trials have ended, and none with a loss). `epochs_per_s` and `seconds_left` are None where they cannot be
-        known.
+        (all trials have ended, and none with a loss). `best` is the lowest loss of a trial, `chosen` the finalist that
+        the model is of. `epochs_per_s` and `seconds_left` are None where they cannot be known.
     """
     alive = worker is not None and worker.alive
     counts = _counts(records, config.search.trials, alive)
     best = best_of(records)
-    running = [record for record in records if alive and record.state == names.RUNNING]
-    times = sorted(row[names.TIME] for record in records for row in record.epochs)
-    began = _began(sessions)
+    repeats = [repeat for finalist in finalists for repeat in finalist.repeats]
+    rows = [row for training in (*records, *repeats) for row in training.epochs]
+    times, began = sorted(row[names.TIME] for row in rows), _began(sessions)
     rate = _rate([at for at in times if at >= began][-config.training.epochs :]) if alive else None
+    left = counts[names.PENDING] + counts[names.RUNNING] + len(left_to_train(finalists))
     return {
-        "state": _state(counts[names.PENDING] + len(left_to_train(finalists)), alive, best is not None),
+        "state": _state(left, alive, best is not None),
         "counts": counts,
         "best": asdict(best) if best else None,
-        "running": [
-            {name: record.row()[name] for name in (names.NUMBER, names.EPOCHS, names.BEST_VAL_LOSS, names.NODE)}
-            for record in running
-        ],
+        "running": [*_running_trials(records), *_running_repeats(repeats, began)] if alive else [],
         "finalists": [finalist.row() for finalist in finalists],
-        "failures": [
-            {names.NUMBER: record.number, names.FAILURE: record.failure}
-            for record in records
-            if record.state == names.FAILED
-        ],
+        "finalist_trainings_left": len(left_to_train(finalists)),
+        "chosen": chosen.row() if chosen else None,
+        "failures": _failures(records, repeats),
         "epochs": len(times),
         "epochs_per_s": rate,
-        "seconds_left": _seconds_left(records, config, rate, began),
+        "seconds_left": _seconds_left(records, repeats, config, rate, began),
         "last_epoch_s": round(max(0.0, time.time() - times[-1]), 1) if times else None,
-        "seconds": sum(record.row()[names.SECONDS] for record in records),
+        "seconds": sum(row[names.SECONDS] for row in rows),
         "worker": asdict(worker) if worker else None,
     }
+
+
+def _running_trials(records: list[TrialRecord]) -> list[dict[str, Any]]:
+    kept = (names.NUMBER, names.EPOCHS, names.BEST_VAL_LOSS, names.NODE)
+    return [
+        {name: record.row()[name] for name in kept} | {names.REPEAT: None}
+        for record in records
+        if record.state == names.RUNNING
+    ]
+
+
+def _running_repeats(repeats: list[Repeat], began: float) -> list[dict[str, Any]]:
+    """Those that have reported in this session; what waits for its turn is not known from one that just began."""
+    return [
+        {
+            names.NUMBER: repeat.number,
+            names.REPEAT: repeat.repeat,
+            names.EPOCHS: repeat.last_epoch,
+            names.BEST_VAL_LOSS: min(row[names.VAL_LOSS] for row in repeat.epochs),
+            names.NODE: repeat.epochs[-1][names.NODE],
+        }
+        for repeat in repeats
+        if not repeat.ended and repeat.epochs and repeat.epochs[-1][names.TIME] >= began
+    ]
+
+
+def _failures(records: list[TrialRecord], repeats: list[Repeat]) -> list[dict[str, Any]]:
+    trials = [(record.number, None, record.failure) for record in records if record.state == names.FAILED]
+    trainings = [(repeat.number, repeat.repeat, repeat.failure) for repeat in repeats if repeat.failure is not None]
+    return [
+        {names.NUMBER: number, names.REPEAT: repeat, names.FAILURE: failure}
+        for number, repeat, failure in (*trials, *trainings)
+    ]
 
 
 def _state(left: int, alive: bool, has_best: bool) -> str:
@@ -95,13 +127,20 @@ def _rate(times: list[float]) -> float | None:
     return min((len(times) - 1) / (times[-1] - times[0]), len(times) / (max(time.time(), times[-1]) - times[0]))
 
 
-def _seconds_left(records: list[TrialRecord], config: Config, rate: float | None, began: float) -> float | None:
+def _seconds_left(
+    records: list[TrialRecord], repeats: list[Repeat], config: Config, rate: float | None, began: float
+) -> float | None:
     """By the rate, but no longer than --max-hours lets it."""
+    length = config.training.epochs
     ended = [record.last_epoch for record in records if record.state in ENDED]
     running = [record.last_epoch for record in records if record.state == names.RUNNING]
-    left = epochs_left(config.search.trials, ended, running)
+    left = epochs_left(config.search.trials, length, ended, running)
     if rate is None or left is None:
         return None
+    if repeats:
+        left += sum(length - repeat.last_epoch for repeat in repeats if not repeat.ended)
+    else:
+        left += config.search.finalists * config.search.seeds * length
     limit = began + config.search.max_hours * 3600 - time.time()
     seconds = min(left / rate, limit) if config.search.max_hours else left / rate
     return round(max(0.0, seconds), 1)

@@ -9,7 +9,8 @@ folder for minutes. Here they go straight into RUN/tune, a folder a trial, named
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune import Callback
@@ -41,12 +42,32 @@ NAME_LENGTH = 200  # of a trial's folder; a name longer than 255 is none
 SHOWN = (names.BEST_VAL_LOSS, names.R2, names.ACTIVE_UNITS)
 
 
-class TensorBoard(Callback):
-    """Writes the event files of a search."""
+@dataclass(frozen=True)
+class Board:
+    """How a training stands in TensorBoard: its folder below RUN/tune, its name in HPARAMS, which sorts by it."""
 
-    def __init__(self, run: Run) -> None:
+    folder: str
+    title: str
+    params: Mapping[str, Any]
+
+
+def trial_board(trial: Trial) -> Board:
+    """Of a trial of the search."""
+    number, params = trial.config[names.NUMBER], trial.config["params"]
+    return Board(board_name(f"trial_{number:04d}", params), f"trial {number:04d}", params)
+
+
+class TensorBoard(Callback):
+    """Writes the event files of a search.
+
+    Args:
+        board_of: how one of Ray's trials stands in it.
+    """
+
+    def __init__(self, run: Run, board_of: Callable[[Trial], Board] = trial_board) -> None:
         self._folder = run.path / names.TUNE_FOLDER
-        self._writers: dict[int, EventFileWriter] = {}
+        self._board_of = board_of
+        self._writers: dict[str, EventFileWriter] = {}
         if not list(self._folder.glob("events.out.tfevents.*")):
             root = EventFileWriter(str(self._folder))
             root.add_event(_event(_columns(run.config)))
@@ -58,19 +79,18 @@ class TensorBoard(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook: the trial is in the table from now on."""
-        number, params = trial.config[names.NUMBER], trial.config["params"]
-        if number not in self._writers:
-            writer = EventFileWriter(str(self._folder / board_name(number, params)))
-            # The table sorts by this text.
-            writer.add_event(_event(hparams_summary.hparams_pb(params, trial_id=f"trial {number:04d}")))
+        board = self._board_of(trial)
+        if board.folder not in self._writers:
+            writer = EventFileWriter(str(self._folder / board.folder))
+            writer.add_event(_event(hparams_summary.hparams_pb(dict(board.params), trial_id=board.title)))
             writer.flush()
-            self._writers[number] = writer
+            self._writers[board.folder] = writer
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Ray's hook: one epoch."""
-        writer = self._writers.get(trial.config[names.NUMBER])
+        writer = self._writers.get(self._board_of(trial).folder)
         if writer is not None and not {names.FAILURE, names.FAULT} & set(result):
             values = [Summary.Value(tag=tag, simple_value=result[name]) for name, tag in SCALARS.items()]
             writer.add_event(_event(Summary(value=values), result[names.EPOCH]))
@@ -94,7 +114,7 @@ class TensorBoard(Callback):
         self._writers.clear()
 
     def _end(self, trial: Trial, status: Any) -> None:
-        writer = self._writers.pop(trial.config[names.NUMBER], None)
+        writer = self._writers.pop(self._board_of(trial).folder, None)
         if writer is not None:
             end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
             content = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end))
@@ -104,9 +124,9 @@ class TensorBoard(Callback):
             writer.close()
 
 
-def board_name(number: int, params: Mapping[str, Any]) -> str:
-    """The folder of a trial below RUN/tune, which TensorBoard takes for its name: its number and its parameters."""
-    return f"trial_{number:04d}_{re.sub(r'[^0-9A-Za-z.=_+-]', '_', describe(params))}"[:NAME_LENGTH]
+def board_name(name: str, params: Mapping[str, Any]) -> str:
+    """A folder below RUN/tune, which TensorBoard takes for a name: what it is and its parameters."""
+    return f"{name}_{re.sub(r'[^0-9A-Za-z.=_+-]', '_', describe(params))}"[:NAME_LENGTH]
 
 
 def _columns(config: Config) -> Summary:

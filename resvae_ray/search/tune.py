@@ -41,7 +41,7 @@ from resvae_ray.search.resources import Node, Slots, plan_slots
 from resvae_ray.search.resume import first_config, resumed_config
 from resvae_ray.search.run import Run, refuse_existing_run
 from resvae_ray.search.scheduler import DurableASHA, history_of
-from resvae_ray.search.tensorboard import TensorBoard, board_name
+from resvae_ray.search.tensorboard import TensorBoard, trial_board
 from resvae_ray.search.tensorboard_server import tensorboard_server
 from resvae_ray.search.trial import Job, run_trial
 from resvae_ray.storage import local_target, replace_folder
@@ -164,7 +164,7 @@ def _search(run: Run, dataset: Dataset, slots: Slots, seconds: float | None) -> 
             run_trial,
             {"job": asdict(_job(run, dataset, slots, save_epochs=tuple(scheduler.rung_epochs())))},
             slots,
-            name_of=_trial_name,
+            name_of=_folder_name,
             callbacks=writers,
             seconds=seconds,
             search_alg=StudySearch(study, run.config, take_up),
@@ -213,9 +213,9 @@ def _job(run: Run, dataset: Dataset, slots: Slots, save_epochs: tuple[int, ...])
     )
 
 
-def _trial_name(trial: Trial) -> str:
-    """Also of its folder: TensorBoard's own, so that a trial has one."""
-    return board_name(trial.config[names.NUMBER], trial.config["params"])
+def _folder_name(trial: Trial) -> str:
+    """TensorBoard's own, so that a trial has one folder."""
+    return trial_board(trial).folder
 
 
 def _finish(run: Run, dataset: Dataset, stopped: bool) -> Run:

@@ -18,7 +18,7 @@ from resvae_ray.search.tune import tune
 
 CONFIG = replace(
     ONE_AT_A_TIME,
-    search=replace(ONE_AT_A_TIME.search, trials=4, finalists=2, finalist_seeds=2),
+    search=replace(ONE_AT_A_TIME.search, trials=4, finalists=2, seeds=2),
 )
 FIELDS = ("number", "losses", "mean", "gap")
 

@@ -98,7 +98,7 @@ MISTAKES = [
     ("tune dataset out --z-dim 0", 2, "training.z_dim is 0; it must be at least 1"),
     ("tune dataset out --schedule linear", 2, "expected constant, cosine, one_cycle, wsd"),
     ("tune dataset out --z-dim 2 --hidden-dim 8 --lr 1e-3", 2, "there is nothing left to search"),
-    ("tune dataset out --seeds 0", 2, "search.finalist_seeds is 0"),
+    ("tune dataset out --seeds 0", 2, "search.seeds is 0"),
     ("tune dataset out --config typo.toml", 2, "[training] has no key 'betta'; did you mean 'beta'?"),
     ("tune dataset out --config kind.toml", 2, "training.beta is 'large'; expected a value of type float"),
     ("tune dataset out --config nowhere", 2, "neither a TOML file nor a scenario"),

@@ -5,6 +5,8 @@ import pytest
 from resvae_ray.errors import DataError
 from resvae_ray.insight.figures import figures
 from resvae_ray.insight.finalist_figures import finalist_rows
+from resvae_ray.search.finalists import write_choice
+from resvae_ray.search.run import Run
 
 
 @pytest.fixture
@@ -14,13 +16,16 @@ def with_finalists(searched):
     def make(losses):
         path = searched([("complete", [9.0] * 9), ("pruned", [7.0]), ("complete", [20.0] * 9)])
         info = json.loads((path / "run.json").read_text())
-        info["config"]["search"] |= {"trials": 3, "finalists": 2, "finalist_seeds": 2}
+        info["config"]["search"] |= {"trials": 3, "finalists": 2, "seeds": 2}
         (path / "run.json").write_text(json.dumps(info))
         for (number, repeat), loss in losses.items():
             folder = path / "finalists" / f"{number:04d}-{repeat}"
             folder.mkdir(parents=True)
             (folder / "result.json").write_text(json.dumps({"best_val_loss": loss}))
-        return figures(path)
+        run = Run.open(path)
+        if losses:
+            write_choice(path, run.finalists())
+        return figures(run)
 
     return make
 
@@ -37,9 +42,10 @@ def test_the_losses_and_the_winner_are_shown(with_finalists):
     ]
     assert list(means.x) == [13.0, 10.0]
     assert list(search.x) == [7.0, 9.0]
-    assert "Trial 0 has the lowest mean" in figure.layout.meta["reading"]
+    assert "Trial 0 was chosen" in figure.layout.meta["reading"]
     rows = finalist_rows(drawn.findings.finalists)
-    assert rows[1] == ["1", "7.00", "13.00", "1.41", "+6.00", "2", "0"]
+    assert rows[1] == ["1", "7.00, stopped at epoch 1", "13.00", "1.41", "–", "2", "0"]
+    assert rows[2] == ["0", "9.00", "10.00", "0.71", "+1.00", "2", "0"]
 
 
 def test_before_all_have_ended_there_is_no_winner(with_finalists):

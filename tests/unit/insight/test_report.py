@@ -18,7 +18,7 @@ from resvae_ray.insight.evaluate import evaluate_model
 from resvae_ray.insight.figures import TITLES, figures
 from resvae_ray.insight.findings import Findings
 from resvae_ray.insight.report import report
-from resvae_ray.insight.style import duration, number
+from resvae_ray.insight.style import number
 from resvae_ray.search.run import Run
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -260,4 +260,3 @@ def test_numbers_for_people():
     assert [number(value) for value in (4064123, 0.000469, 25.0, 1234.5, True, "x", 0.5)] == [
         "4,064,123", "0.000469", "25", "1,234.50", "True", "x", "0.5",
     ]  # fmt: skip
-    assert [duration(value) for value in (40, 720, 11100)] == ["40 s", "12 min", "3 h 05 min"]

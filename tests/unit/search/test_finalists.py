@@ -1,14 +1,23 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from resvae_ray.config import SearchConfig
 from resvae_ray.model.checkpoint import best_path, write_tensors
-from resvae_ray.search.finalists import best_weights, finalist_folder, left_to_train, read_finalists, winner
+from resvae_ray.search.finalists import (
+    best_weights,
+    finalist_folder,
+    left_to_train,
+    read_choice,
+    read_finalists,
+    winner,
+    write_choice,
+)
 from resvae_ray.search.records import TrialRecord
 
-SEARCH = SearchConfig(trials=5, finalists=2, finalist_seeds=2)
+SEARCH = SearchConfig(trials=5, finalists=2, seeds=2)
 
 
 def record(number, state, loss, z_dim=None):
@@ -74,6 +83,7 @@ def test_the_lowest_mean_wins_not_the_lowest_loss(tmp_path, train):
         train(number, repeat, loss)
     chosen = winner(read_finalists(tmp_path, SEARCH, ENDED))
     assert (chosen.number, chosen.mean, chosen.gap) == (3, 21.0, 1.0)
+    assert winner(read_finalists(tmp_path, SEARCH, ENDED)).repeats[0].loss == 19.0
     assert chosen.sd == pytest.approx(8.0**0.5)
     assert best_weights(chosen).val_loss == 19.0
 
@@ -98,3 +108,30 @@ def test_no_winner_if_all_failed(tmp_path, train):
     for number, repeat in [(1, 0), (1, 1), (3, 0), (3, 1)]:
         train(number, repeat, None, failure="crashed")
     assert winner(read_finalists(tmp_path, SEARCH, ENDED)) is None
+
+
+def test_a_trial_that_was_stopped_early_has_no_gap(tmp_path, train):
+    """Its loss was that of another length of training: the difference says nothing of luck."""
+    train(1, 0, 8.0)
+    pruned, complete = read_finalists(tmp_path, SEARCH, ENDED)
+    assert (pruned.mean, pruned.gap, pruned.search_epochs) == (8.0, None, 1)
+    assert complete.complete
+
+
+def test_what_was_chosen_holds_until_a_later_round_has_chosen(tmp_path, train):
+    """An extended search asks for new finalists; until these are trained the chosen one stays."""
+    for number, repeat, loss in [(1, 0, 8.0), (1, 1, 40.0), (3, 0, 19.0), (3, 1, 23.0)]:
+        train(number, repeat, loss)
+    write_choice(tmp_path, read_finalists(tmp_path, SEARCH, ENDED))
+    longer = replace(SEARCH, trials=6)
+    write_choice(tmp_path, read_finalists(tmp_path, longer, ENDED))
+    assert read_choice(tmp_path, ENDED)[0].number == 3
+    more = [*ENDED, record(5, "complete", 1.0)]
+    write_choice(tmp_path, read_finalists(tmp_path, longer, more))
+    chosen, among = read_choice(tmp_path, more)
+    assert (chosen.number, among) == (3, 2)
+
+
+def test_nothing_was_chosen(tmp_path):
+    write_choice(tmp_path, [])
+    assert read_choice(tmp_path, ENDED) is None

@@ -9,7 +9,14 @@ def test_durations(seconds, text):
 
 
 def test_epochs_left_go_by_the_trials_that_have_ended():
-    assert epochs_left(10, [], [3]) is None
-    assert epochs_left(10, [80, 10], [5, 44]) == 6 * 45 + 40 + 1
-    assert epochs_left(2, [80, 10], []) == 0
-    assert epochs_left(2, [80, 10, 9], []) == 0, "a search that was resumed with fewer trials"
+    assert epochs_left(10, 80, [], [3]) is None
+    assert epochs_left(10, 80, [80, 10], [5]) == 7 * 45 + 40
+    assert epochs_left(2, 80, [80, 10], []) == 0
+    assert epochs_left(2, 80, [80, 10, 9], []) == 0, "a search that was resumed with fewer trials"
+
+
+def test_a_trial_that_has_survived_longer_than_most_is_not_about_to_end():
+    assert epochs_left(4, 80, [10, 10, 10], [12]) == 68
+    assert epochs_left(4, 80, [10, 10, 80], [12]) == 68
+    assert epochs_left(4, 80, [10, 30, 80], [12]) == 55 - 12
+    assert epochs_left(4, 80, [10, 10, 10], [80]) == 1

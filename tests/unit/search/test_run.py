@@ -109,8 +109,8 @@ def test_status(used):
     assert status["counts"] == {"pending": 1, "running": 1, "complete": 1, "pruned": 1, "failed": 1}
     assert status["best"]["number"] == 0
     assert set(status["best"]) == {"number", "params", "best_val_loss", "best_epoch"}
-    assert status["running"] == [{"number": 3, "epochs": 1, "best_val_loss": 20.0, "node": "host"}]
-    assert status["failures"] == [{"number": 2, "failure": "the loss is nan"}]
+    assert status["running"] == [{"number": 3, "repeat": None, "epochs": 1, "best_val_loss": 20.0, "node": "host"}]
+    assert status["failures"] == [{"number": 2, "repeat": None, "failure": "the loss is nan"}]
     assert status["epochs"] == 8
     json.dumps(status, allow_nan=False)
 

@@ -33,7 +33,7 @@ def result(epoch):
 
 
 def events(run, number):
-    return EventAccumulator(str(run.path / "tune" / board_name(number, PARAMS))).Reload()
+    return EventAccumulator(str(run.path / "tune" / board_name(f"trial_{number:04d}", PARAMS))).Reload()
 
 
 def hparams(loaded, tag):
@@ -100,6 +100,6 @@ def test_the_columns_of_the_table_are_written_once(run):
 
 
 def test_names_are_for_people_and_file_systems():
-    assert board_name(7, PARAMS) == "trial_0007_z_dim=18_lr=0.000469_loss_type=MSE"
-    assert len(board_name(7, {f"parameter_{n}": "x" * 20 for n in range(20)}).encode()) <= 255
-    assert "/" not in board_name(7, {"loss_type": "a/b"})
+    assert board_name("trial_0007", PARAMS) == "trial_0007_z_dim=18_lr=0.000469_loss_type=MSE"
+    assert len(board_name("trial_0007", {f"parameter_{n}": "x" * 20 for n in range(20)}).encode()) <= 255
+    assert "/" not in board_name("trial_0007", {"loss_type": "a/b"})
