@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ray import tune as ray_tune
+from ray.exceptions import RayError
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
@@ -40,6 +41,7 @@ def run_experiment(
 
     Raises:
         JobError: something is wrong that all trials would suffer from.
+        RayError: Ray gave up.
     """
     guard = Guard()
     tuner = ray_tune.Tuner(
@@ -65,10 +67,20 @@ def run_experiment(
     with ExitStack() as stack:
         stack.enter_context(_quiet())
         stop = stack.enter_context(stoppable())
-        tuner.fit()
+        _fit(tuner)
     if guard.reason:
         raise JobError(f"{guard.reason}; when that is mended, go on with: {run.resume_command}")
     return stop.is_set()
+
+
+def _fit(tuner: ray_tune.Tuner) -> None:
+    try:
+        tuner.fit()
+    except RuntimeError as error:
+        # How Tune ends when a worker is killed for memory: that is no RayActorError, and unexpected there.
+        if isinstance(error.__cause__, RayError):
+            raise error.__cause__ from None
+        raise
 
 
 @contextmanager

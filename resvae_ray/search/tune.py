@@ -9,7 +9,7 @@ import platform
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from ray.exceptions import RayError
+from ray.exceptions import OutOfMemoryError, RayError
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 
@@ -121,10 +121,7 @@ def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) ->
     started = time.monotonic()
     try:
         with board:
-            stopped = _search(run, dataset, slots, _seconds_left(run, started))
-            if not stopped:
-                job = _job(run, dataset, slots, save_epochs=())
-                stopped = train_finalists(run, job, slots, _seconds_left(run, started))
+            stopped = _patiently(run, lambda: _all_trained(run, dataset, slots, started))
             return _finish(run, dataset, stopped)
     except JobError:
         run.write_tables()
@@ -132,8 +129,29 @@ def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) ->
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; go on with: {run.resume_command}") from None
     except (RayError, TuneError) as error:
-        reason = str(error).strip().splitlines()[-1]
+        lines = str(error).strip().splitlines()
+        reason = lines[0 if isinstance(error, OutOfMemoryError) else -1]
         raise JobError(f"Ray gave up: {reason}; go on with: {run.resume_command}") from error
+
+
+def _patiently(run: Run, work: Callable[[], bool]) -> bool:
+    """Does `work`, and goes on with it when Ray has killed workers for memory, as long as trainings come to an end."""
+    while True:
+        left = run.trainings_left()
+        try:
+            return work()
+        except OutOfMemoryError as error:
+            if run.trainings_left() == left:
+                raise
+            print(f"{str(error).splitlines()[0].rstrip('.')}: going on from the checkpoints", file=sys.stderr)
+
+
+def _all_trained(run: Run, dataset: Dataset, slots: Slots, started: float) -> bool:
+    """Runs trials and finalists that are left; whether the user stopped it."""
+    if _search(run, dataset, slots, _seconds_left(run, started)):
+        return True
+    job = _job(run, dataset, slots, save_epochs=())
+    return train_finalists(run, job, slots, _seconds_left(run, started))
 
 
 def _seconds_left(run: Run, started: float) -> float | None:
