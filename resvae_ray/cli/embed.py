@@ -64,5 +64,7 @@ def _embed(options: argparse.Namespace) -> None:
     if summary.cut:
         how = {SPLIT: "read in windows and averaged by length", TRUNCATE: "truncated"}[settings.long]
         print(f"{summary.cut:,} of them are longer than {settings.max_length} residues and were {how}")
+    if summary.sites_cut:
+        print(f"{summary.sites_cut:,} sites are beyond the first {settings.max_length} residues and were left out")
     if summary.siteless:
-        print(f"{summary.siteless:,} of them have no site and got zeros")
+        print(f"{summary.siteless:,} of them have no site that was read and got zeros")
