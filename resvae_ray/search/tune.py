@@ -28,7 +28,7 @@ from resvae_ray.cluster import ray_session
 from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import RESIDENT, STREAM
-from resvae_ray.errors import Interrupted, JobError
+from resvae_ray.errors import Interrupted, JobError, first_line
 from resvae_ray.search.experiment import run_experiment
 from resvae_ray.search.export import export_best
 from resvae_ray.search.final_round import train_finalists
@@ -132,7 +132,7 @@ def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) ->
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; go on with: {run.resume_command}") from None
     except (RayError, TuneError) as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = first_line(getattr(error, "cause", None) or error)  # a task's own error is in Ray's
         raise JobError(f"Ray gave up: {reason}; go on with: {run.resume_command}") from error
 
 

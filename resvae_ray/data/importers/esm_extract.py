@@ -15,7 +15,7 @@ from pyarrow import fs as pafs
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import as_batch, refuse_columns
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch
-from resvae_ray.errors import DataError, UsageError
+from resvae_ray.errors import DataError, UsageError, first_line
 from resvae_ray.names import ID
 from resvae_ray.storage import list_files, locate
 
@@ -133,7 +133,7 @@ def _load(filesystem: pafs.FileSystem, path: str) -> Mapping[str, Any]:
         with filesystem.open_input_file(path) as file:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile pickle makes torch raise whatever it likes
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DataError(f"{path}: not a readable file of tensors alone, and nothing else is loaded: {reason}") from None
     if not isinstance(content, dict) or not isinstance(content.get("label"), str):
         raise DataError(f"{path}: no label; expected a file that esm-extract wrote")

@@ -18,7 +18,7 @@ import pyarrow as pa
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import as_batch
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch, Layout, check_batch, find_layout
-from resvae_ray.errors import DataError, ResVAERayError, UsageError
+from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
 from resvae_ray.names import ID, LABEL
 from resvae_ray.storage import locate
@@ -63,10 +63,7 @@ def _open(source: str) -> Iterator[Any]:
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
     except (zipfile.BadZipFile, EOFError, OSError, KeyError, ValueError, TypeError, IndexError, ParseError) as error:
-        reason = str(error).strip("'\"").splitlines()
-        raise DataError(
-            f"{source}: not a readable XLSX workbook: {reason[0] if reason else type(error).__name__}"
-        ) from None
+        raise DataError(f"{source}: not a readable XLSX workbook: {first_line(error)}") from None
 
 
 def _refuse_bomb(raw: pa.NativeFile, source: str) -> None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import NUMBERS, as_batch, as_column, column_names, is_matrix, refuse_columns
 from resvae_ray.data.schema import FEATURES_COLUMNS, ColumnChoice, FeatureBatch, check_batch, find_column
-from resvae_ray.errors import DataError, ResVAERayError, UsageError
+from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
 from resvae_ray.names import ID
 from resvae_ray.storage import locate
@@ -59,7 +59,7 @@ def open_hdf5(source: str) -> Iterator[Any]:
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{source}: not a readable HDF5 file: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{source}: not a readable HDF5 file: {first_line(error)}") from None
 
 
 def children(group: Any, source: str) -> Iterator[tuple[str, Any]]:

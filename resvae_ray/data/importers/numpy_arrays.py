@@ -14,7 +14,7 @@ import pyarrow as pa
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import as_batch, as_column, column_names, is_matrix, matrix_name
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch
-from resvae_ray.errors import DataError, UsageError
+from resvae_ray.errors import DataError, UsageError, first_line
 from resvae_ray.storage import locate
 
 
@@ -44,7 +44,7 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
         if isinstance(error, (DataError, UsageError)):
             raise
-        raise DataError(f"{source}: not a readable NumPy file: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{source}: not a readable NumPy file: {first_line(error)}") from None
 
 
 def _read_archive(file: pa.NativeFile, source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
