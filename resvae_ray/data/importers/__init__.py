@@ -122,6 +122,8 @@ def import_features(
     first = next(batches, None)
     if first is None:
         raise DataError(f"{source}: it holds no rows")
+    if not first.features.shape[1]:
+        raise DataError(f"{source}: vectors without numbers; expected one number a feature at least")
     provenance = {**first.found, "source": Path(source).name, **(describe or {})}
     with (staged_file if path.suffix == SUFFIX else staged_folder)(path) as staging:
         with FeaturesWriter(staging, first.features.shape[1], provenance) as writer:

@@ -75,9 +75,11 @@ class _Pick:
         if tensor is None:
             raise DataError(f"{path}: no layer {self.layer} in {self.pooling}, which the files before have")
         plain = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and not tensor.is_meta
+        plain = plain and tensor.is_floating_point()  # not complex, not quantised
         if not plain or tensor.ndim != 1 or not 0 < len(tensor) <= VECTOR_MOST:
-            shape = getattr(tensor, "shape", None)
-            what = type(tensor).__name__ if shape is None else f"a tensor of shape {tuple(shape)}"
+            what = type(tensor).__name__
+            if isinstance(tensor, torch.Tensor):
+                what = f"a tensor of shape {tuple(tensor.shape)} and type {tensor.dtype}"
             raise DataError(f"{path}: {self.pooling}[{self.layer}] is {what}; expected one vector of numbers")
         if before and len(tensor) != len(before[0]):
             raise DataError(
@@ -89,6 +91,8 @@ class _Pick:
 
 def _choose(content: Mapping[str, Any], path: str, choice: ColumnChoice) -> _Pick:
     pooling = _choose_pooling(content, path, choice.features_column)
+    if not all(isinstance(layer, int) for layer in content[pooling]):
+        raise DataError(f"{path}: {pooling} of {', '.join(map(repr, content[pooling]))}; layers are whole numbers")
     layers = sorted(content[pooling])
     if choice.layer is not None and choice.layer not in layers:
         raise UsageError(f"{path}: --layer {choice.layer}: no such layer in {pooling}; there are {layers}")

@@ -150,3 +150,18 @@ def test_a_folder_of_two_formats_is_refused(folder):
     (folder / "b.parquet").touch()
     with pytest.raises(DataError, match=r"a folder with .parquet and .pt files; choose with a glob"):
         imported(folder)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        ({33: torch.ones(4), "last": torch.ones(4)}, "mean_representations of 33, 'last'; layers are whole numbers"),
+        ({33: torch.ones(4, dtype=torch.complex64)}, r"a tensor of shape \(4,\) and type torch.complex64"),
+        ({33: torch.ones(4, dtype=torch.int64)}, "type torch.int64; expected one vector of numbers"),
+    ],
+)
+def test_what_is_no_vector_of_floating_point_numbers(vectors, message, folder):
+    folder.mkdir()
+    torch.save({"label": "a", "mean_representations": vectors}, folder / "a.pt")
+    with pytest.raises(DataError, match=message):
+        imported(folder)
