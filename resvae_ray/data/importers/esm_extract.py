@@ -17,7 +17,7 @@ from resvae_ray.data.importers.arrays import as_batch, refuse_columns
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch
 from resvae_ray.errors import DataError, UsageError, first_line
 from resvae_ray.names import ID
-from resvae_ray.storage import list_files, locate
+from resvae_ray.storage import list_files, locate, reaching
 
 SUFFIX = ".pt"
 POOLINGS = {"mean_representations": "mean", "bos_representations": "cls"}  # one vector a protein
@@ -118,9 +118,10 @@ def _choose_pooling(content: Mapping[str, Any], path: str, wanted: str | None) -
 def _list(source: str) -> tuple[pafs.FileSystem, list[str]]:
     """The files in the order of their paths; also those whose names begin with '.' or '_', as labels may."""
     filesystem, place = locate(source)
-    if filesystem.get_file_info(place).type != pafs.FileType.Directory:
-        return list_files(source, SUFFIX)
-    infos = filesystem.get_file_info(pafs.FileSelector(place, recursive=True))
+    with reaching(source):
+        if filesystem.get_file_info(place).type != pafs.FileType.Directory:
+            return list_files(source, SUFFIX)
+        infos = filesystem.get_file_info(pafs.FileSelector(place, recursive=True))
     if not (paths := sorted(info.path for info in infos if info.is_file and info.path.endswith(SUFFIX))):
         raise DataError(f"{source}: no {SUFFIX} file there")
     return filesystem, paths

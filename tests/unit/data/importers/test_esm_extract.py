@@ -117,7 +117,7 @@ def test_code_in_a_file_is_not_run(folder, tmp_path):
         (torch.ones(3), "no label"),
         (
             {"label": "x", "mean_representations": {33: torch.ones(3, 2)}},
-            "a tensor of shape .3, 2.; expected one",
+            "a tensor of shape .3, 2. and type torch.float32; expected one",
         ),
         ({"label": "x", "mean_representations": {33: [1.0, 2.0]}}, "is list; expected one vector"),
         (
