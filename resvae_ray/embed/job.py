@@ -205,7 +205,7 @@ def _embed(work: Work, settings: Embedding, model: ModelFiles, workers: Workers,
     if not missing and record["precision"]:
         return replace(settings, precision=record["precision"])
     with ray_session(workers.address) as nodes:
-        share, count, threads = shares(nodes, workers)
+        share, count, threads = shares(nodes, workers, len(missing))
         precision = record["precision"] or best_precision(share)
         _record(work, record["about"], precision)
         resolved = replace(settings, precision=precision)

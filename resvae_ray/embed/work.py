@@ -92,7 +92,7 @@ def prepare(
     known_sites = Sites(sites, settings.max_length if settings.long == TRUNCATE else None) if sites else None
     longest, parts, rows, siteless, number = _Longest(settings), [], 0, 0, 0
     for number, batches in enumerate(_blocks(read_proteins(proteins, choice), sum(widths.values()))):
-        table = pa.concat_tables([_table(batch, known_sites) for batch in batches])
+        table = pa.concat_tables([_table(batch, known_sites, proteins) for batch in batches])
         pq.write_table(table, _block_file(folder, number), compression="zstd")
         lengths = _lengths(table)
         for batch in batches:
@@ -194,12 +194,12 @@ def _blocks(batches: Iterator[ProteinBatch], width: int) -> Iterator[list[Protei
         yield block
 
 
-def _table(batch: ProteinBatch, sites: Sites | None) -> pa.Table:
+def _table(batch: ProteinBatch, sites: Sites | None, source: str) -> pa.Table:
     positions = sites.of(batch) if sites else pa.array([[]] * len(batch), pa.list_(pa.int32()))
     table = pa.table({names.ID: batch.ids, names.SEQUENCE: batch.sequences, names.SITES: positions})
     for name in batch.others.column_names:
         if name == names.SITES:
-            raise DataError(f"a column {name!r} cannot pass through; rename it")
+            raise DataError(f"{source}: a column {name!r} cannot pass through; rename it")
         table = table.append_column(name, batch.others.column(name))
     return table
 

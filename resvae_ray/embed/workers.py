@@ -40,18 +40,23 @@ class Workers:
             raise UsageError(f"--workers {self.count}: it must be at least 1")
 
 
-def shares(nodes: list[Mapping[str, float]], workers: Workers) -> tuple[dict[str, Any], int, int]:
-    """What Ray gives each worker, how many there are, and the threads of each."""
+def shares(nodes: list[Mapping[str, float]], workers: Workers, parts: int) -> tuple[dict[str, Any], int, int]:
+    """What Ray gives each worker, how many there are, and the threads of each.
+
+    Args:
+        parts: to be embedded; more workers would have nothing to do.
+    """
+    most = max(1, parts)
     there = int(sum(node.get("GPU", 0) for node in nodes))
     gpus = there if workers.gpus is None else workers.gpus
     if gpus > there:
         raise UsageError(f"--gpus {gpus}: Ray finds {there} here; leave it out to use all there are")
     if gpus:
-        count = workers.count or gpus
+        count = min(workers.count or gpus, most)
         # Ray ends a process after each task that has a GPU, to free its memory; ours keeps the model for the next one.
         return {"num_gpus": 1 / -(-count // gpus), "max_calls": 0}, count, 1
     cores = [int(node.get("CPU", 0)) for node in nodes]
-    count = workers.count or max(1, sum(cores) // CORES_A_WORKER)
+    count = min(workers.count or max(1, sum(cores) // CORES_A_WORKER), most)
     threads = max(1, min(sum(cores) // count, max(cores)))
     return {"num_cpus": threads}, count, threads
 

@@ -86,3 +86,12 @@ def test_a_site_beyond_the_end_is_refused_though_it_would_be_cut(tmp_path):
     settings, sites = Embedding(pooling="pho", max_length=5, long="truncate"), str(tmp_path / "sites.csv")
     with pytest.raises(DataError, match="position 10, but the sequence has 9 residues"):
         prepare(tmp_path, str(tmp_path / "p.fasta"), ProteinChoice(), sites, settings, {"pho": 1}, 50)
+
+
+def test_a_column_of_sites_passes_through(tmp_path):
+    (tmp_path / "p.csv").write_text("id,sequence,sites\nA,MKT,none\n")
+    prepare(tmp_path, str(tmp_path / "p.csv"), ProteinChoice(), None, Embedding(), WIDTHS, 50)
+    assert pq.read_table(next(tmp_path.glob("block-*.parquet")))["sites"].to_pylist() == ["none"]
+    (tmp_path / "p.csv").write_text("id,sequence,_sites\nA,MKT,none\n")
+    with pytest.raises(DataError, match="p.csv: a column '_sites' cannot pass through; rename it"):
+        prepare(tmp_path, str(tmp_path / "p.csv"), ProteinChoice(), None, Embedding(), WIDTHS, 50)

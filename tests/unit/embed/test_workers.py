@@ -25,13 +25,19 @@ CORES = [{"CPU": 16.0}, {"CPU": 4.0}, {}]
         ([{"CPU": 2.0}], Workers(), {"num_cpus": 2}, 1, 2),
     ],
 )
-def testshares(nodes, workers, share, count, threads):
-    assert shares(nodes, workers) == (share, count, threads)
+def test_shares(nodes, workers, share, count, threads):
+    assert shares(nodes, workers, 1000) == (share, count, threads)
+
+
+def test_there_are_no_more_workers_than_parts():
+    assert shares(CORES, Workers(count=50), 2) == ({"num_cpus": 10}, 2, 10)
+    assert shares(TWO_GPUS, Workers(count=50), 3) == ({"num_gpus": 0.5, "max_calls": 0}, 3, 1)
+    assert shares(CORES, Workers(), 0) == ({"num_cpus": 16}, 1, 16)
 
 
 def test_gpus_that_are_not_there_are_not_replaced_by_cores():
     with pytest.raises(UsageError, match="--gpus 3: Ray finds 2 here"):
-        shares(TWO_GPUS, Workers(gpus=3))
+        shares(TWO_GPUS, Workers(gpus=3), 1)
 
 
 def test_settings_that_cannot_be_meant():
