@@ -13,7 +13,7 @@ def add_verbs(verbs: Any) -> None:
     """Adds it."""
     parser = add_verb(verbs, "embed", _embed, "turn protein sequences into FEATURES with ESM-2")
     parser.add_argument(
-        "proteins", metavar="PROTEINS", help="FASTA (.fasta, .fa, .faa, .fas), CSV or TSV, also with .gz"
+        "proteins", metavar="PROTEINS", help="FASTA (.fasta, .fa, .faa, .fas), CSV, TSV or TXT, also with .gz"
     )
     parser.add_argument("features", metavar="FEATURES", help="a file if it ends in .parquet, else a folder")
     parser.add_argument("--model", default=DEFAULT.model, metavar="NAME|FOLDER", help=f"an ESM-2 ({DEFAULT.model})")

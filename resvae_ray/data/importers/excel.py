@@ -1,7 +1,8 @@
 """XLSX: a header, an id column, one numbered column a feature, in one sheet of a workbook.
 
-Excel makes dates and numbers of some ids (SEPT1, 1E10, 007). Such cells are refused rather than written as what they
-are now; ids that are plain whole numbers throughout are taken as they look. All other columns become text.
+Excel makes dates and numbers of some ids (SEPT1, 1E10, 007). Cells that show it are refused rather than written as what
+they are now; ids that are plain whole numbers throughout are taken as they look, also those that were once 007. All
+other columns become text.
 """
 
 import datetime
