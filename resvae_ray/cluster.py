@@ -1,10 +1,12 @@
 """The Ray that the work runs on: a running cluster, the one that the caller has started, or a local one meanwhile."""
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
-from resvae_ray.errors import JobError
+from resvae_ray.errors import JobError, first_line
 
 # What Ray would otherwise do on its own: report usage over the network, write its own logs of each trial beside ours,
 # turn a keyboard interrupt into a stop that the caller cannot see, and complain about a GPU that is not asked for.
@@ -17,6 +19,7 @@ RAY_SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "300",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+ANSWER_SECONDS = 5.0
 OBJECT_STORE_BYTES = 256 << 20  # ids and metrics pass through it, features do not
 
 
@@ -50,10 +53,11 @@ def _start(address: str) -> None:
 
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if address:
+        _require_listener(address)
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError, RayError) as error:
-            raise JobError(f"--address {address}: {str(error).strip().splitlines()[0]}") from None
+            raise JobError(f"--address {address}: {first_line(error)}") from None
     else:
         ray.init(
             address="local",
@@ -62,3 +66,17 @@ def _start(address: str) -> None:
             _node_ip_address="127.0.0.1",
             **quiet,
         )
+
+
+def _require_listener(address: str) -> None:
+    """Ray itself would try for minutes to reach a cluster that is not there.
+
+    Raises:
+        JobError: nobody listens at the host and port of `address`.
+    """
+    place = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        if place.hostname and place.port:
+            socket.create_connection((place.hostname, place.port), ANSWER_SECONDS).close()
+    except (OSError, ValueError) as error:  # a ValueError is a port that is no number
+        raise JobError(f"--address {address}: no Ray cluster answers there: {first_line(error)}") from None

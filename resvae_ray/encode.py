@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from resvae_ray import names
+from resvae_ray import errors, names
 from resvae_ray.cluster import ray_session
 from resvae_ray.data.features import FILE_BYTES, SUFFIX, Features, open_writer, parquet_file, rows_in
 from resvae_ray.data.schema import FeatureBatch, vectors
-from resvae_ray.errors import DataError, JobError, ResVAERayError, UsageError
+from resvae_ray.errors import DataError, JobError, UsageError, first_line, in_words
 from resvae_ray.model.bundle import read_model_config
 from resvae_ray.progress import Progress, silent
 from resvae_ray.seeds import LATENTS, derive
@@ -109,14 +109,15 @@ def encode_features(
 def encode_unit(
     batch: dict[str, np.ndarray], features: Features, model: str, folder: str, output: Output
 ) -> dict[str, Any]:
-    """The Ray Data task: encodes the one unit in `batch`; an error that the user can mend travels as text."""
+    """The Ray Data task: encodes the one unit in `batch`; an error travels as text, which Ray would lose."""
     number, file, name = (batch[key][0] for key in ("number", "file", "output"))
     groups = [int(group) for group in batch["groups"][0]]
     try:
-        rows, error = _write_unit(features, model, Path(folder) / str(name), output, int(number), str(file), groups), ""
-    except ResVAERayError as caught:
-        rows, error = 0, str(caught)
-    return {"rows": [rows], "error": [error]}
+        rows = _write_unit(features, model, Path(folder) / str(name), output, int(number), str(file), groups)
+    except Exception as caught:
+        kind, text = in_words(caught)
+        return {"rows": [0], "kind": [kind], "error": [text]}
+    return {"rows": [rows], "kind": [""], "error": [""]}
 
 
 def _write_unit(
@@ -283,7 +284,7 @@ def _encode_units(
         gpus = int(sum(node.get("GPU", 0) for node in nodes))
         for row in _results(missing, source, model, folder, output, gpus):
             if row["error"]:
-                raise DataError(row["error"])
+                raise getattr(errors, row["kind"])(row["error"])
             done += row["rows"]
             progress(done, source.rows)
 
@@ -310,8 +311,9 @@ def _results(
     try:
         yield from results.iter_rows()
     except RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise JobError(f"Ray gave up: {reason}; the same command again goes on with what is missing") from error
+        raise JobError(
+            f"Ray gave up: {first_line(error)}; the same command again goes on with what is missing"
+        ) from error
 
 
 def _finish(folder: Path, about: dict[str, Any], units: list[Unit]) -> None:

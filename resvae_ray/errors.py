@@ -27,3 +27,17 @@ class Interrupted(ResVAERayError):
     """The user stopped the work; the message says how to resume it."""
 
     exit_code = 130
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of its message that is not blank; the name of its type where it has no message."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
+
+
+def in_words(error: Exception) -> tuple[str, str]:
+    """As what an error travels from one process to another: the name of one of these exceptions, and its message."""
+    if isinstance(error, ResVAERayError):
+        return type(error).__name__, str(error)
+    kind, line = type(error).__name__, first_line(error)
+    return JobError.__name__, line if line == kind else f"{kind}: {line}"

@@ -16,7 +16,7 @@ from typing import Any
 
 from pyarrow import fs as pafs
 
-from resvae_ray.errors import DataError, UsageError
+from resvae_ray.errors import DataError, JobError, UsageError, first_line
 
 
 def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
@@ -24,14 +24,32 @@ def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
 
     Raises:
         UsageError: the scheme is unknown.
+        JobError: the storage cannot be reached.
     """
     text = str(path)
     if "://" not in text:
         return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
     try:
-        return pafs.FileSystem.from_uri(text)
+        with reaching(text):
+            return pafs.FileSystem.from_uri(text)
+    except JobError:
+        raise
     except Exception as error:
         raise UsageError(f"{text}: not a path or URI that can be opened: {error}") from None
+
+
+@contextmanager
+def reaching(path: str | Path) -> Iterator[None]:
+    """
+    Raises:
+        JobError: the storage on which `path` is cannot be reached, or does not let us look.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise JobError(f"{path}: cannot be reached: {first_line(error)}") from None
 
 
 def list_files(path: str | Path, suffix: str) -> tuple[pafs.FileSystem, list[str]]:
@@ -41,20 +59,25 @@ def list_files(path: str | Path, suffix: str) -> tuple[pafs.FileSystem, list[str
 
     Raises:
         DataError: nothing is there, or no file with the suffix.
+        JobError: the storage cannot be reached.
     """
     filesystem, place = locate(path)
-    kind = filesystem.get_file_info(place).type
-    if kind == pafs.FileType.File:
-        found = [place]
-    elif kind == pafs.FileType.Directory:
-        found = _below(filesystem, place, suffix)
-    elif any(sign in place for sign in "*?["):
-        found = _matches(filesystem, place)
-    else:
+    with reaching(path):
+        found = _found(filesystem, place, suffix)
+    if found is None:
         raise DataError(f"{path}: no such file or folder")
     if not found:
         raise DataError(f"{path}: no {suffix} file there")
     return filesystem, sorted(found)
+
+
+def _found(filesystem: pafs.FileSystem, place: str, suffix: str) -> list[str] | None:
+    kind = filesystem.get_file_info(place).type
+    if kind == pafs.FileType.File:
+        return [place]
+    if kind == pafs.FileType.Directory:
+        return _below(filesystem, place, suffix)
+    return _matches(filesystem, place) if any(sign in place for sign in "*?[") else None
 
 
 def _matches(filesystem: pafs.FileSystem, pattern: str) -> list[str]:

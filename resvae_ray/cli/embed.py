@@ -13,7 +13,7 @@ def add_verbs(verbs: Any) -> None:
     """Adds it."""
     parser = add_verb(verbs, "embed", _embed, "turn protein sequences into FEATURES with ESM-2")
     parser.add_argument(
-        "proteins", metavar="PROTEINS", help="FASTA (.fasta, .fa, .faa, .fas), CSV or TSV, also with .gz"
+        "proteins", metavar="PROTEINS", help="FASTA (.fasta, .fa, .faa, .fas), CSV, TSV or TXT, also with .gz"
     )
     parser.add_argument("features", metavar="FEATURES", help="a file if it ends in .parquet, else a folder")
     parser.add_argument("--model", default=DEFAULT.model, metavar="NAME|FOLDER", help=f"an ESM-2 ({DEFAULT.model})")
@@ -64,5 +64,7 @@ def _embed(options: argparse.Namespace) -> None:
     if summary.cut:
         how = {SPLIT: "read in windows and averaged by length", TRUNCATE: "truncated"}[settings.long]
         print(f"{summary.cut:,} of them are longer than {settings.max_length} residues and were {how}")
+    if summary.sites_cut:
+        print(f"{summary.sites_cut:,} sites are beyond the first {settings.max_length} residues and were left out")
     if summary.siteless:
-        print(f"{summary.siteless:,} of them have no site and got zeros")
+        print(f"{summary.siteless:,} of them have no site that was read and got zeros")

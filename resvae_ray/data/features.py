@@ -28,7 +28,7 @@ from resvae_ray.data.schema import (
     decode_matrix,
     layout_of,
 )
-from resvae_ray.errors import DataError
+from resvae_ray.errors import DataError, first_line
 from resvae_ray.names import PROVENANCE_KEY
 from resvae_ray.storage import list_files
 
@@ -174,7 +174,7 @@ def parquet_file(filesystem: pafs.FileSystem, path: str) -> pq.ParquetFile:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{path}: not a readable Parquet file: {first_line(error)}") from None
 
 
 def _width(filesystem: pafs.FileSystem, files: Iterable[str], layout: Layout) -> int:
@@ -194,7 +194,7 @@ def _pieces(
     try:
         yield from source.iter_batches(rows, row_groups=groups, columns=wanted, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: damaged: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{path}: damaged: {first_line(error)}") from None
 
 
 def _provenance(schema: pa.Schema) -> dict[str, Any]:

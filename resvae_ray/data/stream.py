@@ -22,7 +22,7 @@ from resvae_ray.config import DataConfig
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features, parquet_file, rows_in
 from resvae_ray.data.schema import decode_matrix
-from resvae_ray.errors import DataError
+from resvae_ray.errors import DataError, first_line
 from resvae_ray.names import TRAIN, VAL
 from resvae_ray.seeds import SHUFFLE, derive
 
@@ -202,7 +202,7 @@ class StreamedRows:
         try:
             table = source.read_row_group(group.index, columns=list(self._features.layout.features), use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{path}: row group {group.index} is damaged: {str(error).splitlines()[0]}") from None
+            raise DataError(f"{path}: row group {group.index} is damaged: {first_line(error)}") from None
         return decode_matrix(table, self._features.layout, path)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from resvae_ray.errors import DataError
+from resvae_ray.errors import DataError, first_line
 from resvae_ray.storage import locate
 
 ENDINGS = tuple(kind + packed for kind in (".csv", ".tsv", ".txt") for packed in ("", ".gz"))
@@ -88,7 +88,7 @@ class TextTable:
                     ),
                 )
             except (pa.ArrowInvalid, OSError, UnicodeError) as error:
-                raise DataError(f"{self.source}: {_explain(str(error), self.names)}") from None
+                raise DataError(f"{self.source}: {_explain(error, self.names)}") from None
 
     def decimal_point(self) -> str:
         """The sign that the numbers of the first row are written with."""
@@ -144,9 +144,9 @@ def open_stream(source: str) -> pa.NativeFile:
         raise DataError(f"{source}: cannot be read: {error}") from None
 
 
-def _explain(message: str, names: list[str]) -> str:
+def _explain(error: Exception, names: list[str]) -> str:
     """Pyarrow's message with the column by name and the row counted from 1 below the header."""
-    line = message.splitlines()[0]
+    line = first_line(error)
     row = f"row {int(found[1]) - 1}" if (found := re.search(r"Row #(\d+)", line)) else "a row"
     if found := re.search(r"column #(\d+).*invalid value '(.*)'", line):
         hint = "; write numbers with a decimal point" if DECIMAL_COMMA.fullmatch(found[2]) else ""

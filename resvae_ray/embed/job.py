@@ -28,18 +28,23 @@ from resvae_ray.storage import local_target, read_json, refuse_existing, write_j
 
 READ_BYTES = 16 << 20
 PART_OPERATIONS = 3e14  # multiplications and additions of a part: seconds on a GPU, minutes on cores
+COUNTS = ("widths", "rows", "cut", "siteless", "sites_cut")  # of Work, kept for the job that goes on with it
 PART_RESIDUES = (1 << 14, 1 << 18)  # at least and at most, whatever the model
 
 
 @dataclass(frozen=True)
 class EmbedSummary:
-    """What `embed` wrote: `rows` proteins, the width of each pooling's vectors, and how many sequences were cut."""
+    """What `embed` wrote: `rows` proteins, the width of each pooling's vectors, and how many sequences were cut.
+
+    `siteless` proteins got zeros; `sites_cut` sites were beyond what was read of a truncated protein.
+    """
 
     path: str
     rows: int
     widths: dict[str, int]
     cut: int
     siteless: int
+    sites_cut: int
     precision: str
 
 
@@ -84,7 +89,9 @@ def embed_proteins(
         work, target, {pooling: _provenance(pooling, work, settings, about) for pooling in settings.poolings}
     )
     shutil.rmtree(folder)
-    return EmbedSummary(str(target), work.rows, work.widths, work.cut, work.siteless, settings.precision)
+    return EmbedSummary(
+        str(target), work.rows, work.widths, work.cut, work.siteless, work.sites_cut, settings.precision
+    )
 
 
 def _check(settings: Embedding, target: Path, sites: str | Path | None) -> None:
@@ -168,7 +175,7 @@ def _begin(
 
 def _record(work: Work, about: dict[str, Any], precision: str | None) -> None:
     parts = [[part.block, part.start, part.stop] for part in work.parts]
-    counts = {"rows": work.rows, "cut": work.cut, "siteless": work.siteless, "widths": work.widths}
+    counts = {name: getattr(work, name) for name in COUNTS}
     write_json(work.folder / names.EMBEDDING_FILE, {"about": about, "precision": precision, **counts, "parts": parts})
 
 
@@ -186,7 +193,7 @@ def _resume(folder: Path, about: dict[str, Any], settings: Embedding) -> Work | 
             "folder to begin anew"
         )
     parts = tuple(Part(number, *bounds) for number, bounds in enumerate(known["parts"]))
-    return Work(folder, parts, known["widths"], known["rows"], known["cut"], known["siteless"])
+    return Work(folder, parts, **{name: known[name] for name in COUNTS})
 
 
 def _embed(work: Work, settings: Embedding, model: ModelFiles, workers: Workers, progress: Progress) -> Embedding:
@@ -198,7 +205,7 @@ def _embed(work: Work, settings: Embedding, model: ModelFiles, workers: Workers,
     if not missing and record["precision"]:
         return replace(settings, precision=record["precision"])
     with ray_session(workers.address) as nodes:
-        share, count, threads = shares(nodes, workers)
+        share, count, threads = shares(nodes, workers, len(missing))
         precision = record["precision"] or best_precision(share)
         _record(work, record["about"], precision)
         resolved = replace(settings, precision=precision)
@@ -227,4 +234,6 @@ def _provenance(pooling: str, work: Work, settings: Embedding, about: dict[str, 
     }
     if pooling == SEGMENTS:
         known["layout"] = f"{NUM_SEGMENTS} segments of {model['dim']} numbers, one after the other"
+    if pooling == PHO:
+        known |= {"siteless": work.siteless, "sites_cut": work.sites_cut}
     return known

@@ -16,7 +16,7 @@ from resvae_ray.embed.batching import token_batches, windows
 from resvae_ray.embed.model_files import ModelFiles
 from resvae_ray.embed.pooling import Hidden, pool, stitch
 from resvae_ray.embed.settings import BFLOAT16, TRUNCATE, Embedding
-from resvae_ray.errors import DataError, JobError
+from resvae_ray.errors import DataError, JobError, first_line
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 NEVER_USED = ("contact_head.", "pooler.")  # parts of the network that the last hidden layer does not need
@@ -58,7 +58,7 @@ class LanguageModel:
         """One vector a protein (n, width), in their order, which is best by length.
 
         Args:
-            sites: the positions of each protein's sites, for the pooling that asks for them.
+            sites: the positions of each protein's sites within what is read of it, for the pooling that asks for them.
             threads: batches at a time, each on one thread, so that their number does not change a sum.
 
         Raises:
@@ -120,7 +120,7 @@ def _vocabulary(files: ModelFiles) -> tuple[np.ndarray, tuple[int, int, int]]:
     try:
         tokenizer = EsmTokenizer.from_pretrained(files.folder, local_files_only=True)
     except Exception as error:  # whatever a damaged file makes its readers raise
-        raise DataError(f"{files.folder}: the tokenizer cannot be loaded: {_first_line(error)}") from None
+        raise DataError(f"{files.folder}: the tokenizer cannot be loaded: {first_line(error)}") from None
     unknown = tokenizer.unk_token_id
     special = (tokenizer.cls_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     tokens = np.array([tokenizer.convert_tokens_to_ids(chr(sign)) for sign in range(128)])
@@ -148,13 +148,9 @@ def _network(files: ModelFiles) -> Any:
             weights_only=True,
         )
     except Exception as error:  # whatever a damaged file makes its readers raise
-        raise DataError(f"{files.folder}: the weights cannot be loaded: {_first_line(error)}") from None
+        raise DataError(f"{files.folder}: the weights cannot be loaded: {first_line(error)}") from None
     network, report = loaded
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(NEVER_USED))
     if missing:
         raise DataError(f"{files.folder}: {len(missing)} weights are missing, the first is {missing[0]}")
     return network.eval()
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -26,7 +26,7 @@ from resvae_ray.data.proteins import ProteinBatch, ProteinChoice, read_proteins
 from resvae_ray.data.proteins.sites import Sites
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.embed.batching import length_order, part_bounds
-from resvae_ray.embed.settings import ERROR, Embedding
+from resvae_ray.embed.settings import ERROR, TRUNCATE, Embedding
 from resvae_ray.errors import DataError, JobError
 from resvae_ray.storage import staged_file, staged_folder
 
@@ -55,7 +55,8 @@ class Work:
         widths: of the vector of each pooling, in the order in which they stand side by side.
         rows: proteins in all.
         cut: those of them that are longer than the model reads at once.
-        siteless: those without a site; 0 where no sites were asked for.
+        siteless: those without a site that is read; 0 where no sites were asked for.
+        sites_cut: sites beyond what is read of their proteins.
     """
 
     folder: Path
@@ -64,6 +65,7 @@ class Work:
     rows: int
     cut: int
     siteless: int
+    sites_cut: int
 
     def missing(self) -> list[Part]:
         """The parts that are still to be embedded."""
@@ -87,10 +89,10 @@ def prepare(
     Raises:
         UsageError, DataError: of the proteins and sites; ids twice; with `--long error` a sequence that is too long.
     """
-    known_sites = Sites(sites) if sites else None
+    known_sites = Sites(sites, settings.max_length if settings.long == TRUNCATE else None) if sites else None
     longest, parts, rows, siteless, number = _Longest(settings), [], 0, 0, 0
     for number, batches in enumerate(_blocks(read_proteins(proteins, choice), sum(widths.values()))):
-        table = pa.concat_tables([_table(batch, known_sites) for batch in batches])
+        table = pa.concat_tables([_table(batch, known_sites, proteins) for batch in batches])
         pq.write_table(table, _block_file(folder, number), compression="zstd")
         lengths = _lengths(table)
         for batch in batches:
@@ -106,7 +108,8 @@ def prepare(
     require_unique_ids(
         lambda: _ids(folder, number + 1), proteins, lambda row: _place(read_proteins(proteins, choice), row)
     )
-    return Work(folder, tuple(parts), widths, rows, longest.count, siteless)
+    sites_cut = known_sites.cut if known_sites else 0
+    return Work(folder, tuple(parts), widths, rows, longest.count, siteless, sites_cut)
 
 
 def read_part(folder: Path, part: Part) -> tuple[list[str], list[str], list[list[int]]]:
@@ -191,12 +194,12 @@ def _blocks(batches: Iterator[ProteinBatch], width: int) -> Iterator[list[Protei
         yield block
 
 
-def _table(batch: ProteinBatch, sites: Sites | None) -> pa.Table:
+def _table(batch: ProteinBatch, sites: Sites | None, source: str) -> pa.Table:
     positions = sites.of(batch) if sites else pa.array([[]] * len(batch), pa.list_(pa.int32()))
     table = pa.table({names.ID: batch.ids, names.SEQUENCE: batch.sequences, names.SITES: positions})
     for name in batch.others.column_names:
         if name == names.SITES:
-            raise DataError(f"a column {name!r} cannot pass through; rename it")
+            raise DataError(f"{source}: a column {name!r} cannot pass through; rename it")
         table = table.append_column(name, batch.others.column(name))
     return table
 

@@ -12,7 +12,7 @@ import numpy as np
 from resvae_ray.embed.model_files import ModelFiles
 from resvae_ray.embed.settings import BFLOAT16, FLOAT32, Embedding
 from resvae_ray.embed.work import Part, read_part
-from resvae_ray.errors import JobError, ResVAERayError, UsageError
+from resvae_ray.errors import JobError, UsageError, first_line, in_words
 from resvae_ray.storage import staged_file
 
 CORES_A_WORKER = 4  # where there is no GPU: they share one copy of the model
@@ -40,18 +40,23 @@ class Workers:
             raise UsageError(f"--workers {self.count}: it must be at least 1")
 
 
-def shares(nodes: list[Mapping[str, float]], workers: Workers) -> tuple[dict[str, Any], int, int]:
-    """What Ray gives each worker, how many there are, and the threads of each."""
+def shares(nodes: list[Mapping[str, float]], workers: Workers, parts: int) -> tuple[dict[str, Any], int, int]:
+    """What Ray gives each worker, how many there are, and the threads of each.
+
+    Args:
+        parts: to be embedded; more workers would have nothing to do.
+    """
+    most = max(1, parts)
     there = int(sum(node.get("GPU", 0) for node in nodes))
     gpus = there if workers.gpus is None else workers.gpus
     if gpus > there:
         raise UsageError(f"--gpus {gpus}: Ray finds {there} here; leave it out to use all there are")
     if gpus:
-        count = workers.count or gpus
+        count = min(workers.count or gpus, most)
         # Ray ends a process after each task that has a GPU, to free its memory; ours keeps the model for the next one.
         return {"num_gpus": 1 / -(-count // gpus), "max_calls": 0}, count, 1
     cores = [int(node.get("CPU", 0)) for node in nodes]
-    count = workers.count or max(1, sum(cores) // CORES_A_WORKER)
+    count = min(workers.count or max(1, sum(cores) // CORES_A_WORKER), most)
     threads = max(1, min(sum(cores) // count, max(cores)))
     return {"num_cpus": threads}, count, threads
 
@@ -96,19 +101,21 @@ def results(
     try:
         yield from done.iter_rows()
     except RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise JobError(f"Ray gave up: {reason}; the same command again goes on with what is missing") from error
+        raise JobError(
+            f"Ray gave up: {first_line(error)}; the same command again goes on with what is missing"
+        ) from error
 
 
 def embed_part(
     batch: dict[str, np.ndarray], folder: Path, settings: Embedding, gpu: bool, threads: int
 ) -> dict[str, Any]:
-    """The Ray Data task: embeds the one part in `batch`; an error that the user can mend travels as text."""
+    """The Ray Data task: embeds the one part in `batch`; an error travels as text, which Ray would lose."""
     part = Part(*(int(batch[key][0]) for key in ("number", "block", "start", "stop")))
     try:
         _embed_part(part, folder, settings, gpu, threads)
-    except ResVAERayError as caught:
-        return {"rows": [0], "kind": [type(caught).__name__], "error": [str(caught)]}
+    except Exception as caught:
+        kind, text = in_words(caught)
+        return {"rows": [0], "kind": [kind], "error": [text]}
     return {"rows": [part.stop - part.start], "kind": [""], "error": [""]}
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from resvae_ray.errors import JobError
+from resvae_ray.errors import JobError, first_line
 from resvae_ray.extras import require
 from resvae_ray.names import FEATURES, LATENT, ONNX_FILE, TORCH_EXPORT_FILE
 
@@ -105,7 +105,7 @@ def _onnx_model(program: torch.export.ExportedProgram) -> Any:
             verbose=False,
         )
     except torch.onnx.OnnxExporterError as error:
-        raise JobError(f"{ONNX_FILE}: torch could not write it: {str(error).splitlines()[0]}") from error
+        raise JobError(f"{ONNX_FILE}: torch could not write it: {first_line(error)}") from error
     return cast("torch.onnx.ONNXProgram", exported).model_proto
 
 

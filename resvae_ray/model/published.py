@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from resvae_ray.errors import DataError
+from resvae_ray.errors import DataError, first_line
 from resvae_ray.model.checkpoint import load_weights
 from resvae_ray.model.network import ResVAE
 from resvae_ray.storage import local_target
@@ -21,7 +21,7 @@ def load_published_weights(path: str | Path) -> ResVAE:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except Exception as error:  # torch raises a different type for each way in which a file is no state dict
-        raise DataError(f"{path}: not a file of weights: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{path}: not a file of weights: {first_line(error)}") from None
     if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise DataError(f"{path}: not a state dict: names with tensors")
     for name in ("fc1.weight", "fc21.weight"):

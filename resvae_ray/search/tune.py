@@ -28,7 +28,7 @@ from resvae_ray.cluster import ray_session
 from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import RESIDENT, STREAM
-from resvae_ray.errors import Interrupted, JobError
+from resvae_ray.errors import Interrupted, JobError, first_line
 from resvae_ray.search.experiment import run_experiment
 from resvae_ray.search.export import export_best
 from resvae_ray.search.final_round import train_finalists
@@ -129,9 +129,14 @@ def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) ->
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; go on with: {run.resume_command}") from None
     except (RayError, TuneError) as error:
-        lines = str(error).strip().splitlines()
-        reason = lines[0 if isinstance(error, OutOfMemoryError) else -1]
-        raise JobError(f"Ray gave up: {reason}; go on with: {run.resume_command}") from error
+        raise JobError(f"Ray gave up: {_reason(error)}; go on with: {run.resume_command}") from error
+
+
+def _reason(error: RayError | TuneError) -> str:
+    """A line that says why: of a task's error its own, of Tune's, which is a traceback, the last."""
+    if isinstance(error, TuneError):
+        return str(error).strip().splitlines()[-1]
+    return first_line(getattr(error, "cause", None) or error)
 
 
 def _patiently(run: Run, work: Callable[[], bool]) -> bool:

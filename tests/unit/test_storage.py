@@ -1,10 +1,12 @@
 import os
 import socket
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
-from resvae_ray.errors import DataError, UsageError
+from resvae_ray import storage
+from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.storage import (
     cut_torn_line,
     list_files,
@@ -126,3 +128,29 @@ def test_a_torn_line_is_cut(before, after, tmp_path):
     path.write_text(before)
     cut_torn_line(path)
     assert path.read_text() == after
+
+
+class TestUnreachableStorage:
+    """One exit code, wherever the network fails."""
+
+    def test_on_the_way_to_it(self, monkeypatch):
+        def fail(_):
+            raise OSError("AWS Error NETWORK_CONNECTION: no host\nmore")
+
+        monkeypatch.setattr(storage.pafs, "FileSystem", SimpleNamespace(from_uri=fail))
+        with pytest.raises(
+            JobError, match=r"^s3://b/f\.parquet: cannot be reached: AWS Error NETWORK_CONNECTION: no host$"
+        ):
+            storage.locate("s3://b/f.parquet")
+
+    def test_when_it_is_asked_for_files(self, monkeypatch):
+        def fail(_):
+            raise OSError("AWS Error NETWORK_CONNECTION: no host")
+
+        monkeypatch.setattr(storage, "locate", lambda _: (SimpleNamespace(get_file_info=fail), "b/f.parquet"))
+        with pytest.raises(JobError, match=r"s3://b/f\.parquet: cannot be reached: AWS"):
+            list_files("s3://b/f.parquet", ".parquet")
+
+    def test_a_scheme_that_nobody_knows_is_still_wrong_usage(self):
+        with pytest.raises(UsageError, match="not a path or URI"):
+            storage.locate("gopher://b/f.parquet")

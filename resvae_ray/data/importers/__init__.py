@@ -17,7 +17,7 @@ from resvae_ray.data.schema import ColumnChoice, FeatureBatch
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import ID, LABEL
 from resvae_ray.progress import Progress, silent
-from resvae_ray.storage import local_target, locate, refuse_existing, staged_file, staged_folder
+from resvae_ray.storage import local_target, locate, reaching, refuse_existing, staged_file, staged_folder
 
 Reader = Callable[[str, ColumnChoice], Iterator[FeatureBatch]]
 
@@ -71,9 +71,10 @@ def reader_for(source: str) -> Reader:
         if source.lower().endswith(ending):
             return READERS[ending]
     filesystem, place = locate(source)
-    kind = filesystem.get_file_info(place).type
-    if kind == pafs.FileType.Directory:
-        return READERS[_ending_in(filesystem, place, source)]
+    with reaching(source):
+        kind = filesystem.get_file_info(place).type
+        if kind == pafs.FileType.Directory:
+            return READERS[_ending_in(filesystem, place, source)]
     if "*" in source:
         return parquet.read
     if kind == pafs.FileType.NotFound:
@@ -122,6 +123,8 @@ def import_features(
     first = next(batches, None)
     if first is None:
         raise DataError(f"{source}: it holds no rows")
+    if not first.features.shape[1]:
+        raise DataError(f"{source}: vectors without numbers; expected one number a feature at least")
     provenance = {**first.found, "source": Path(source).name, **(describe or {})}
     with (staged_file if path.suffix == SUFFIX else staged_folder)(path) as staging:
         with FeaturesWriter(staging, first.features.shape[1], provenance) as writer:

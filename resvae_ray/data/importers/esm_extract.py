@@ -15,9 +15,9 @@ from pyarrow import fs as pafs
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import as_batch, refuse_columns
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch
-from resvae_ray.errors import DataError, UsageError
+from resvae_ray.errors import DataError, UsageError, first_line
 from resvae_ray.names import ID
-from resvae_ray.storage import list_files, locate
+from resvae_ray.storage import list_files, locate, reaching
 
 SUFFIX = ".pt"
 POOLINGS = {"mean_representations": "mean", "bos_representations": "cls"}  # one vector a protein
@@ -75,9 +75,11 @@ class _Pick:
         if tensor is None:
             raise DataError(f"{path}: no layer {self.layer} in {self.pooling}, which the files before have")
         plain = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and not tensor.is_meta
+        plain = plain and tensor.is_floating_point()  # not complex, not quantised
         if not plain or tensor.ndim != 1 or not 0 < len(tensor) <= VECTOR_MOST:
-            shape = getattr(tensor, "shape", None)
-            what = type(tensor).__name__ if shape is None else f"a tensor of shape {tuple(shape)}"
+            what = type(tensor).__name__
+            if isinstance(tensor, torch.Tensor):
+                what = f"a tensor of shape {tuple(tensor.shape)} and type {tensor.dtype}"
             raise DataError(f"{path}: {self.pooling}[{self.layer}] is {what}; expected one vector of numbers")
         if before and len(tensor) != len(before[0]):
             raise DataError(
@@ -89,6 +91,8 @@ class _Pick:
 
 def _choose(content: Mapping[str, Any], path: str, choice: ColumnChoice) -> _Pick:
     pooling = _choose_pooling(content, path, choice.features_column)
+    if not all(isinstance(layer, int) for layer in content[pooling]):
+        raise DataError(f"{path}: {pooling} of {', '.join(map(repr, content[pooling]))}; layers are whole numbers")
     layers = sorted(content[pooling])
     if choice.layer is not None and choice.layer not in layers:
         raise UsageError(f"{path}: --layer {choice.layer}: no such layer in {pooling}; there are {layers}")
@@ -114,9 +118,10 @@ def _choose_pooling(content: Mapping[str, Any], path: str, wanted: str | None) -
 def _list(source: str) -> tuple[pafs.FileSystem, list[str]]:
     """The files in the order of their paths; also those whose names begin with '.' or '_', as labels may."""
     filesystem, place = locate(source)
-    if filesystem.get_file_info(place).type != pafs.FileType.Directory:
-        return list_files(source, SUFFIX)
-    infos = filesystem.get_file_info(pafs.FileSelector(place, recursive=True))
+    with reaching(source):
+        if filesystem.get_file_info(place).type != pafs.FileType.Directory:
+            return list_files(source, SUFFIX)
+        infos = filesystem.get_file_info(pafs.FileSelector(place, recursive=True))
     if not (paths := sorted(info.path for info in infos if info.is_file and info.path.endswith(SUFFIX))):
         raise DataError(f"{source}: no {SUFFIX} file there")
     return filesystem, paths
@@ -133,7 +138,7 @@ def _load(filesystem: pafs.FileSystem, path: str) -> Mapping[str, Any]:
         with filesystem.open_input_file(path) as file:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile pickle makes torch raise whatever it likes
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DataError(f"{path}: not a readable file of tensors alone, and nothing else is loaded: {reason}") from None
     if not isinstance(content, dict) or not isinstance(content.get("label"), str):
         raise DataError(f"{path}: no label; expected a file that esm-extract wrote")

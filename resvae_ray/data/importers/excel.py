@@ -1,7 +1,8 @@
 """XLSX: a header, an id column, one numbered column a feature, in one sheet of a workbook.
 
-Excel makes dates and numbers of some ids (SEPT1, 1E10, 007). Such cells are refused rather than written as what they
-are now; ids that are plain whole numbers throughout are taken as they look. All other columns become text.
+Excel makes dates and numbers of some ids (SEPT1, 1E10, 007). Cells that show it are refused rather than written as what
+they are now; ids that are plain whole numbers throughout are taken as they look, also those that were once 007. All
+other columns become text.
 """
 
 import datetime
@@ -10,7 +11,6 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from xml.etree.ElementTree import ParseError
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pyarrow as pa
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import as_batch
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch, Layout, check_batch, find_layout
-from resvae_ray.errors import DataError, ResVAERayError, UsageError
+from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
 from resvae_ray.names import ID, LABEL
 from resvae_ray.storage import locate
@@ -62,11 +62,8 @@ def _open(source: str) -> Iterator[Any]:
         raise
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
-    except (zipfile.BadZipFile, EOFError, OSError, KeyError, ValueError, TypeError, IndexError, ParseError) as error:
-        reason = str(error).strip("'\"").splitlines()
-        raise DataError(
-            f"{source}: not a readable XLSX workbook: {reason[0] if reason else type(error).__name__}"
-        ) from None
+    except Exception as error:  # whatever a damaged file makes its readers raise
+        raise DataError(f"{source}: not a readable XLSX workbook: {first_line(error)}") from None
 
 
 def _refuse_bomb(raw: pa.NativeFile, source: str) -> None:
@@ -144,14 +141,14 @@ class _Table:
         self.place = {name: position for position, name in enumerate(names)}
         self.positions = [self.place[name] for name in layout.features]
         self.id_type: type | None = None
+        self.blank = module_to_read(source, "openpyxl.cell.read_only").EMPTY_CELL
 
     def fitted(self, line: Sequence[Any], row: int) -> list[Any]:
         """The cells of a row, one a column."""
         width = len(self.names)
         if any(cell.value is not None for cell in line[width:]):
             raise DataError(f"{self.source}: row {row}: a cell to the right of the header, which has {width} columns")
-        blank = module_to_read(self.source, "openpyxl.cell.read_only").EMPTY_CELL
-        return [*line[:width], *[blank] * (width - len(line))]
+        return [*line[:width], *[self.blank] * (width - len(line))]
 
     def batch(self, lines: list[Sequence[Any]], start: int) -> FeatureBatch:
         """Rows of cells as FEATURES; `start` rows come before them."""

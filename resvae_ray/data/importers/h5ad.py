@@ -49,6 +49,8 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
             check_batch(batch, None, source, start + 1)
             start = stop
             yield batch
+        if any(column.shape[0] != start for column in columns.values()):
+            raise DataError(f"{source}: {place} has {start} rows, but obs has more; the file is damaged")
 
 
 def _matrices(top: Mapping[str, Any], source: str) -> dict[str, Any]:

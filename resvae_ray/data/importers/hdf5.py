@@ -20,7 +20,7 @@ import pyarrow as pa
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import NUMBERS, as_batch, as_column, column_names, is_matrix, refuse_columns
 from resvae_ray.data.schema import FEATURES_COLUMNS, ColumnChoice, FeatureBatch, check_batch, find_column
-from resvae_ray.errors import DataError, ResVAERayError, UsageError
+from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
 from resvae_ray.names import ID
 from resvae_ray.storage import locate
@@ -58,8 +58,8 @@ def open_hdf5(source: str) -> Iterator[Any]:
         raise
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{source}: not a readable HDF5 file: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # whatever a damaged file makes its readers raise
+        raise DataError(f"{source}: not a readable HDF5 file: {first_line(error)}") from None
 
 
 def children(group: Any, source: str) -> Iterator[tuple[str, Any]]:
@@ -209,7 +209,7 @@ def _stacks(group: Any, source: str) -> Iterator[tuple[list[str], np.ndarray]]:
                 f"{source}: data set {name!r}: a vector of {len(vector)} numbers, but {len(vectors[0])} in those "
                 "before; all vectors must have one width"
             )
-        ids.append(_original_id(data_set, name))
+        ids.append(_original_id(data_set, name, source))
         vectors.append(vector)
         if len(ids) == batch_rows(len(vector)):
             yield ids, np.stack(vectors)
@@ -233,8 +233,10 @@ def _vector(data_set: Any, where: str) -> np.ndarray:
     return data_set[()].reshape(-1)
 
 
-def _original_id(data_set: Any, name: str) -> str:
+def _original_id(data_set: Any, name: str, source: str) -> str:
     value = data_set.attrs.get(ORIGINAL_ID, name)
+    if not isinstance(value, str | bytes | int | np.integer):
+        raise DataError(f"{source}: data set {name!r}: {ORIGINAL_ID} is {value!r}; expected one text or whole number")
     return value.decode() if isinstance(value, bytes) else str(value)
 
 

@@ -3,9 +3,11 @@
 The matrix is read in pieces, from the compressed archive too. Pickled arrays are refused: loading one runs code.
 """
 
+import math
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -14,7 +16,7 @@ import pyarrow as pa
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import as_batch, as_column, column_names, is_matrix, matrix_name
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch
-from resvae_ray.errors import DataError, UsageError
+from resvae_ray.errors import DataError, ResVAERayError, first_line
 from resvae_ray.storage import locate
 
 
@@ -36,15 +38,15 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     try:
         with filesystem.open_input_file(place) as file:
             if source.lower().endswith(".npy"):
-                yield from _read_matrix(file, source, {})
+                yield from _read_matrix(file, file.size(), source, {})
             else:
                 yield from _read_archive(file, source, choice)
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        if isinstance(error, (DataError, UsageError)):
-            raise
-        raise DataError(f"{source}: not a readable NumPy file: {str(error).splitlines()[0]}") from None
+    except ResVAERayError:
+        raise
+    except Exception as error:  # whatever a damaged file makes its readers raise
+        raise DataError(f"{source}: not a readable NumPy file: {first_line(error)}") from None
 
 
 def _read_archive(file: pa.NativeFile, source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
@@ -53,12 +55,13 @@ def _read_archive(file: pa.NativeFile, source: str, choice: ColumnChoice) -> Ite
         headers = {}
         for name, member in members.items():
             with archive.open(member) as stream:
-                headers[name] = _header(stream, f"{source}: array {name!r}")
+                size = archive.getinfo(member).file_size
+                headers[name] = _header(stream, size, f"{source}: array {name!r}")
         matrix = matrix_name(headers, source, choice)
         names = column_names(headers, headers[matrix].shape[0], source, choice)
         columns = _column_arrays(archive, members, names, source)
         with archive.open(members[matrix]) as stream:
-            yield from _read_matrix(stream, source, columns)
+            yield from _read_matrix(stream, archive.getinfo(members[matrix]).file_size, source, columns)
 
 
 def _column_arrays(
@@ -73,8 +76,8 @@ def _column_arrays(
     return read
 
 
-def _read_matrix(stream: IO[bytes], source: str, columns: dict[str, pa.Array]) -> Iterator[FeatureBatch]:
-    header = _header(stream, source)
+def _read_matrix(stream: IO[bytes], size: int, source: str, columns: dict[str, pa.Array]) -> Iterator[FeatureBatch]:
+    header = _header(stream, size, source)
     if not is_matrix(header):
         raise DataError(f"{source}: an array of shape {header.shape} and type {header.dtype}; expected rows of numbers")
     pieces = _pieces_by_column if header.fortran else _pieces_by_row
@@ -91,7 +94,8 @@ def _pieces_by_row(stream: IO[bytes], header: _Header, source: str) -> Iterator[
     rows, width = header.shape
     step = batch_rows(width)
     for start in range(0, rows, step):
-        yield _numbers(stream, min(step, rows - start) * width, header, source).reshape(-1, width)
+        count = min(step, rows - start)
+        yield _numbers(stream, count * width, header, source).reshape(count, width)
 
 
 def _pieces_by_column(stream: IO[bytes], header: _Header, source: str) -> Iterator[np.ndarray]:
@@ -111,13 +115,19 @@ def _numbers(stream: IO[bytes], count: int, header: _Header, source: str) -> np.
     return np.frombuffer(data, header.dtype)
 
 
-def _header(stream: IO[bytes], where: str) -> _Header:
+def _header(stream: IO[bytes], size: int, where: str) -> _Header:
+    """
+    Args:
+        size: of the whole array with its header, in bytes: a few of them can claim to be any number of numbers.
+    """
     try:
         version = np.lib.format.read_magic(stream)
         reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = reader(stream)
-    except ValueError as error:
-        raise DataError(f"{where}: not a NumPy array: {error}") from None
+    except (ValueError, TokenError) as error:
+        raise DataError(f"{where}: not a NumPy array: {first_line(error)}") from None
     if dtype.hasobject:
         raise DataError(f"{where}: a pickled array, which is not loaded as it could run code; save ids as strings")
+    if math.prod(shape) * dtype.itemsize > size:
+        raise DataError(f"{where}: the file ends too early for an array of {' x '.join(map(str, shape))}")
     return _Header(shape, dtype, fortran)

@@ -17,7 +17,7 @@ from resvae_ray.data.features import SUFFIX, Features
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch
 from resvae_ray.errors import DataError
 from resvae_ray.names import LABEL
-from resvae_ray.storage import locate
+from resvae_ray.storage import locate, reaching
 
 SHARD = re.compile(r"(?P<split>[^/]+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?\.parquet")
 
@@ -46,7 +46,8 @@ def _splits(files: Sequence[str], source: str) -> list[str]:
     for match in filter(None, map(SHARD.fullmatch, (path.rpartition("/")[2] for path in files))):
         shards[match["split"], int(match["count"])].add(int(match["number"]))
     filesystem, place = locate(source)
-    whole = filesystem.get_file_info(place).type == pafs.FileType.Directory
+    with reaching(source):
+        whole = filesystem.get_file_info(place).type == pafs.FileType.Directory
     for (split, count), there in shards.items():
         if whole and (missing := set(range(count)) - there):
             raise DataError(

@@ -26,7 +26,7 @@ Reader = Callable[[str, ProteinChoice], Iterator[ProteinBatch]]
 
 READERS: dict[str, Reader] = {
     **dict.fromkeys((".fasta", ".fa", ".faa", ".fas"), fasta.read),
-    **dict.fromkeys((".csv", ".tsv"), table.read),
+    **dict.fromkeys((".csv", ".tsv", ".txt"), table.read),
 }
 FAULTS_SHOWN = 3
 NUCLEOTIDES = "[^ACGTUN]"  # what a nucleotide sequence does not have

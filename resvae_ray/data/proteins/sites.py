@@ -17,13 +17,14 @@ class Sites:
 
     Args:
         path: a table with an id column and one of POSITION_COLUMNS.
+        reach: how many residues of a protein are read, if not all; sites beyond are left out, and counted in `cut`.
 
     Raises:
         DataError: no such file or columns, a position that is none, a site that stands twice.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = str(path)
+    def __init__(self, path: str | Path, reach: int | None = None) -> None:
+        self.path, self.reach, self.cut = str(path), reach, 0
         self._rows: dict[str, dict[int, int]] = {}  # id to position to row
         self._seen: set[str] = set()
         table = TextTable.of(self.path)
@@ -38,7 +39,7 @@ class Sites:
                 self._add(name, text, row)
 
     def of(self, batch: ProteinBatch) -> pa.Array:
-        """The positions of each protein's sites, ascending (n lists of int32).
+        """The positions of each protein's sites that are read, ascending (n lists of int32).
 
         Raises:
             DataError: a position beyond the end of its sequence.
@@ -74,4 +75,6 @@ class Sites:
                 f"{self.path}: row {sites[max(sites)]} (id {name}): position {max(sites)}, but the sequence has "
                 f"{len(sequence)} residues"
             )
-        return sorted(sites)
+        read = [position for position in sorted(sites) if self.reach is None or position <= self.reach]
+        self.cut += len(sites) - len(read)
+        return read

@@ -1,4 +1,4 @@
-"""CSV and TSV, also gzipped, with a header, an id and a sequence column; all other columns pass through as text."""
+"""CSV, TSV and TXT, also gzipped, with a header, an id and a sequence column; other columns pass through as text."""
 
 from collections.abc import Iterator, Sequence
 

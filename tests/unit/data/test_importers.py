@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,9 @@ from resvae_ray.errors import DataError, UsageError
 
 IDS = [f"P{number:02d}" for number in range(20)]
 LABELS = ["a", "b"] * 10
+DAMAGES = 25  # of each kind, to each format
+TEXT_ENDINGS = (".csv", ".tsv", ".txt")
+CHECKED = ".gz"  # has a checksum of all that is read; other formats have one of a part, or of nothing
 
 
 def test_every_reader_is_put_to_the_test():
@@ -129,12 +133,48 @@ class TestReaderConformance:
             import_features(source, tmp_path / "out.parquet")
         assert (tmp_path / "out.parquet").read_text() == "mine"
 
+    @pytest.mark.timeout(60)
+    def test_damage_is_refused_and_never_a_lie(self, name, source, write, matrix, tmp_path):
+        """Cut anywhere, or with bits flipped: refused in words, or read as it was, where the format can tell."""
+        write(source, matrix)
+        place = max(path for path in source.rglob("*.p*t*")) if source.is_dir() else source
+        whole, draw = place.read_bytes(), np.random.default_rng(zlib.crc32(name.encode()))
+        for cut in draw.integers(1, len(whole), DAMAGES):
+            place.write_bytes(whole[:cut])
+            rows = self.rows_if_read(source, tmp_path)
+            # Text that ends at the end of a line, or within the last number of one, is whole to who reads it.
+            kept = rows[:-1] if rows and source.suffix in TEXT_ENDINGS else rows
+            assert rows is None or kept == expected_rows(name, matrix)[: len(kept)]
+            assert rows is None or len(rows) == 20 or source.suffix in TEXT_ENDINGS
+        for spot, bit in zip(draw.integers(0, len(whole), DAMAGES), draw.integers(0, 8, DAMAGES), strict=True):
+            damaged = bytearray(whole)
+            damaged[spot] ^= 1 << bit
+            place.write_bytes(damaged)
+            rows = self.rows_if_read(source, tmp_path)
+            assert rows is None or source.suffix != CHECKED or rows == expected_rows(name, matrix)
+
+    def rows_if_read(self, source, tmp_path):
+        out = tmp_path / "out.parquet"
+        out.unlink(missing_ok=True)
+        try:
+            import_features(source, out)
+        except (DataError, UsageError):
+            assert not out.exists()
+            return None
+        table = pq.read_table(out)
+        return list(zip(table["id"].to_pylist(), table["features"].to_pylist(), strict=True))
+
     def refused(self, source, tmp_path, message):
         before = set(tmp_path.iterdir())
         with pytest.raises(DataError, match=message) as caught:
             import_features(source, tmp_path / "out.parquet")
         assert source.name in str(caught.value)
         assert set(tmp_path.iterdir()) == before
+
+
+def expected_rows(name, matrix):
+    exact = matrix.astype(np.float16).astype(np.float32) if "half" in name else matrix
+    return list(zip(IDS, exact.tolist(), strict=True))
 
 
 def ids_of(rows):
@@ -372,3 +412,20 @@ def test_real_features_are_the_same_through_every_format(shared, real, rows, nam
     assert np.stack(out.column("features").to_numpy()).tobytes() == matrix.tobytes()
     if FORMATS[name].labels:
         assert out.column("label").to_pylist() == labels
+
+
+@pytest.mark.parametrize("shape", ["(1, 1000000000000)", "(1000000, 1000000)"])
+@pytest.mark.parametrize("by_column", [False, True])
+def test_an_array_larger_than_its_file_is_not_made(shape, by_column, tmp_path):
+    with (tmp_path / "a.npy").open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": by_column, "shape": tuple(map(int, shape.strip("()").split(",")))}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(b"few")
+    with pytest.raises(DataError, match="a.npy: the file ends too early for an array of 10+ x 10+|of 1 x 10+"):
+        import_features(tmp_path / "a.npy", tmp_path / "a.parquet")
+
+
+def test_vectors_without_numbers_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((3, 0), np.float32))
+    with pytest.raises(DataError, match="a.npy: vectors without numbers"):
+        import_features(tmp_path / "a.npy", tmp_path / "a.parquet")

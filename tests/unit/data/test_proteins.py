@@ -175,3 +175,8 @@ class TestSites:
             sites = self.sites(write, text)
             sites.of(batch)
             sites.require_all_seen()
+
+
+def test_a_table_may_be_called_txt(write):
+    (batch,) = read_proteins(write("id\tsequence\nP1\tMKT\n", "p.txt"))
+    assert (batch.ids.to_pylist(), batch.sequences.to_pylist()) == (["P1"], ["MKT"])

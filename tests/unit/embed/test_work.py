@@ -8,7 +8,7 @@ from resvae_ray.data.proteins import ProteinChoice
 from resvae_ray.embed import work
 from resvae_ray.embed.settings import Embedding
 from resvae_ray.embed.work import prepare, read_part, write_features
-from resvae_ray.errors import JobError
+from resvae_ray.errors import DataError, JobError
 
 WIDTHS = {"cls": 1, "eos": 2}
 
@@ -62,3 +62,36 @@ def test_missing_and_foreign_vectors_are_noticed(prepared, tmp_path):
         with pytest.raises(JobError, match=message):
             write_features(prepared, tmp_path / "features", {name: {} for name in WIDTHS})
         assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.parametrize(
+    ("long", "read", "siteless", "cut"), [("truncate", [[2], [], []], 2, 3), ("split", None, 1, 0)]
+)
+def test_sites_beyond_the_cut_are_left_out_and_counted(long, read, siteless, cut, tmp_path):
+    (tmp_path / "p.fasta").write_text(">A\nMSTAYSTAY\n>B\nMKTAYSTAYS\n>C\nMK\n")
+    (tmp_path / "sites.csv").write_text("id,position\nA,9\nA,2\nB,6\nB,10\n")
+    settings = Embedding(pooling="pho", max_length=5, long=long)
+    (tmp_path / "work").mkdir()
+    sites = str(tmp_path / "sites.csv")
+    done = prepare(tmp_path / "work", str(tmp_path / "p.fasta"), ProteinChoice(), sites, settings, {"pho": 1}, 50)
+    (part,) = done.parts
+    ids, _, places = read_part(done.folder, part)
+    assert dict(zip(ids, places, strict=True)) == dict(zip("ABC", read or [[2, 9], [6, 10], []], strict=True))
+    assert (done.siteless, done.sites_cut, done.cut) == (siteless, cut, 2)
+
+
+def test_a_site_beyond_the_end_is_refused_though_it_would_be_cut(tmp_path):
+    (tmp_path / "p.fasta").write_text(">A\nMSTAYSTAY\n")
+    (tmp_path / "sites.csv").write_text("id,position\nA,10\n")
+    settings, sites = Embedding(pooling="pho", max_length=5, long="truncate"), str(tmp_path / "sites.csv")
+    with pytest.raises(DataError, match="position 10, but the sequence has 9 residues"):
+        prepare(tmp_path, str(tmp_path / "p.fasta"), ProteinChoice(), sites, settings, {"pho": 1}, 50)
+
+
+def test_a_column_of_sites_passes_through(tmp_path):
+    (tmp_path / "p.csv").write_text("id,sequence,sites\nA,MKT,none\n")
+    prepare(tmp_path, str(tmp_path / "p.csv"), ProteinChoice(), None, Embedding(), WIDTHS, 50)
+    assert pq.read_table(next(tmp_path.glob("block-*.parquet")))["sites"].to_pylist() == ["none"]
+    (tmp_path / "p.csv").write_text("id,sequence,_sites\nA,MKT,none\n")
+    with pytest.raises(DataError, match="p.csv: a column '_sites' cannot pass through; rename it"):
+        prepare(tmp_path, str(tmp_path / "p.csv"), ProteinChoice(), None, Embedding(), WIDTHS, 50)

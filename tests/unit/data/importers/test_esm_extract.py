@@ -117,7 +117,7 @@ def test_code_in_a_file_is_not_run(folder, tmp_path):
         (torch.ones(3), "no label"),
         (
             {"label": "x", "mean_representations": {33: torch.ones(3, 2)}},
-            "a tensor of shape .3, 2.; expected one",
+            "a tensor of shape .3, 2. and type torch.float32; expected one",
         ),
         ({"label": "x", "mean_representations": {33: [1.0, 2.0]}}, "is list; expected one vector"),
         (
@@ -149,4 +149,19 @@ def test_a_folder_of_two_formats_is_refused(folder):
     extract(folder, ["a"])
     (folder / "b.parquet").touch()
     with pytest.raises(DataError, match=r"a folder with .parquet and .pt files; choose with a glob"):
+        imported(folder)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        ({33: torch.ones(4), "last": torch.ones(4)}, "mean_representations of 33, 'last'; layers are whole numbers"),
+        ({33: torch.ones(4, dtype=torch.complex64)}, r"a tensor of shape \(4,\) and type torch.complex64"),
+        ({33: torch.ones(4, dtype=torch.int64)}, "type torch.int64; expected one vector of numbers"),
+    ],
+)
+def test_what_is_no_vector_of_floating_point_numbers(vectors, message, folder):
+    folder.mkdir()
+    torch.save({"label": "a", "mean_representations": vectors}, folder / "a.pt")
+    with pytest.raises(DataError, match=message):
         imported(folder)

@@ -161,3 +161,21 @@ def test_what_to_install_is_said(write, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(UsageError, match=r"a.h5ad: reading it needs h5py: pip install 'resvae-ray\[import\]'"):
         imported(path)
+
+
+@pytest.mark.parametrize("rows", [2, 4])
+def test_a_matrix_with_fewer_or_more_rows_than_obs_is_refused(write, rows):
+    path = write(np.eye(3, dtype=np.float32))
+    with h5py.File(path, "r+") as file:
+        attributes = dict(file["X"].attrs)
+        del file["X"]
+        file["X"] = np.ones((rows, 3), np.float32)
+        file["X"].attrs.update(attributes)
+    with pytest.raises(DataError, match="X has 2 rows, but obs has more|obs has fewer rows than X"):
+        imported(path)
+    assert not path.with_suffix(".parquet").exists()
+
+
+def test_vectors_without_numbers_are_refused(write):
+    with pytest.raises(DataError, match="a.h5ad: vectors without numbers"):
+        imported(write(obsm={"X_none": np.ones((3, 0), np.float32)}))

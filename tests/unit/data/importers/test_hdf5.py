@@ -223,3 +223,24 @@ def test_tables_of_pandas_are_named(path):
         file["df"].attrs["pandas_type"] = "frame"
     with pytest.raises(DataError, match="'df' is a table of pandas.to_hdf, which is not read; write"):
         imported(path)
+
+
+@pytest.mark.parametrize("value", [["x", "y"], 1.5, h5py.Empty("f")])
+def test_an_original_id_that_is_no_id_is_refused(path, value):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", data=np.ones(3)).attrs["original_id"] = value
+    with pytest.raises(DataError, match="a.h5: data set 'a': original_id is .*; expected one text or whole number"):
+        imported(path)
+
+
+def test_an_original_id_that_is_a_number_is_its_digits(path):
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", data=np.ones(3)).attrs["original_id"] = 7
+    assert imported(path)[1] == ["7"]
+
+
+def test_vectors_without_numbers_are_refused(path):
+    with h5py.File(path, "w") as file:
+        file["embeddings"], file["ids"] = np.ones((2, 0)), np.array(["a", "b"], "S")
+    with pytest.raises(DataError, match="vectors without numbers"):
+        imported(path)
