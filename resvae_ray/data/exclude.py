@@ -1,15 +1,18 @@
 """The leak check: which proteins of FEATURES also stand in a downstream test set, by id, sequence and vector."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import hash_set, members
 from resvae_ray.data.other_tables import column_names, text_column
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.schema import ID_COLUMNS, IDS_KEY, INDEX_COLUMNS, ROW_NUMBERS, SEQUENCE_COLUMNS, find_column
+from resvae_ray.data.sequences import clean_sequences
 from resvae_ray.data.similar import rows_like
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.progress import Progress, silent
@@ -53,7 +56,7 @@ def find_leaks(
             f"{exclude}: neither an id nor a sequence column to compare; it has {column_names(exclude)[:8]}; "
             "--exclude-similarity compares vectors"
         )
-    by = {kind: _rows_with(source, ours, exclude, theirs) for kind, (ours, theirs) in columns.items()}
+    by = {kind: _rows_with(source, ours, _texts(exclude, theirs, kind)) for kind, (ours, theirs) in columns.items()}
     if similarity is not None:
         by[BY_VECTOR] = rows_like(source, exclude, similarity, progress)
     rows = np.zeros(source.rows, dtype=bool)
@@ -75,9 +78,15 @@ def require_none(leaks: Leaks, source: Features, exclude: str | Path) -> None:
         )
 
 
-def _rows_with(source: Features, ours: str, exclude: str | Path, theirs: str) -> np.ndarray:
-    """The rows (n, bool) whose text in the column `ours` the test set has in `theirs`."""
-    return members(hashed(texts_of(source, ours), source.rows), hash_set(text_column(exclude, theirs)))
+def _rows_with(source: Features, ours: str, theirs: Iterable[pa.Array]) -> np.ndarray:
+    """The rows (n, bool) whose text in the column `ours` is one of `theirs`."""
+    return members(hashed(texts_of(source, ours), source.rows), hash_set(theirs))
+
+
+def _texts(exclude: str | Path, column: str, kind: str) -> Iterable[pa.Array]:
+    """The ids or the sequences of the test set, these as `texts_of` gives those of FEATURES."""
+    texts = text_column(exclude, column)
+    return map(clean_sequences, texts) if kind == BY_SEQUENCE else texts
 
 
 def _columns_to_compare(source: Features, exclude: str | Path) -> dict[str, tuple[str, str]]:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import gather, hash_texts
 from resvae_ray.data.schema import SEQUENCE_COLUMNS, as_text, find_column
+from resvae_ray.data.sequences import clean_sequences
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import LABEL
 
@@ -43,13 +44,15 @@ def sequence_column(source: Features) -> str | None:
 
 
 def texts_of(source: Features, column: str) -> Iterator[pa.Array]:
-    """The texts in order, in pieces; "" where one is missing.
+    """The texts in order, in pieces; "" where one is missing. Sequences are as `embed` writes them.
 
     Raises:
         DataError: the column holds what has no text.
     """
+    is_sequence = column == sequence_column(source)
     for table in source.columns([column]):
-        yield pc.fill_null(as_text(table.column(0), f"{source.path}: column {column}"), "")
+        texts = pc.fill_null(as_text(table.column(0), f"{source.path}: column {column}"), "")
+        yield clean_sequences(texts) if is_sequence else texts
 
 
 def require_texts(source: Features, column: str, keep: np.ndarray) -> Iterator[pa.Array]:

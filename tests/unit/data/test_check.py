@@ -129,9 +129,9 @@ def test_repeated_vectors_and_sequences(matrix, write):
     matrix[[40, 90]] = matrix[3]
     matrix[41] = -0.0
     matrix[42] = 0.0
-    sequences = [f"M{n}" for n in range(298)] + ["M0", None]
+    sequences = [f"M{n}" for n in range(297)] + ["M0", None, "m 1*"]
     check = check_features(write(matrix, seq=sequences))
-    assert (check.duplicate_ids, check.duplicate_vectors, check.duplicate_sequences) == (0, 3, 1)
+    assert (check.duplicate_ids, check.duplicate_vectors, check.duplicate_sequences) == (0, 3, 2)
     assert any("3 rows repeat the vector" in text for text in check.warnings)
     assert any("--group sequence" in text for text in check.warnings)
     assert check_features(write(matrix)).duplicate_sequences is None

@@ -46,6 +46,14 @@ def test_a_leak_is_refused_or_dropped(ending, tmp_path):
     assert (content["excluded"], content["excluded_by"]) == (2, {"id": 1, "sequence": 1})
 
 
+def test_one_sequence_in_several_spellings_is_one_protein(tmp_path):
+    """`embed` has upper case, no white space and no stop codon; a test set has what its authors wrote."""
+    write_with_sequences(tmp_path / "f.parquet", list("abcde"), ["MKV", "mka*", "MK L", "MKW", "*"])
+    (tmp_path / "t.csv").write_text("sequence\nm k v*\nMKA\nmkl\nQQ\n*\n")
+    with pytest.raises(DataError, match=r"3 rows also stand .*\(3 by sequence\)"):
+        split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / "t.csv")
+
+
 def test_a_clean_test_set_excludes_nothing(make_features, tmp_path):
     (tmp_path / "test.csv").write_text("id\nX1\n")
     assert split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv").excluded == 0

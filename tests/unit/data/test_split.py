@@ -95,6 +95,13 @@ def test_repeated_sequences_are_counted(tmp_path):
     assert (together.train_rows, together.val_rows) == (5, 5)
 
 
+def test_other_spellings_of_a_sequence_repeat_it(tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", list("abcdef"), ["MKV", "mkv*", " M K V", "MA", "ma*", "MA "])
+    dataset = split_features(tmp_path / "f.parquet", tmp_path / "d", rule="group", by="sequence", val_fraction=0.5)
+    assert (dataset.repeated_sequences, dataset.sequences_on_both_sides) == (4, 0)
+    assert ids_of(dataset.path / "val") in (list("abc"), list("def"))
+
+
 def test_the_published_human_set_repeats_five_sequences(shared, tmp_path):
     import pandas as pd
 
