@@ -254,3 +254,11 @@ def test_published_weights_from_the_command_line(place, capsys):
     assert main(["export", "model_parameters.pt", "paper"]) == 0
     assert "paper: 6 features to 2 latents" in capsys.readouterr().out
     assert ResVAE.from_pretrained(place / "paper").z_dim == 2
+
+
+def test_too_little_memory_is_one_line(place, capsys, monkeypatch):
+    monkeypatch.setattr("resvae_ray.data.check.survey", lambda *_: np.empty((1 << 40, 1 << 20)))
+    assert main(["check", "dataset.parquet"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("resvae-ray: not enough memory: Unable to allocate")
+    assert err.count("\n") == 1
