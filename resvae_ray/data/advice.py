@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from resvae_ray.config import Config
 from resvae_ray.data.figures import MOST_CLASSES, Check
-from resvae_ray.data.row_texts import some
+from resvae_ray.data.schema import some_names
 
 ENOUGH_R2 = 0.6  # about what the paper's model explains of its features' variance
 MUCH = 0.5  # of the total variance, in a few outlier dimensions
@@ -116,7 +116,7 @@ def _labels(check: Check) -> str | None:
     if labels.missing:
         return f"{labels.missing:,} rows have no label"
     alone = [label for label, count in labels.counts.items() if count == 1]
-    return f"only one row has the label {some(alone)}; `split --stratify` needs 2" if alone else None
+    return f"only one row has the label {some_names(alone)}; `split --stratify` needs 2" if alone else None
 
 
 RULES: tuple[Callable[[Check], str | None], ...] = (

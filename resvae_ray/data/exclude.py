@@ -9,9 +9,18 @@ import pyarrow as pa
 
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import hash_set, members
-from resvae_ray.data.other_tables import column_names, text_column
+from resvae_ray.data.other_tables import OtherTable
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
-from resvae_ray.data.schema import ID_COLUMNS, IDS_KEY, INDEX_COLUMNS, ROW_NUMBERS, SEQUENCE_COLUMNS, find_column
+from resvae_ray.data.schema import (
+    ID_COLUMNS,
+    IDS_KEY,
+    INDEX_COLUMNS,
+    ROW_NUMBERS,
+    SEQUENCE_COLUMNS,
+    find_column,
+    row_numbers,
+    some_names,
+)
 from resvae_ray.data.sequences import clean_sequences
 from resvae_ray.data.similar import rows_like
 from resvae_ray.errors import DataError, UsageError
@@ -27,10 +36,12 @@ class Leaks:
     Attributes:
         rows: (n, bool), True for a protein that stands there too.
         found: how many by id, by sequence and by vector, as far as they were compared; one may count under several.
+        not_compared: why ids or sequences were not.
     """
 
     rows: np.ndarray
     found: dict[str, int]
+    not_compared: dict[str, str]
 
 
 def find_leaks(
@@ -39,7 +50,7 @@ def find_leaks(
     """Compares FEATURES with a test set.
 
     Args:
-        exclude: FEATURES, or CSV/TSV with an id or a sequence column.
+        exclude: FEATURES, CSV/TSV with an id or a sequence column, FASTA, or a text with an id a line.
         similarity: also compare vectors: the cosine, after subtracting the mean of `source`, from which two are taken
             for one protein; see similar.py.
         progress: told the rows whose vectors are compared.
@@ -50,19 +61,29 @@ def find_leaks(
     """
     if similarity is not None and not 0 < similarity <= 1:
         raise UsageError(f"--exclude-similarity {similarity}: expected a cosine above 0 and up to 1, such as 0.999")
-    columns = _columns_to_compare(source, exclude)
-    if not columns and similarity is None:
+    other = OtherTable.open(exclude)
+    columns = {
+        BY_ID: (source.layout.id, find_column(other.names, ID_COLUMNS + INDEX_COLUMNS)),
+        BY_SEQUENCE: (sequence_column(source), find_column(other.names, SEQUENCE_COLUMNS)),
+    }
+    by, not_compared = {}, {}
+    for kind, (ours, theirs) in columns.items():
+        if (why := _why_not(source, other, kind, ours, theirs)) is None:
+            by[kind] = _rows_with(source, kind, str(ours), other.texts(str(theirs)))
+        else:
+            not_compared[kind] = why
+    if not by and similarity is None:
+        reasons = "; ".join(f"{kind}s: {why}" for kind, why in not_compared.items())
         raise DataError(
-            f"{exclude}: neither an id nor a sequence column to compare; it has {column_names(exclude)[:8]}; "
-            "--exclude-similarity compares vectors"
+            f"{exclude}: neither an id nor a sequence column to compare ({reasons}); its columns are "
+            f"{some_names(other.names)}; --exclude-similarity compares vectors"
         )
-    by = {kind: _rows_with(source, ours, _texts(exclude, theirs, kind)) for kind, (ours, theirs) in columns.items()}
     if similarity is not None:
         by[BY_VECTOR] = rows_like(source, exclude, similarity, progress)
     rows = np.zeros(source.rows, dtype=bool)
     for found in by.values():
         rows |= found
-    return Leaks(rows, {kind: int(found.sum()) for kind, found in by.items()})
+    return Leaks(rows, {kind: int(found.sum()) for kind, found in by.items()}, not_compared)
 
 
 def require_none(leaks: Leaks, source: Features, exclude: str | Path) -> None:
@@ -78,26 +99,25 @@ def require_none(leaks: Leaks, source: Features, exclude: str | Path) -> None:
         )
 
 
-def _rows_with(source: Features, ours: str, theirs: Iterable[pa.Array]) -> np.ndarray:
-    """The rows (n, bool) whose text in the column `ours` is one of `theirs`."""
-    return members(hashed(texts_of(source, ours), source.rows), hash_set(theirs))
+def _rows_with(source: Features, kind: str, ours: str, theirs: Iterable[pa.Array]) -> np.ndarray:
+    """The rows (n, bool) whose text in the column `ours` is one of `theirs`; sequences as `texts_of` gives ours."""
+    texts = map(clean_sequences, theirs) if kind == BY_SEQUENCE else theirs
+    return members(hashed(texts_of(source, ours), source.rows), hash_set(texts))
 
 
-def _texts(exclude: str | Path, column: str, kind: str) -> Iterable[pa.Array]:
-    """The ids or the sequences of the test set, these as `texts_of` gives those of FEATURES."""
-    texts = text_column(exclude, column)
-    return map(clean_sequences, texts) if kind == BY_SEQUENCE else texts
+def _why_not(source: Features, other: OtherTable, kind: str, ours: str | None, theirs: str | None) -> str | None:
+    """Why ids or sequences cannot be compared; None if they can."""
+    for where, column in ((source.path, ours), (other.path, theirs)):
+        if column is None:
+            return f"{where} has no such column"
+    if kind == BY_ID:
+        # Numbers of rows are no names of proteins: row 7 here has nothing to do with row 7 there.
+        for where, numbered in ((source.path, _is_numbered(source)), (other.path, other.is_numbered(theirs or ""))):
+            if numbered:
+                return f"those of {where} are row numbers"
+    return None
 
 
-def _columns_to_compare(source: Features, exclude: str | Path) -> dict[str, tuple[str, str]]:
-    """The id and sequence columns that both sides have, ours and theirs."""
-    names = column_names(exclude)
-    pairs = {}
-    # Numbers of rows are no names of proteins: row 7 here has nothing to do with row 7 there.
-    numbered = source.provenance.get(IDS_KEY) == ROW_NUMBERS or source.layout.id in INDEX_COLUMNS
-    if (theirs := find_column(names, ID_COLUMNS)) is not None and not numbered:
-        pairs[BY_ID] = source.layout.id, theirs
-    theirs, ours = find_column(names, SEQUENCE_COLUMNS), sequence_column(source)
-    if theirs is not None and ours is not None:
-        pairs[BY_SEQUENCE] = ours, theirs
-    return pairs
+def _is_numbered(source: Features) -> bool:
+    ids = next(source.ids(), pa.array([], pa.string()))
+    return ROW_NUMBERS in (source.provenance.get(IDS_KEY), row_numbers(source.layout.id, ids).get(IDS_KEY))

@@ -133,6 +133,12 @@ def test_ids_twice_are_refused(tmp_path):
         split_features(tmp_path / "f.parquet", tmp_path / "dataset")
 
 
+def test_ids_that_are_missing_are_not_called_repeated(tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", pa.array([None] * 4, pa.string()), ["M"] * 4)
+    with pytest.raises(DataError, match="row 1: the id is missing"):
+        split_features(tmp_path / "f.parquet", tmp_path / "dataset")
+
+
 def test_a_dataset_that_lost_rows_is_refused(make_dataset):
     path = make_dataset(50)
     table = pq.read_table(path / "train" / "part-00000.parquet")
