@@ -9,7 +9,7 @@ from resvae_ray.config import TrainingConfig
 from resvae_ray.errors import DataError
 
 if TYPE_CHECKING:
-    from resvae_ray.data.figures import Check, Components, Labels, Spread
+    from resvae_ray.data.checking.findings import Check, Components, Labels, Spread
 
 MOST_LABELS = 12  # shown to people
 MOST_POSITIONS = 8
@@ -31,7 +31,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from resvae_ray.data.check import check_features
+    from resvae_ray.data.checking.check import check_features
 
     with progress_bar("checking") as progress:
         check = check_features(options.features, beta=options.beta, progress=progress)

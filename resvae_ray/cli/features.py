@@ -114,7 +114,7 @@ def _add_rule(rules: Any, flag: str, rule: str, **options: Any) -> None:
 
 
 def _split(options: argparse.Namespace) -> None:
-    from resvae_ray.data.split import split_features
+    from resvae_ray.data.splitting.split import split_features
 
     with progress_bar("splitting") as progress:
         dataset = split_features(

@@ -259,7 +259,7 @@ def test_published_weights_from_the_command_line(place, capsys):
 
 
 def test_too_little_memory_is_one_line(place, capsys, monkeypatch):
-    monkeypatch.setattr("resvae_ray.data.check.survey", lambda *_: np.empty((1 << 20, 1 << 30)))
+    monkeypatch.setattr("resvae_ray.data.checking.check.survey", lambda *_: np.empty((1 << 20, 1 << 30)))
     assert main(["check", "dataset.parquet"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("resvae-ray: not enough memory: Unable to allocate")

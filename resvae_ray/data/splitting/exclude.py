@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import hash_set, members
-from resvae_ray.data.other_tables import OtherTable
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.schema import (
     ID_COLUMNS,
@@ -22,7 +21,8 @@ from resvae_ray.data.schema import (
     some_names,
 )
 from resvae_ray.data.sequences import clean_sequences
-from resvae_ray.data.similar import rows_like
+from resvae_ray.data.splitting.other_tables import OtherTable
+from resvae_ray.data.splitting.similar import rows_like
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.progress import Progress, silent
 

@@ -9,8 +9,8 @@ from sklearn.model_selection import train_test_split
 
 from resvae_ray.data import features as features_module
 from resvae_ray.data.features import Features
-from resvae_ray.data.split import split_features
-from resvae_ray.data.split_rules import RULES, _that_fit, split_request
+from resvae_ray.data.splitting.split import split_features
+from resvae_ray.data.splitting.split_rules import RULES, _that_fit, split_request
 from resvae_ray.errors import DataError, UsageError
 
 

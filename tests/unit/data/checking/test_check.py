@@ -11,8 +11,8 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from resvae_ray.data import features as features_module
-from resvae_ray.data.advice import advice
-from resvae_ray.data.check import check_features, outlier_dimensions
+from resvae_ray.data.checking.advice import advice
+from resvae_ray.data.checking.check import check_features, outlier_dimensions
 from resvae_ray.data.importers import import_features
 from resvae_ray.errors import DataError, UsageError
 
@@ -171,7 +171,7 @@ def test_nothing_to_measure(rows, total, constant, write):
 
 
 def test_features_too_wide_for_their_components(matrix, write, monkeypatch):
-    monkeypatch.setattr("resvae_ray.data.moments.LARGEST_MATRIX", 19)
+    monkeypatch.setattr("resvae_ray.data.checking.moments.LARGEST_MATRIX", 19)
     check = check_features(write(matrix))
     assert check.components is None
     assert check.spread.total_variance == pytest.approx(matrix.astype(float).var(0).sum(), rel=1e-10)
@@ -241,7 +241,7 @@ def test_labels(matrix, write, monkeypatch):
     check = check_features(write(matrix, label=["a"] * 297 + ["b", None, ""]))
     assert (check.labels.missing, check.labels.counts) == (2, {"a": 297, "b": 1})
     assert any("2 rows have no label" in text for text in check.warnings)
-    monkeypatch.setattr("resvae_ray.data.check.MOST_CLASSES", 20)
+    monkeypatch.setattr("resvae_ray.data.checking.check.MOST_CLASSES", 20)
     check = check_features(write(matrix, label=[str(n) for n in range(300)]))
     assert check.labels.counts is None
     assert any("different labels" in text for text in check.warnings)

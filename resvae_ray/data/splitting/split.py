@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.exclude import Leaks, find_leaks, require_none
 from resvae_ray.data.features import Features, FeaturesWriter, require_unique_ids
 from resvae_ray.data.hashes import ABSENT, find_repeats, members
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.schema import FeatureBatch
-from resvae_ray.data.split_rules import split_request
+from resvae_ray.data.splitting.exclude import Leaks, find_leaks, require_none
+from resvae_ray.data.splitting.split_rules import split_request
 from resvae_ray.errors import UsageError
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
 from resvae_ray.progress import Progress, silent

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from resvae_ray.data.survey import Place
+from resvae_ray.data.checking.survey import Place
 
 GOOD_R2 = 0.9  # explained variance that a suggested beta allows
 MOST_CLASSES = 10_000  # more different labels are not counted

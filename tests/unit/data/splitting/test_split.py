@@ -10,7 +10,7 @@ from resvae_ray.data import features as features_module
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
-from resvae_ray.data.split import split_features
+from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import DataError, UsageError
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from resvae_ray.config import Config
-from resvae_ray.data.figures import MOST_CLASSES, Check
+from resvae_ray.data.checking.findings import MOST_CLASSES, Check
 from resvae_ray.data.schema import some_names
 
 ENOUGH_R2 = 0.6  # about what the paper's model explains of its features' variance

@@ -6,11 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from resvae_ray.data import similar
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
-from resvae_ray.data.other_tables import OtherTable
-from resvae_ray.data.split import split_features
+from resvae_ray.data.splitting import similar
+from resvae_ray.data.splitting.other_tables import OtherTable
+from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import DataError, UsageError
 
 

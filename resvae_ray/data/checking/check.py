@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow.compute as pc
 
 from resvae_ray.config import TrainingConfig
-from resvae_ray.data.advice import advice
+from resvae_ray.data.checking.advice import advice
+from resvae_ray.data.checking.findings import GOOD_R2, MOST_CLASSES, Check, Components, Labels, Spread
+from resvae_ray.data.checking.moments import Moments
+from resvae_ray.data.checking.spectrum import components_for, linear_r2, sufficient_beta, usable_latents
+from resvae_ray.data.checking.survey import Place, Survey, place_of, survey
 from resvae_ray.data.features import Features
-from resvae_ray.data.figures import GOOD_R2, MOST_CLASSES, Check, Components, Labels, Spread
 from resvae_ray.data.hashes import Repeats, find_repeats
-from resvae_ray.data.moments import Moments
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
-from resvae_ray.data.spectrum import components_for, linear_r2, sufficient_beta, usable_latents
-from resvae_ray.data.survey import Place, Survey, place_of, survey
 from resvae_ray.errors import UsageError
 from resvae_ray.progress import Progress, silent
 
