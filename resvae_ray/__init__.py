@@ -18,13 +18,13 @@ from resvae_ray._version import __version__
 if TYPE_CHECKING:
     from resvae_ray.config import Config as Config
     from resvae_ray.config_file import load_config as load_config
-    from resvae_ray.data.check import check_features as check_features
+    from resvae_ray.data.checking.check import check_features as check_features
     from resvae_ray.data.dataset import Dataset as Dataset
     from resvae_ray.data.features import Features as Features
     from resvae_ray.data.importers import import_features as import_features
     from resvae_ray.data.proteins.batch import ProteinChoice as ProteinChoice
     from resvae_ray.data.schema import ColumnChoice as ColumnChoice
-    from resvae_ray.data.split import split_features as split_features
+    from resvae_ray.data.splitting.split import split_features as split_features
     from resvae_ray.data.stream import open_sides as open_sides
     from resvae_ray.embed.job import embed_proteins as embed_proteins
     from resvae_ray.embed.settings import Embedding as Embedding
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
 _PLACES = {
     "Config": "config",
     "load_config": "config_file",
-    "check_features": "data.check",
+    "check_features": "data.checking.check",
     "Dataset": "data.dataset",
     "Features": "data.features",
     "import_features": "data.importers",
     "ColumnChoice": "data.schema",
-    "split_features": "data.split",
+    "split_features": "data.splitting.split",
     "open_sides": "data.stream",
     "ProteinChoice": "data.proteins.batch",
     "Workers": "embed.workers",

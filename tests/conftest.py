@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from resvae_ray.data.features import FeaturesWriter
-from resvae_ray.data.split import split_features
+from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.synthetic import synthetic_batches
 
 HANG_S = 40  # a unit test takes 5 s at most on an idle machine; one that takes so long hangs

@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read the output has seen enough; what Python would flush at the end has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError as error:
+        return _fail(f"not enough memory: {error}" if str(error) else "not enough memory", JobError.exit_code)
     except OSError as error:
         return _fail(f"{error.filename or 'the system'}: {error.strerror or error}", JobError.exit_code)
     return 0

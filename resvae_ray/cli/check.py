@@ -9,7 +9,7 @@ from resvae_ray.config import TrainingConfig
 from resvae_ray.errors import DataError
 
 if TYPE_CHECKING:
-    from resvae_ray.data.figures import Check, Labels, Spread
+    from resvae_ray.data.checking.findings import Check, Components, Labels, Spread
 
 MOST_LABELS = 12  # shown to people
 MOST_POSITIONS = 8
@@ -31,11 +31,11 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from resvae_ray.data.check import check_features
+    from resvae_ray.data.checking.check import check_features
 
     with progress_bar("checking") as progress:
         check = check_features(options.features, beta=options.beta, progress=progress)
-    print(json.dumps(check.record(), indent=2) if options.json else _table(check))
+    print(json.dumps(check.record(), indent=2, allow_nan=False) if options.json else _table(check))
     if check.problems:
         raise DataError(f"{check.path}: {'; '.join(check.problems)}")
 
@@ -50,22 +50,28 @@ def _table(check: "Check") -> str:
         ("duplicate ids", f"{check.duplicate_ids:,}"),
         ("duplicate vectors", f"{check.duplicate_vectors:,}"),
         ("duplicate sequences", sequences),
-        *(_spread_lines(check.spread, check.beta) if check.spread else ()),
+        *(_spread_lines(check.spread) if check.spread else ()),
+        *(_component_lines(check.components, check.beta) if check.components else ()),
         ("labels", _label_line(check.labels) if check.labels else "no column"),
     ]
     table = [f"  {name:<22}{value}" for name, value in lines]
     return "\n".join([check.path, *table, *(f"warning: {text}" for text in check.warnings)])
 
 
-def _spread_lines(spread: "Spread", beta: float) -> list[tuple[str, str]]:
+def _spread_lines(spread: "Spread") -> list[tuple[str, str]]:
     share = f", {spread.outlier_share:.0%} of the total variance" if spread.outlier_dimensions else ""
     return [
         ("constant features", _positions(spread.constant_features)),
         ("standard deviations", f"{spread.std_min:.4g} to {spread.std_max:.4g}, median {spread.std_median:.4g}"),
         ("total variance", f"{spread.total_variance:.4g}"),
         ("outlier dimensions", f"{_positions(spread.outlier_dimensions)}{share}"),
-        ("components", f"{spread.components_60} for 60 % of the variance, {spread.components_90} for 90 %"),
-        (f"at beta {beta:g}", f"{spread.usable_latents} latents worth their KLD, {spread.linear_r2:.0%} explained"),
+    ]
+
+
+def _component_lines(found: "Components", beta: float) -> list[tuple[str, str]]:
+    return [
+        ("components", f"{found.components_60} for 60 % of the variance, {found.components_90} for 90 %"),
+        (f"at beta {beta:g}", f"{found.usable_latents} latents worth their KLD, {found.linear_r2:.0%} explained"),
     ]
 
 

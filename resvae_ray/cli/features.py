@@ -3,11 +3,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resvae_ray.cli import check
 from resvae_ray.cli.verb import add_verb, progress_bar
 from resvae_ray.errors import UsageError
+
+if TYPE_CHECKING:
+    from resvae_ray.data.dataset import Dataset
 
 
 def add_verbs(verbs: Any) -> None:
@@ -83,11 +86,10 @@ def _add_split(verbs: Any) -> None:
         rules,
         "--stratify",
         "stratified",
-        metavar="COLUMN",
-        nargs="?",
-        const="",
-        help="divide the rows of each value there in proportion (default: the label)",
+        nargs=0,
+        help="divide the rows of each label in proportion",
     )
+    _add_rule(rules, "--stratify-by", "stratified", metavar="COLUMN", help="the same with the values of that column")
     _add_rule(rules, "--val-ids", "given", metavar="FILE", help="validate on these ids: text, an id a line, or a table")
     _add_rule(rules, "--by-hash", "hash", nargs=0, help="by a hash of the id, so that sides stay when rows are added")
     parser.add_argument("--exclude", metavar="OTHER", help="a test set whose ids and sequences must not be trained on")
@@ -112,7 +114,7 @@ def _add_rule(rules: Any, flag: str, rule: str, **options: Any) -> None:
 
 
 def _split(options: argparse.Namespace) -> None:
-    from resvae_ray.data.split import split_features
+    from resvae_ray.data.splitting.split import split_features
 
     with progress_bar("splitting") as progress:
         dataset = split_features(
@@ -127,12 +129,15 @@ def _split(options: argparse.Namespace) -> None:
             drop=options.drop,
             progress=progress,
         )
-    excluded = f", {dataset.excluded:,} left out" if options.exclude else ""
-    if dataset.excluded:
-        excluded += f" ({', '.join(f'{count:,} by {kind}' for kind, count in dataset.excluded_by.items())})"
+    excluded = f", {dataset.excluded:,} left out ({_compared(dataset)})" if options.exclude else ""
     print(f"{dataset.path}: {dataset.train_rows:,} to train on, {dataset.val_rows:,} to validate{excluded}")
     if dataset.repeated_sequences:
         _warn_of_repeats(dataset.repeated_sequences, dataset.sequences_on_both_sides)
+
+
+def _compared(dataset: "Dataset") -> str:
+    counts = ", ".join(f"{count:,} by {kind}" for kind, count in dataset.excluded_by.items())
+    return "; ".join([counts, *(f"{kind}s not compared: {why}" for kind, why in dataset.not_compared.items())])
 
 
 def _warn_of_repeats(repeated: int, on_both_sides: int) -> None:

@@ -82,7 +82,7 @@ class Features:
         dim = _width(filesystem, files, layout)
         if not dim:
             raise DataError(f"{path}: it holds no rows, or vectors without numbers")
-        return cls(str(path), filesystem, tuple(files), layout, dim, schema, _provenance(schema))
+        return cls(str(path), filesystem, tuple(files), layout, dim, schema, provenance_of(schema))
 
     @cached_property
     def file_rows(self) -> list[int]:
@@ -154,9 +154,7 @@ class Features:
 
     def columns(self, names: list[str]) -> Iterator[pa.Table]:
         """Only the columns `names`, in order, in batches: cheap where features are not needed."""
-        for file in self.files:
-            for piece in _pieces(parquet_file(self.filesystem, file), None, ID_BATCH_ROWS, names, file):
-                yield pa.Table.from_batches([piece])
+        return column_pieces(self.filesystem, self.files, names)
 
     def ids(self) -> Iterator[pa.Array]:
         """The ids in order, in batches."""
@@ -174,7 +172,23 @@ def parquet_file(filesystem: pafs.FileSystem, path: str) -> pq.ParquetFile:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, pa.ArrowInvalid) and not path.lower().endswith(SUFFIX):
+            raise DataError(f"{path}: not FEATURES, which are Parquet; run `resvae-ray import` first") from None
         raise DataError(f"{path}: not a readable Parquet file: {first_line(error)}") from None
+
+
+def column_pieces(filesystem: pafs.FileSystem, files: Iterable[str], names: list[str]) -> Iterator[pa.Table]:
+    """Only the columns `names` of Parquet files, whatever else they hold, in order, in batches.
+
+    Raises:
+        DataError: a file is damaged, or lacks a column.
+    """
+    for file in files:
+        source = parquet_file(filesystem, file)
+        if absent := [name for name in names if name not in source.schema_arrow.names]:
+            raise DataError(f"{file}: no column {absent[0]!r}, which other files there have")
+        for piece in _pieces(source, None, ID_BATCH_ROWS, names, file):
+            yield pa.Table.from_batches([piece])
 
 
 def _width(filesystem: pafs.FileSystem, files: Iterable[str], layout: Layout) -> int:
@@ -197,7 +211,8 @@ def _pieces(
         raise DataError(f"{path}: damaged: {first_line(error)}") from None
 
 
-def _provenance(schema: pa.Schema) -> dict[str, Any]:
+def provenance_of(schema: pa.Schema) -> dict[str, Any]:
+    """What produced the features of a Parquet file; empty where it does not say."""
     try:
         content = json.loads((schema.metadata or {}).get(PROVENANCE_KEY, b"{}"))
     except ValueError:
@@ -292,7 +307,7 @@ def require_unique_ids(
         place: says where the row of a number is.
 
     Raises:
-        DataError: an id stands twice; both places are named.
+        DataError: an id stands twice, both places are named; or several are missing.
     """
     hashes = np.concatenate([np.empty(0, np.uint64), *map(hash_texts, id_batches())])
     hashes.sort()
@@ -304,6 +319,8 @@ def require_unique_ids(
     for ids in id_batches():
         for position in np.flatnonzero(np.isin(hash_texts(ids), suspects)):
             name = ids[int(position)].as_py()
+            if not name:
+                raise DataError(f"{where}: {place(row + int(position))}: the id is missing; every protein needs one")
             if name in seen:
                 raise DataError(
                     f"{where}: id {name!r} stands in {place(seen[name])} and in {place(row + int(position))}"

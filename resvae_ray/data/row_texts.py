@@ -11,11 +11,10 @@ import pyarrow.compute as pc
 
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import gather, hash_texts
-from resvae_ray.data.schema import SEQUENCE_COLUMNS, as_text, find_column
+from resvae_ray.data.schema import SEQUENCE_COLUMNS, as_text, find_column, some_names
+from resvae_ray.data.sequences import clean_sequences
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import LABEL
-
-SHOWN = 5  # names in a message, of many
 
 
 def column_called(source: Features, name: str) -> str:
@@ -33,7 +32,7 @@ def column_called(source: Features, name: str) -> str:
     known = {LABEL: layout.label, SEQUENCE_COLUMNS[0]: sequence_column(source)}
     found = known.get(name) or find_column(names, [name.lower()])
     if found is None:
-        raise UsageError(f"{source.path}: no column {name!r}; the columns are {some(names)}")
+        raise UsageError(f"{source.path}: no column {name!r}; the columns are {some_names(names)}")
     return found
 
 
@@ -43,13 +42,15 @@ def sequence_column(source: Features) -> str | None:
 
 
 def texts_of(source: Features, column: str) -> Iterator[pa.Array]:
-    """The texts in order, in pieces; "" where one is missing.
+    """The texts in order, in pieces; "" where one is missing. Sequences are as `embed` writes them.
 
     Raises:
         DataError: the column holds what has no text.
     """
+    is_sequence = column == sequence_column(source)
     for table in source.columns([column]):
-        yield pc.fill_null(as_text(table.column(0), f"{source.path}: column {column}"), "")
+        texts = pc.fill_null(as_text(table.column(0), f"{source.path}: column {column}"), "")
+        yield clean_sequences(texts) if is_sequence else texts
 
 
 def require_texts(source: Features, column: str, keep: np.ndarray) -> Iterator[pa.Array]:
@@ -88,9 +89,3 @@ def coded(texts: Iterable[pa.Array], rows: int) -> tuple[np.ndarray, list[str]]:
     ordered = sorted(numbers)
     places = {text: place for place, text in enumerate(ordered)}
     return np.asarray([places[text] for text in numbers], np.int32)[codes], ordered
-
-
-def some(names: list[str]) -> str:
-    """The first of some names, for a message."""
-    shown = ", ".join(repr(name) for name in names[:SHOWN])
-    return shown if len(names) <= SHOWN else f"{shown}, … ({len(names):,} in all)"

@@ -20,7 +20,7 @@ from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import FEATURES, ID, LABEL
 
 ID_COLUMNS = ("id", "ids", "entry_id", "entry", "accession", "protein_id", "uniprot_id", "identifier", "name")
-INDEX_COLUMNS = ("", "__index_level_0__")  # what pandas calls the index of a DataFrame, in CSV and in Parquet
+INDEX_COLUMNS = ("", "__index_level_0__", "_index")  # an index without a name: of pandas in CSV, in Parquet; of anndata
 LABEL_COLUMNS = ("label", "labels")
 FEATURES_COLUMNS = ("features", "embedding", "embeddings", "vector", "emb")
 SEQUENCE_COLUMNS = ("sequence", "seq")
@@ -133,6 +133,12 @@ def pick_column(
     return wanted
 
 
+def row_numbers(column: str, ids: pa.Array) -> dict[str, str]:
+    """What the provenance says of ids that only number the rows: whole numbers in an index that nobody named."""
+    numbers = pc.all(pc.match_substring_regex(pc.fill_null(ids, ""), r"^\d+$"), min_count=1).as_py()
+    return {IDS_KEY: ROW_NUMBERS} if column in INDEX_COLUMNS and numbers else {}
+
+
 def layout_of(schema: pa.Schema, choice: ColumnChoice, where: str) -> Layout:
     """The layout of an Arrow table; see `find_layout`."""
     return find_layout(schema.names, [field.name for field in schema if is_vector(field.type)], choice, where)
@@ -227,7 +233,7 @@ def _vector_column(vector_names: Sequence[str], choice: ColumnChoice, where: str
         return choice.features_column
     if len(vector_names) > 1 and (known := find_column(vector_names, FEATURES_COLUMNS)) is None:
         raise DataError(
-            f"{where}: several columns hold vectors ({some_names(vector_names)}); choose with --features-column"
+            f"{where}: several columns of vectors ({some_names(vector_names)}); choose with `import --features-column`"
         )
     return find_column(vector_names, FEATURES_COLUMNS) or next(iter(vector_names), None)
 
@@ -248,7 +254,8 @@ def _numbered(names: Sequence[str], prefix: str | None, taken: set[str | None], 
             )
         if len(families) > 1:
             raise DataError(
-                f"{where}: several families of numbered columns; choose with --prefix: {some_names(list(families))}"
+                f"{where}: several families of numbered columns; choose with `import --prefix`: "
+                f"{some_names(list(families))}"
             )
         prefix = next(iter(families))
     if not (members := families.get(prefix)):
@@ -266,7 +273,7 @@ def _numbered(names: Sequence[str], prefix: str | None, taken: set[str | None], 
 def some_names(names: Sequence[str], most: int = 8) -> str:
     """The first names of a list, for a message."""
     shown = ", ".join(repr(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown}, … ({len(names)} in all)"
+    return shown if len(names) <= most else f"{shown}, … ({len(names):,} in all)"
 
 
 def _wide_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) -> np.ndarray:

@@ -148,7 +148,7 @@ def _patiently(run: Run, work: Callable[[], bool]) -> bool:
         except OutOfMemoryError as error:
             if run.trainings_left() == left:
                 raise
-            print(f"{str(error).splitlines()[0].rstrip('.')}: going on from the checkpoints", file=sys.stderr)
+            print(f"{first_line(error).rstrip('.')}: going on from the checkpoints", file=sys.stderr)
 
 
 def _all_trained(run: Run, dataset: Dataset, slots: Slots, started: float) -> bool:

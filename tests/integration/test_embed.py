@@ -18,7 +18,7 @@ from tiny_esm import DIM, SEQUENCES, SITES, write_tiny_esm
 from resvae_ray.data import features as features_module
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
-from resvae_ray.data.split import split_features
+from resvae_ray.data.splitting.split import split_features
 from resvae_ray.embed import job, work
 from resvae_ray.embed.job import embed_proteins
 from resvae_ray.embed.language_model import LanguageModel

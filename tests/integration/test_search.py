@@ -18,7 +18,7 @@ from resvae_ray.cli import main
 from resvae_ray.config import Domain, SearchConfig
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import FeaturesWriter
-from resvae_ray.data.split import split_features
+from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.stream import ResidentRows
 from resvae_ray.data.synthetic import synthetic_batches
 from resvae_ray.encode import Output, encode_features

@@ -18,7 +18,7 @@ from PIL import Image
 
 from resvae_ray.config import Domain, SearchConfig
 from resvae_ray.data.features import FeaturesWriter
-from resvae_ray.data.split import split_features
+from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.synthetic import synthetic_batches
 from resvae_ray.search.tensorboard import SCALARS
 from resvae_ray.search.tensorboard_server import tensorboard_server

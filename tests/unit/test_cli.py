@@ -68,7 +68,7 @@ MISTAKES = [
     ("import widths.parquet out.parquet", 3, "row 2, column features: 1 numbers, but 2 in row 1"),
     ("import pickled.npz out.parquet", 3, "pickled"),
     ("split absent.parquet out", 3, "no such file"),
-    ("split few.csv out", 3, "not a readable Parquet file"),
+    ("split few.csv out", 3, "few.csv: not FEATURES, which are Parquet; run `resvae-ray import` first"),
     ("split dataset.parquet out --val-fraction 1", 2, "--val-fraction 1.0"),
     ("split dataset.parquet out --val-fraction many", 2, "invalid float value: 'many'"),
     ("split dataset.parquet out --drop", 2, "give --exclude"),
@@ -77,7 +77,9 @@ MISTAKES = [
     ("split dataset.parquet full", 2, "already there"),
     ("split dataset.parquet out --group label --by-hash", 2, "not allowed with argument --group"),
     ("split dataset.parquet out --stratify --val-ids x", 2, "not allowed with argument --stratify"),
-    ("split dataset.parquet out --stratify label --group label", 2, "not allowed with argument --stratify"),
+    ("split dataset.parquet out --stratify --group label", 2, "not allowed with argument --stratify"),
+    ("split dataset.parquet out --group=", 2, "--group COLUMN: the column of groups is missing"),
+    ("split dataset.parquet out --exclude pickled.npz", 3, "pickled.npz: not FEATURES, which are Parquet; run"),
     ("split dataset.parquet out --by-hash --stratify", 2, "not allowed with argument --by-hash"),
     ("split dataset.parquet out --val-ids absent.txt", 3, "absent.txt: no such file or folder"),
     ("split dataset.parquet out --val-ids few.csv", 3, "1 of its ids are not in dataset.parquet: 'a'"),
@@ -87,7 +89,7 @@ MISTAKES = [
     ("split dataset.parquet out --exclude-similarity 0.999", 2, "give --exclude"),
     ("split dataset.parquet out --exclude few.csv --exclude-similarity 0.9", 3, "vectors of 2 numbers"),
     ("check absent.parquet", 3, "no such file"),
-    ("check few.csv", 3, "not a readable Parquet file"),
+    ("check few.csv", 3, "few.csv: not FEATURES, which are Parquet; run `resvae-ray import` first"),
     ("check dataset.parquet --beta 0", 2, "--beta 0"),
     ("tune absent out", 3, "absent: no DATASET"),
     ("tune dataset run", 2, "holds a run already; --resume goes on with it"),
@@ -111,7 +113,7 @@ MISTAKES = [
     ("export text.csv out", 3, "no RUN"),
     ("encode absent dataset.parquet out", 3, "no MODEL"),
     ("encode model absent.parquet out", 3, "no such file"),
-    ("encode model few.csv out", 3, "not a readable Parquet file"),
+    ("encode model few.csv out", 3, "few.csv: not FEATURES, which are Parquet; run `resvae-ray import` first"),
     ("encode model dataset.parquet full", 2, "already there"),
     ("encode model dataset.parquet out --sample --seed -1", 2, "--seed -1: it must be 0 or above"),
     ("tune dataset out --gpus-per-trial 1.5", 2, "above 1 it must be a whole number"),
@@ -187,14 +189,14 @@ def test_import_split_status_from_the_command_line(place, capsys):
     [
         ("--group label", {"rule": "group", "by": "label", "val_fraction": 0.2, "seed": 0}),
         ("--stratify --seed 1", {"rule": "stratified", "by": "label", "val_fraction": 0.2, "seed": 1}),
-        ("--stratify label", {"rule": "stratified", "by": "label", "val_fraction": 0.2, "seed": 0}),
+        ("--stratify-by label", {"rule": "stratified", "by": "label", "val_fraction": 0.2, "seed": 0}),
         ("--by-hash --val-fraction 0.5", {"rule": "hash", "val_fraction": 0.5, "seed": 0}),
         ("--val-ids ids.txt", {"rule": "given", "by": "ids.txt"}),
     ],
 )
 def test_split_rules_from_the_command_line(options, rule, place):
     (place / "ids.txt").write_text("SYN00000003\n")
-    assert main(["split", "dataset.parquet", "ruled", *options.split()]) == 0
+    assert main(["split", *options.split(), "dataset.parquet", "ruled"]) == 0
     assert json.loads((place / "ruled" / "dataset.json").read_text())["split"] == rule
 
 
@@ -254,3 +256,11 @@ def test_published_weights_from_the_command_line(place, capsys):
     assert main(["export", "model_parameters.pt", "paper"]) == 0
     assert "paper: 6 features to 2 latents" in capsys.readouterr().out
     assert ResVAE.from_pretrained(place / "paper").z_dim == 2
+
+
+def test_too_little_memory_is_one_line(place, capsys, monkeypatch):
+    monkeypatch.setattr("resvae_ray.data.checking.check.survey", lambda *_: np.empty((1 << 20, 1 << 30)))
+    assert main(["check", "dataset.parquet"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("resvae-ray: not enough memory: Unable to allocate")
+    assert err.count("\n") == 1

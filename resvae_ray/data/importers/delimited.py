@@ -4,10 +4,11 @@ Columns that are no features stay text exactly as it stands in the file, so that
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pyarrow as pa
 
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch, decode, find_layout
+from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch, decode, find_layout, row_numbers
 from resvae_ray.data.text_table import TextTable
 
 
@@ -24,4 +25,4 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
         batch = decode(pa.Table.from_batches([piece]), layout, source, row)
         check_batch(batch, layout.features, source, row)
         row += len(batch)
-        yield batch
+        yield replace(batch, found=row_numbers(layout.id, batch.ids))

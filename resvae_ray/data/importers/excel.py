@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import as_batch
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch, Layout, check_batch, find_layout
+from resvae_ray.data.schema import ColumnChoice, FeatureBatch, Layout, check_batch, find_layout, row_numbers
 from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
 from resvae_ray.names import ID, LABEL
@@ -157,7 +157,7 @@ class _Table:
             columns[LABEL] = self._texts(lines, self.layout.label)
         columns |= {name: self._texts(lines, name) for name in self.layout.others}
         matrix = np.array([self._numbers(line, start + row) for row, line in enumerate(lines, 1)], np.float64)
-        return as_batch(matrix, start, columns, self.source, self.found)
+        return as_batch(matrix, start, columns, self.source, self.found | row_numbers(self.layout.id, columns[ID]))
 
     def _numbers(self, line: Sequence[Any], row: int) -> list[float]:
         values = [line[position].value for position in self.positions]

@@ -9,7 +9,7 @@ stored column by column (CSC) is held whole.
 # pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import as_batch, column_names, is_matrix
 from resvae_ray.data.importers.hdf5 import children, column_piece, open_hdf5, require_filled, row_pieces
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch
+from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch, row_numbers
 from resvae_ray.errors import DataError, UsageError
 
 OLD = "the file is older than anndata 0.8; write it anew: anndata.read_h5ad(OLD).write_h5ad(NEW)"
@@ -46,6 +46,8 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
             if any(len(entries) != len(piece) for entries in cut.values()):
                 raise DataError(f"{source}: obs has fewer rows than {place}; the file is damaged")
             batch = as_batch(piece, start, cut, source, {"matrix": place})
+            if choice.id_column is None:
+                batch = replace(batch, found={**batch.found, **row_numbers(str(top["obs"].attrs["_index"]), batch.ids)})
             check_batch(batch, None, source, start + 1)
             start = stop
             yield batch

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from resvae_ray.data.features import SUFFIX, Features
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch
+from resvae_ray.data.schema import ColumnChoice, FeatureBatch, row_numbers
 from resvae_ray.errors import DataError
 from resvae_ray.names import LABEL
 from resvae_ray.storage import locate, reaching
@@ -33,7 +33,7 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     found = {**features.provenance, **({"splits": ", ".join(splits)} if splits else {})}
     names = _label_names(features)
     for batch in features.batches():
-        yield replace(_with_label_names(batch, names, source), found=found)
+        yield replace(_with_label_names(batch, names, source), found=found | row_numbers(features.layout.id, batch.ids))
 
 
 def _splits(files: Sequence[str], source: str) -> list[str]:

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from resvae_ray.data.proteins import fasta, table
 from resvae_ray.data.proteins.batch import ProteinBatch, ProteinChoice
+from resvae_ray.data.sequences import clean_sequences
 from resvae_ray.errors import DataError, UsageError
 
 Reader = Callable[[str, ProteinChoice], Iterator[ProteinBatch]]
@@ -55,14 +55,10 @@ def read_proteins(source: str | Path, choice: ProteinChoice | None = None) -> It
     source = str(source)
     faults = _Faults()
     for batch in reader_for(source)(source, choice or ProteinChoice()):
-        batch = replace(batch, sequences=_clean(batch.sequences))
+        batch = replace(batch, sequences=clean_sequences(batch.sequences))
         faults.look_at(batch)
         yield batch
     faults.raise_if_any(source)
-
-
-def _clean(sequences: pa.Array) -> pa.Array:
-    return pc.replace_substring_regex(pc.ascii_upper(pc.replace_substring_regex(sequences, r"\s+", "")), r"\*$", "")
 
 
 class _Faults:

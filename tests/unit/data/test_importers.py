@@ -227,7 +227,11 @@ def test_text_of_a_csv_stays_as_it_stands(tmp_path):
         ("id,f0,f00\na,1,2\n", {}, "have the same number"),
         ("who,f0,f1\na,1,2\n", {}, "no id column"),
         ("id,x,y\na,1,2\n", {}, "no numbered columns among 'id', 'x', 'y'"),
-        ("id,f0,f1,g0,g1\na,1,2,3,4\n", {}, "several families of numbered columns; choose with --prefix: 'f', 'g'"),
+        (
+            "id,f0,f1,g0,g1\na,1,2,3,4\n",
+            {},
+            "families of numbered columns; choose with `import --prefix`: 'f', 'g'",
+        ),
         ("id,f0,f1\na,1,2\n", {"prefix": "ESM2_cls"}, "--prefix ESM2_cls: no column ESM2_cls0"),
         ("id,f0,f1,features\na,1,2,3\n", {}, "column 'features' is neither the id"),
         ("\n", {}, "empty"),

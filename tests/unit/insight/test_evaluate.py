@@ -11,7 +11,7 @@ from resvae_ray.cli import main
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import FeaturesWriter
 from resvae_ray.data.importers import import_features
-from resvae_ray.data.split import split_features
+from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.stream import ResidentRows
 from resvae_ray.data.synthetic import synthetic_batches
 from resvae_ray.errors import DataError, JobError, UsageError

@@ -6,7 +6,7 @@ import torch
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import FeaturesWriter
 from resvae_ray.data.schema import FeatureBatch
-from resvae_ray.data.split import split_features
+from resvae_ray.data.splitting.split import split_features
 from resvae_ray.model.network import ResVAE
 from resvae_ray.search import projector
 from resvae_ray.search.projector import write_projector

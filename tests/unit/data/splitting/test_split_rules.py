@@ -9,8 +9,8 @@ from sklearn.model_selection import train_test_split
 
 from resvae_ray.data import features as features_module
 from resvae_ray.data.features import Features
-from resvae_ray.data.split import split_features
-from resvae_ray.data.split_rules import RULES, _that_fit, split_request
+from resvae_ray.data.splitting.split import split_features
+from resvae_ray.data.splitting.split_rules import RULES, _that_fit, split_request
 from resvae_ray.errors import DataError, UsageError
 
 
@@ -247,8 +247,8 @@ class TestGiven:
     ("options", "message"),
     [
         ({"rule": "clusters"}, "expected one of random, group, hash, stratified, given"),
-        ({"rule": "group"}, "`by` is missing"),
-        ({"rule": "given"}, "`by` is missing"),
+        ({"rule": "group"}, "--group COLUMN: the column of groups is missing"),
+        ({"rule": "given"}, "--val-ids FILE: the file of ids is missing"),
         ({"rule": "given", "by": "x", "seed": 0}, "leave out --val-fraction and --seed"),
         ({"rule": "given", "by": "x", "val_fraction": 0.2}, "leave out --val-fraction and --seed"),
         ({"rule": "hash", "val_fraction": 1.0}, "--val-fraction 1.0"),

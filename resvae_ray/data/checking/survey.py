@@ -1,6 +1,6 @@
 """One pass over FEATURES that refuses nothing: what is missing or no number is counted, all else measured.
 
-Memory: two D x D matrices of float64 and 8 bytes a row, for the hashes of the vectors.
+Memory: what moments.py needs, and 8 bytes a row, for the hashes of the vectors.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from resvae_ray.data.checking.moments import Moments, moments_for
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import ABSENT, hash_vectors
-from resvae_ray.data.moments import Moments
 from resvae_ray.data.schema import Layout, all_finite, as_array, as_text, decode_matrix
 from resvae_ray.names import FEATURES
 from resvae_ray.progress import Progress
@@ -61,7 +61,7 @@ def survey(source: Features, progress: Progress) -> Survey:
     Raises:
         DataError: a file is damaged, or holds text among the numbers or vectors of two widths.
     """
-    found = Survey(Moments(source.dim), np.full(source.rows, ABSENT))
+    found = Survey(moments_for(source.rows, source.dim), np.full(source.rows, ABSENT))
     start = 0
     for file in source.files:
         for row, table in source.tables(file):

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,8 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from resvae_ray.data import features as features_module
-from resvae_ray.data.advice import advice
-from resvae_ray.data.check import check_features, outlier_dimensions
+from resvae_ray.data.checking.advice import advice
+from resvae_ray.data.checking.check import check_features, outlier_dimensions
 from resvae_ray.data.importers import import_features
 from resvae_ray.errors import DataError, UsageError
 
@@ -66,7 +67,7 @@ def test_figures_are_numpys_and_scikit_learns(batch_rows, matrix, write, monkeyp
     assert (spread.std_min, spread.std_median, spread.std_max) == pytest.approx(
         (stds.min(), np.median(stds), stds.max()), rel=1e-10
     )
-    assert (spread.components_60, spread.components_90) == components(matrix)
+    assert (check.components.components_60, check.components.components_90) == components(matrix)
 
 
 def test_json_holds_plain_values(matrix, write):
@@ -129,9 +130,9 @@ def test_repeated_vectors_and_sequences(matrix, write):
     matrix[[40, 90]] = matrix[3]
     matrix[41] = -0.0
     matrix[42] = 0.0
-    sequences = [f"M{n}" for n in range(298)] + ["M0", None]
+    sequences = [f"M{n}" for n in range(297)] + ["M0", None, "m 1*"]
     check = check_features(write(matrix, seq=sequences))
-    assert (check.duplicate_ids, check.duplicate_vectors, check.duplicate_sequences) == (0, 3, 1)
+    assert (check.duplicate_ids, check.duplicate_vectors, check.duplicate_sequences) == (0, 3, 2)
     assert any("3 rows repeat the vector" in text for text in check.warnings)
     assert any("--group sequence" in text for text in check.warnings)
     assert check_features(write(matrix)).duplicate_sequences is None
@@ -159,25 +160,43 @@ def test_the_papers_outliers_are_found(shared):
     assert outlier_dimensions(table["mean"].to_numpy(), table["std"].to_numpy()).tolist() == [234, 736, 876, 1160]
 
 
-@pytest.mark.parametrize("rows", [1, 5])
-def test_nothing_to_measure(rows, write):
+@pytest.mark.parametrize(("rows", "total", "constant"), [(1, None, None), (5, 0.0, [0, 1, 2])])
+def test_nothing_to_measure(rows, total, constant, write):
     check = check_features(write(np.full((rows, 3), 2.5, np.float32)))
-    assert check.spread is None
     assert any("nothing to compress" in text for text in check.warnings)
-    assert check.record()["total_variance"] is None
+    assert not any("too many" in text for text in check.warnings)
+    record = check.record()
+    assert (record["total_variance"], record["constant_features"]) == (total, constant)
+    assert (record["components_60"], record["linear_r2"]) == (None, None)
+
+
+def test_features_too_wide_for_their_components(matrix, write, monkeypatch):
+    monkeypatch.setattr("resvae_ray.data.checking.moments.LARGEST_MATRIX", 19)
+    check = check_features(write(matrix))
+    assert check.components is None
+    assert check.spread.total_variance == pytest.approx(matrix.astype(float).var(0).sum(), rel=1e-10)
+    assert any("300 rows of 20 features are too many for their principal components" in w for w in check.warnings)
+
+
+def test_features_as_wide_as_segments(write):
+    """One square matrix of this width would take 19 GiB."""
+    wide = np.random.default_rng(0).normal(size=(6, 51200)).astype(np.float32)
+    check = check_features(write(wide))
+    assert check.spread.total_variance == pytest.approx(wide.astype(float).var(0).sum(), rel=1e-9)
+    assert (check.components.components_60, check.components.components_90) == (3, 5)
 
 
 def test_a_variance_that_the_kld_outweighs(matrix, write):
     small = ((matrix - 5) * 1e-3).astype(np.float32)
     check = check_features(write(small))
     (text,) = [text for text in check.warnings if "KLD wins" in text]
-    assert check.spread.linear_r2 < 0.6
-    enough = check.spread.sufficient_beta
+    assert check.components.linear_r2 < 0.6
+    enough = check.components.sufficient_beta
     assert f"set beta = {enough:g} in [training]" in text
-    assert check_features(write(small), beta=enough).spread.linear_r2 >= 0.9
+    assert check_features(write(small), beta=enough).components.linear_r2 >= 0.9
     scaled = (small * (enough / 1000) ** 0.5).astype(np.float32)
-    assert check_features(write(scaled)).spread.linear_r2 == pytest.approx(
-        check_features(write(small), beta=enough).spread.linear_r2, rel=1e-4
+    assert check_features(write(scaled)).components.linear_r2 == pytest.approx(
+        check_features(write(small), beta=enough).components.linear_r2, rel=1e-4
     )
     assert not any("KLD wins" in text for text in check_features(write(scaled)).warnings)
 
@@ -222,7 +241,7 @@ def test_labels(matrix, write, monkeypatch):
     check = check_features(write(matrix, label=["a"] * 297 + ["b", None, ""]))
     assert (check.labels.missing, check.labels.counts) == (2, {"a": 297, "b": 1})
     assert any("2 rows have no label" in text for text in check.warnings)
-    monkeypatch.setattr("resvae_ray.data.check.MOST_CLASSES", 20)
+    monkeypatch.setattr("resvae_ray.data.checking.check.MOST_CLASSES", 20)
     check = check_features(write(matrix, label=[str(n) for n in range(300)]))
     assert check.labels.counts is None
     assert any("different labels" in text for text in check.warnings)
@@ -235,8 +254,9 @@ def test_both_sides_of_a_dataset(make_dataset):
 def test_what_cannot_be_read(matrix, write, tmp_path):
     with pytest.raises(DataError, match="no such file"):
         check_features(tmp_path / "absent.parquet")
-    with pytest.raises(UsageError, match="--beta 0"):
-        check_features(write(matrix), beta=0)
+    for beta in (0, -1, float("nan"), float("inf"), 1e300):
+        with pytest.raises(UsageError, match=f"--beta {re.escape(str(beta))}"):
+            check_features(write(matrix), beta=beta)
     vectors = pa.array([[1.0, 2.0], [1.0]], pa.list_(pa.float32()))
     pq.write_table(pa.table({"id": ["a", "b"], "features": vectors}), tmp_path / "widths.parquet")
     with pytest.raises(DataError, match="row 2, column features: 1 numbers, but 2 in row 1"):
@@ -252,8 +272,13 @@ def test_real_embeddings(name, array, found, shared, tmp_path):
     import_features(source, tmp_path / "f.parquet")
     check = check_features(tmp_path / "f.parquet")
     spread, matrix = check.spread, np.load(source)[array]
-    assert (spread.components_60, spread.components_90) == components(matrix)
-    figures = (spread.components_60, spread.components_90, spread.usable_latents, round(spread.linear_r2, 3))
+    assert (check.components.components_60, check.components.components_90) == components(matrix)
+    figures = (
+        check.components.components_60,
+        check.components.components_90,
+        check.components.usable_latents,
+        round(check.components.linear_r2, 3),
+    )
     assert figures == found
     assert any("KLD wins" in text for text in check.warnings) == name.startswith("tem1")
     assert spread.total_variance == pytest.approx(matrix.astype(float).var(0).sum(), rel=1e-9)

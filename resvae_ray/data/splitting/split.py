@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.exclude import Leaks, find_leaks, require_none
 from resvae_ray.data.features import Features, FeaturesWriter, require_unique_ids
 from resvae_ray.data.hashes import ABSENT, find_repeats, members
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.schema import FeatureBatch
-from resvae_ray.data.split_rules import split_request
+from resvae_ray.data.splitting.exclude import Leaks, find_leaks, require_none
+from resvae_ray.data.splitting.split_rules import split_request
 from resvae_ray.errors import UsageError
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
 from resvae_ray.progress import Progress, silent
@@ -45,7 +45,8 @@ def split_features(
             validate ("given").
         val_fraction: of the rows, rounded up, go to the validation side (0.2).
         seed: of the draw, or the salt of the hash (0).
-        exclude: a test set whose proteins must not be trained on: FEATURES, or CSV/TSV with ids or sequences.
+        exclude: a test set whose proteins must not be trained on: FEATURES, CSV/TSV or FASTA with ids or
+            sequences, or a text with an id a line.
         exclude_similarity: also exclude vectors whose cosine with one of the test set is so high; see similar.py.
         drop: leave those proteins out and count them, instead of refusing.
         progress: told the rows compared so far, where vectors are compared, then the rows written so far.
@@ -79,6 +80,7 @@ def split_features(
             provenance=source.provenance,
             excluded=int(leaks.rows.sum()),
             excluded_by=leaks.found,
+            not_compared=leaks.not_compared,
             repeated_sequences=repeated,
             sequences_on_both_sides=on_both_sides,
         )
@@ -92,7 +94,7 @@ def _leaks(
     source: Features, exclude: str | Path | None, similarity: float | None, drop: bool, progress: Progress
 ) -> Leaks:
     if exclude is None:
-        return Leaks(np.zeros(source.rows, dtype=bool), {})
+        return Leaks(np.zeros(source.rows, dtype=bool), {}, {})
     leaks = find_leaks(source, exclude, similarity, progress)
     if not drop:
         require_none(leaks, source, exclude)

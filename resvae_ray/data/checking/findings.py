@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from resvae_ray.data.survey import Place
+from resvae_ray.data.checking.survey import Place
 
 GOOD_R2 = 0.9  # explained variance that a suggested beta allows
 MOST_CLASSES = 10_000  # more different labels are not counted
@@ -29,11 +29,7 @@ class Spread:
         outlier_share: of the total variance, in the outliers.
         std_min, std_median, std_max: of the features' standard deviations.
         total_variance: summed over the features, a protein: the squared error of a model that predicts the mean.
-        components_60, components_90: principal components that hold 60 % and 90 % of it.
-        usable_latents: components that are worth a latent at `beta`, see spectrum.py.
-        linear_r2: explained variance of the best linear VAE at `beta`.
         mean_loss: the validation loss, on the paper's scale, of a model that predicts the mean.
-        sufficient_beta: with which the best linear VAE explains GOOD_R2 of the variance.
     """
 
     constant_features: list[int]
@@ -43,23 +39,37 @@ class Spread:
     std_median: float
     std_max: float
     total_variance: float
+    mean_loss: float
+
+
+@dataclass(frozen=True)
+class Components:
+    """Figures of the principal components.
+
+    Attributes:
+        components_60, components_90: principal components that hold 60 % and 90 % of it.
+        usable_latents: components that are worth a latent at `beta`, see spectrum.py.
+        linear_r2: explained variance of the best linear VAE at `beta`.
+        sufficient_beta: with which the best linear VAE explains GOOD_R2 of the variance.
+    """
+
     components_60: int
     components_90: int
     usable_latents: int
     linear_r2: float
-    mean_loss: float
     sufficient_beta: float
 
 
 @dataclass(frozen=True)
 class Check:
-    """What `check` found; `spread` is None where no two rows are whole or all are equal.
+    """What `check` found; `spread` is None where no two rows are whole.
 
     Attributes:
         missing: rows without an id, a vector or one of its values.
         nonfinite: rows with NaN, infinity or a missing value in their vector; the last count as missing too.
         duplicate_ids, duplicate_vectors, duplicate_sequences: rows that repeat an earlier one; sequences None if there
             are none.
+        components: None where all rows are equal, or too many and too wide, see moments.py.
         first: where `missing`, `nonfinite` and `duplicate_ids` begin.
         warnings: what is usable but will disappoint, see advice.py.
     """
@@ -75,6 +85,7 @@ class Check:
     duplicate_sequences: int | None
     labels: Labels | None
     spread: Spread | None
+    components: Components | None
     first: dict[str, Place] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -90,8 +101,9 @@ class Check:
 
     def record(self) -> dict[str, Any]:
         """All figures, problems and warnings for JSON; what could not be computed is None."""
-        flat = {key: value for key, value in asdict(self).items() if key not in ("spread", "first")}
+        flat = {key: value for key, value in asdict(self).items() if key not in ("spread", "components", "first")}
         spread = asdict(self.spread) if self.spread else dict.fromkeys(Spread.__annotations__)
+        components = asdict(self.components) if self.components else dict.fromkeys(Components.__annotations__)
         places = {what: self.first.get(what) for what in ("missing", "nonfinite", "duplicate_ids")}
         first = {f"first_{what}": asdict(place) if place else None for what, place in places.items()}
-        return flat | spread | first | {"problems": self.problems}
+        return flat | spread | components | first | {"problems": self.problems}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from resvae_ray.data.spectrum import components_for, linear_r2, sufficient_beta, usable_latents
+from resvae_ray.data.checking.spectrum import components_for, linear_r2, sufficient_beta, usable_latents
 
 
 def best_linear_vae(variance, beta):

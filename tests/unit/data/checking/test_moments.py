@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from resvae_ray.data.moments import Moments
+from resvae_ray.data.checking.moments import Covariance, Gram, Moments, moments_for
 
 
-def gathered(matrix, sizes):
-    moments = Moments(matrix.shape[1])
+def gathered(matrix, sizes, moments=None):
+    moments = moments or Covariance(matrix.shape[1])
     for part in np.split(matrix, np.cumsum(sizes)):
         moments.add(part)
     return moments
@@ -35,3 +35,28 @@ def test_large_means_and_rows_in_families_cancel_nothing():
     # The default solver of scikit-learn's PCA does cancel here; its singular value decomposition does not.
     pca = PCA(svd_solver="full").fit(exact)
     np.testing.assert_allclose(moments.eigenvalues(), pca.explained_variance_ * 799 / 800, rtol=1e-9)
+
+
+@pytest.mark.parametrize("sizes", [[], [7, 0, 10]])
+def test_fewer_rows_than_features_have_the_same_components(sizes, monkeypatch):
+    monkeypatch.setattr("resvae_ray.data.checking.moments.BLOCK_FEATURES", 7)
+    generator = np.random.default_rng(0)
+    matrix = (3000 + generator.normal(size=(30, 50))).astype(np.float32)
+    found, known = gathered(matrix, sizes, Gram(40, 50)), gathered(matrix, sizes)
+    np.testing.assert_array_equal(found.variance, known.variance)
+    np.testing.assert_allclose(found.eigenvalues(), known.eigenvalues()[:30], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dim", "kind"),
+    [
+        (100, 1280, Gram),
+        (10**6, 1280, Covariance),
+        (8192, 51200, Gram),
+        (8193, 51200, Moments),
+        (10**6, 12800, Moments),
+    ],
+)
+def test_no_matrix_is_too_large(rows, dim, kind, monkeypatch):
+    monkeypatch.setattr(np, "zeros", lambda shape: np.broadcast_to(0.0, shape))
+    assert type(moments_for(rows, dim)) is kind

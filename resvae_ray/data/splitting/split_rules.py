@@ -22,13 +22,15 @@ import pyarrow.compute as pc
 
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import hash_set, hash_texts, members
-from resvae_ray.data.other_tables import id_list
-from resvae_ray.data.row_texts import coded, column_called, hashed, require_texts, some
-from resvae_ray.data.stratify import permutation, stratified_choice
+from resvae_ray.data.row_texts import coded, column_called, hashed, require_texts
+from resvae_ray.data.schema import some_names
+from resvae_ray.data.splitting.other_tables import id_list
+from resvae_ray.data.splitting.stratify import permutation, stratified_choice
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import LABEL
 
 VAL_FRACTION = 0.2
+NEEDED = {"group": "--group COLUMN: the column of groups", "given": "--val-ids FILE: the file of ids"}
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ def split_request(
         raise UsageError(f"split rule {rule!r}: expected one of {', '.join(RULES)}")
     if rule == "given" and not (val_fraction is None and seed is None):
         raise UsageError("--val-ids says which rows validate; leave out --val-fraction and --seed")
-    if rule in ("group", "given") and not by:
-        raise UsageError(f"split rule {rule!r}: `by` is missing, the column of groups or the file of ids")
+    if rule in NEEDED and not by:
+        raise UsageError(f"{NEEDED[rule]} is missing")
     fraction, seed = VAL_FRACTION if val_fraction is None else val_fraction, seed or 0
     if not 0 < fraction < 1:
         raise UsageError(f"--val-fraction {fraction}: expected a fraction between 0 and 1, such as 0.2")
@@ -155,7 +157,7 @@ def stratified_rows(source: Features, keep: np.ndarray, request: SplitRequest) -
     counts = np.bincount(codes, minlength=len(labels))
     if alone := [labels[code] for code in np.flatnonzero(counts == 1)]:
         raise DataError(
-            f"{source.path}: column {column}: only one row has the class {some(alone)}; a class needs 2 to "
+            f"{source.path}: column {column}: only one row has the class {some_names(alone)}; a class needs 2 to "
             "stand on both sides: merge or remove small classes"
         )
     val = request.val_rows(len(codes))
@@ -183,7 +185,7 @@ def _refuse_unknown(source: Features, ids: np.ndarray, path: str) -> None:
     unknown: dict[str, None] = {}
     for texts in id_list(path):
         unknown |= dict.fromkeys(texts.filter(pa.array(~members(hash_texts(texts), ids))).to_pylist())
-    raise DataError(f"{path}: {len(unknown):,} of its ids are not in {source.path}: {some(list(unknown))}")
+    raise DataError(f"{path}: {len(unknown):,} of its ids are not in {source.path}: {some_names(list(unknown))}")
 
 
 Rule = Callable[[Features, np.ndarray, SplitRequest], np.ndarray]

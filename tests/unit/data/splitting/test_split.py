@@ -10,7 +10,7 @@ from resvae_ray.data import features as features_module
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
-from resvae_ray.data.split import split_features
+from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import DataError, UsageError
 
 
@@ -95,6 +95,13 @@ def test_repeated_sequences_are_counted(tmp_path):
     assert (together.train_rows, together.val_rows) == (5, 5)
 
 
+def test_other_spellings_of_a_sequence_repeat_it(tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", list("abcdef"), ["MKV", "mkv*", " M K V", "MA", "ma*", "MA "])
+    dataset = split_features(tmp_path / "f.parquet", tmp_path / "d", rule="group", by="sequence", val_fraction=0.5)
+    assert (dataset.repeated_sequences, dataset.sequences_on_both_sides) == (4, 0)
+    assert ids_of(dataset.path / "val") in (list("abc"), list("def"))
+
+
 def test_the_published_human_set_repeats_five_sequences(shared, tmp_path):
     import pandas as pd
 
@@ -123,6 +130,12 @@ def test_too_few_rows(make_features, tmp_path):
 def test_ids_twice_are_refused(tmp_path):
     write_with_sequences(tmp_path / "f.parquet", ["a", "b", "c", "b"], ["M"] * 4)
     with pytest.raises(DataError, match="id 'b' stands in row 2 and in row 4"):
+        split_features(tmp_path / "f.parquet", tmp_path / "dataset")
+
+
+def test_ids_that_are_missing_are_not_called_repeated(tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", pa.array([None] * 4, pa.string()), ["M"] * 4)
+    with pytest.raises(DataError, match="row 1: the id is missing"):
         split_features(tmp_path / "f.parquet", tmp_path / "dataset")
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from resvae_ray.config import Config
-from resvae_ray.data.figures import MOST_CLASSES, Check
-from resvae_ray.data.row_texts import some
+from resvae_ray.data.checking.findings import MOST_CLASSES, Check
+from resvae_ray.data.schema import some_names
 
 ENOUGH_R2 = 0.6  # about what the paper's model explains of its features' variance
 MUCH = 0.5  # of the total variance, in a few outlier dimensions
@@ -18,22 +18,31 @@ def advice(check: Check) -> list[str]:
 
 def _collapse(check: Check) -> str | None:
     """The posterior collapses where the KLD outweighs what the latents save; see spectrum.py."""
-    if check.spread is None or check.spread.linear_r2 >= ENOUGH_R2:
+    if (spread := check.spread) is None or (found := check.components) is None or found.linear_r2 >= ENOUGH_R2:
         return None
-    spread = check.spread
-    scale = (spread.sufficient_beta / check.beta) ** 0.5
+    scale = (found.sufficient_beta / check.beta) ** 0.5
     return (
         f"the total variance {spread.total_variance:.3g} is so small that at beta {check.beta:g} the KLD wins: "
-        f"{spread.usable_latents} latents are worth it, and explain {spread.linear_r2:.0%} of the variance at best "
+        f"{found.usable_latents} latents are worth it, and explain {found.linear_r2:.0%} of the variance at best "
         f"(linear theory); a best_val_loss near {spread.mean_loss:,.0f} means that the model predicts the mean; set "
-        f"beta = {spread.sufficient_beta:g} in [training], or multiply the features by {scale:.2g}"
+        f"beta = {found.sufficient_beta:g} in [training], or multiply the features by {scale:.2g}"
     )
 
 
 def _no_variance(check: Check) -> str | None:
-    if check.spread is not None:
+    if check.spread is not None and check.spread.total_variance:
         return None
     return "no two whole rows differ: there is nothing to compress"
+
+
+def _no_components(check: Check) -> str | None:
+    """Too many rows of too many features for the memory; see moments.py."""
+    if check.components is not None or check.spread is None or not check.spread.total_variance:
+        return None
+    return (
+        f"{check.rows:,} rows of {check.dim:,} features are too many for their principal components: how many hold "
+        "the variance, and whether the KLD outweighs it, is not known"
+    )
 
 
 def _few_rows(check: Check) -> str | None:
@@ -107,12 +116,13 @@ def _labels(check: Check) -> str | None:
     if labels.missing:
         return f"{labels.missing:,} rows have no label"
     alone = [label for label, count in labels.counts.items() if count == 1]
-    return f"only one row has the label {some(alone)}; `split --stratify` needs 2" if alone else None
+    return f"only one row has the label {some_names(alone)}; `split --stratify` needs 2" if alone else None
 
 
 RULES: tuple[Callable[[Check], str | None], ...] = (
     _collapse,
     _no_variance,
+    _no_components,
     _few_rows,
     _few_rows_per_feature,
     _width,

@@ -1,14 +1,16 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from resvae_ray.data import similar
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
-from resvae_ray.data.split import split_features
+from resvae_ray.data.splitting import similar
+from resvae_ray.data.splitting.other_tables import OtherTable
+from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import DataError, UsageError
 
 
@@ -46,6 +48,14 @@ def test_a_leak_is_refused_or_dropped(ending, tmp_path):
     assert (content["excluded"], content["excluded_by"]) == (2, {"id": 1, "sequence": 1})
 
 
+def test_one_sequence_in_several_spellings_is_one_protein(tmp_path):
+    """`embed` has upper case, no white space and no stop codon; a test set has what its authors wrote."""
+    write_with_sequences(tmp_path / "f.parquet", list("abcde"), ["MKV", "mka*", "MK L", "MKW", "*"])
+    (tmp_path / "t.csv").write_text("sequence\nm k v*\nMKA\nmkl\nQQ\n*\n")
+    with pytest.raises(DataError, match=r"3 rows also stand .*\(3 by sequence\)"):
+        split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / "t.csv")
+
+
 def test_a_clean_test_set_excludes_nothing(make_features, tmp_path):
     (tmp_path / "test.csv").write_text("id\nX1\n")
     assert split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv").excluded == 0
@@ -66,6 +76,61 @@ def test_numbers_of_rows_are_not_compared(tmp_path):
         split_features(tmp_path / "a.parquet", tmp_path / "dataset", exclude=tmp_path / "b.parquet")
 
 
+def test_an_index_that_pandas_wrote_is_no_id(tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(9, 2)), columns=["f0", "f1"])
+    frame.to_csv(tmp_path / "a.csv")
+    import_features(tmp_path / "a.csv", tmp_path / "a.parquet")
+    for other in ("a.csv", "a.parquet"):
+        with pytest.raises(DataError, match="neither an id .*are row numbers"):
+            split_features(tmp_path / "a.parquet", tmp_path / "d", exclude=tmp_path / other)
+    frame.assign(id=list("012345678")).to_parquet(tmp_path / "named.parquet")
+    with pytest.raises(DataError, match=r"ids: those of .*a.parquet are row numbers"):
+        split_features(tmp_path / "named.parquet", tmp_path / "d", exclude=tmp_path / "a.parquet")
+
+
+def test_names_in_an_index_that_has_none_are_compared(tmp_path):
+    frame = pd.DataFrame({"f0": range(9), "f1": range(9)}, index=[f"p{n}" for n in range(9)])
+    frame.to_csv(tmp_path / "a.csv")
+    import_features(tmp_path / "a.csv", tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"9 rows also stand .*\(9 by id\)"):
+        split_features(tmp_path / "a.parquet", tmp_path / "d", exclude=tmp_path / "a.csv")
+
+
+def test_what_was_not_compared_is_told(make_features, tmp_path):
+    (tmp_path / "t.csv").write_text("id,sequence\nX1,MKV\n")
+    path = make_features(20, 2)
+    dataset = split_features(path, tmp_path / "d", exclude=tmp_path / "t.csv")
+    told = {"sequence": f"{path} has no such column"}
+    assert (dataset.excluded_by, dataset.not_compared) == ({"id": 0}, told)
+    assert json.loads((tmp_path / "d" / "dataset.json").read_text())["not_compared"] == told
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("t.fasta", ">sp|b|B_HUMAN x\nqq\n>z\nM f*\n", r"\(1 by id, 1 by sequence\)"),
+        ("t.txt", "b\n\nf\n", r"\(2 by id\)"),
+    ],
+)
+def test_fasta_and_lists_of_ids(name, content, found, tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", list("abcdefgh"), ["M", "MA", "MB", "MC", "MD", "ME", "MF", "MG"])
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=rf"2 rows also stand in .* {found}, the first is row 2"):
+        split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / name)
+
+
+def test_a_table_that_is_called_a_list_is_refused(make_features, tmp_path):
+    (tmp_path / "t.txt").write_text("id\tsequence\nX1\tMKV\n")
+    with pytest.raises(DataError, match="has a tab; a table must end in .tsv or .csv"):
+        split_features(make_features(20, 2), tmp_path / "d", exclude=tmp_path / "t.txt")
+
+
+def test_parquet_is_read_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("resvae_ray.data.features.ID_BATCH_ROWS", 3)
+    pq.write_table(pa.table({"id": [f"p{n}" for n in range(10)]}), tmp_path / "t.parquet")
+    assert [len(texts) for texts in OtherTable.open(tmp_path / "t.parquet").texts("id")] == [3, 3, 3, 1]
+
+
 def test_a_test_set_with_a_broken_row_is_named(make_features, tmp_path):
     many = "".join(f"X{number}," + "x" * 100 + "\n" for number in range(20000))
     (tmp_path / "test.csv").write_text("id,text\n" + many + "oops\n")
@@ -74,8 +139,6 @@ def test_a_test_set_with_a_broken_row_is_named(make_features, tmp_path):
 
 
 def test_the_published_human_sets_share_one_sequence(shared, tmp_path):
-    import pandas as pd
-
     table = pd.read_csv(shared / "data" / "human_swiss_train.csv")
     write_with_sequences(tmp_path / "f.parquet", list(table.Entry_ID), list(table.Sequence))
     with pytest.raises(DataError, match=r"1 rows also stand .*\(0 by id, 1 by sequence\)"):

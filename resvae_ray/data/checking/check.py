@@ -11,17 +11,18 @@ import numpy as np
 import pyarrow.compute as pc
 
 from resvae_ray.config import TrainingConfig
-from resvae_ray.data.advice import advice
+from resvae_ray.data.checking.advice import advice
+from resvae_ray.data.checking.findings import GOOD_R2, MOST_CLASSES, Check, Components, Labels, Spread
+from resvae_ray.data.checking.moments import Moments
+from resvae_ray.data.checking.spectrum import components_for, linear_r2, sufficient_beta, usable_latents
+from resvae_ray.data.checking.survey import Place, Survey, place_of, survey
 from resvae_ray.data.features import Features
-from resvae_ray.data.figures import GOOD_R2, MOST_CLASSES, Check, Labels, Spread
 from resvae_ray.data.hashes import Repeats, find_repeats
-from resvae_ray.data.moments import Moments
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
-from resvae_ray.data.spectrum import components_for, linear_r2, sufficient_beta, usable_latents
-from resvae_ray.data.survey import Place, Survey, place_of, survey
 from resvae_ray.errors import UsageError
 from resvae_ray.progress import Progress, silent
 
+MOST_BETA = 1e30  # far beyond any use; what it is multiplied with stays finite
 OUTLIER = 6.0  # robust standard deviations from the median feature; of 1,280 normal ones none is so far out
 MAD_TO_STD = 1.4826  # a median absolute deviation times this is the standard deviation of a normal distribution
 
@@ -29,18 +30,18 @@ MAD_TO_STD = 1.4826  # a median absolute deviation times this is the standard de
 def check_features(features: str | Path, *, beta: float = TrainingConfig.beta, progress: Progress = silent) -> Check:
     """Reads FEATURES, or both sides of a DATASET, in one pass, and tells what they are like.
 
-    Memory does not depend on the number of rows but for 24 bytes a row; it holds three D x D matrices of float64.
+    Memory does not depend on the number of rows but for 24 bytes a row; it holds what moments.py does.
 
     Args:
         beta: the weight of the reconstruction with which a Res-VAE is to be trained.
         progress: told the rows read so far.
 
     Raises:
-        UsageError: beta is not above 0.
+        UsageError: beta is not above 0, or not finite.
         DataError: no FEATURES there, a damaged file, text among the numbers, vectors of two widths.
     """
-    if beta <= 0:
-        raise UsageError(f"--beta {beta}: it must be above 0")
+    if not 0 < beta <= MOST_BETA:
+        raise UsageError(f"--beta {beta}: it must be above 0, and {MOST_BETA:g} at most")
     source = Features.open(features)
     found = survey(source, progress)
     ids = find_repeats(hashed(source.ids(), source.rows))
@@ -58,6 +59,7 @@ def check_features(features: str | Path, *, beta: float = TrainingConfig.beta, p
         duplicate_sequences=sequences.rows if sequences else None,
         labels=_labels(source),
         spread=_spread(found.moments, beta),
+        components=_components(found.moments, beta),
         first=_first(source, found, ids),
     )
     return replace(check, warnings=tuple(advice(check)))
@@ -83,24 +85,31 @@ def _labels(source: Features) -> Labels | None:
 
 
 def _spread(moments: Moments, beta: float) -> Spread | None:
-    if moments.rows < 2 or not (total := float(moments.variance.sum())):
+    if moments.rows < 2:
         return None
+    total = float(moments.variance.sum())
     std = np.sqrt(moments.variance)
     outliers = outlier_dimensions(moments.mean, std)
-    eigenvalues = moments.eigenvalues()
     return Spread(
         constant_features=np.flatnonzero(moments.low == moments.high).tolist(),
         outlier_dimensions=outliers.tolist(),
-        outlier_share=float(moments.variance[outliers].sum() / total),
+        outlier_share=float(moments.variance[outliers].sum() / total) if total else 0.0,
         std_min=float(std.min()),
         std_median=float(np.median(std)),
         std_max=float(std.max()),
         total_variance=total,
+        mean_loss=TrainingConfig.batch_size * beta * total,
+    )
+
+
+def _components(moments: Moments, beta: float) -> Components | None:
+    if moments.rows < 2 or not moments.variance.any() or (eigenvalues := moments.eigenvalues()) is None:
+        return None
+    return Components(
         components_60=components_for(eigenvalues, 0.6),
         components_90=components_for(eigenvalues, 0.9),
         usable_latents=usable_latents(eigenvalues, beta),
         linear_r2=linear_r2(eigenvalues, beta),
-        mean_loss=TrainingConfig.batch_size * beta * total,
         sufficient_beta=sufficient_beta(eigenvalues, GOOD_R2),
     )
 
