@@ -37,11 +37,11 @@ def synthetic_batches(rows: int, dim: int = 1280, seed: int = 0) -> Iterator[Fea
         yield FeatureBatch(ids, features, labels)
 
 
-def write_synthetic_csv(path: Path, rows: int, dim: int = 1280, seed: int = 0) -> None:
+def write_synthetic_csv(path: str | Path, rows: int, dim: int = 1280, seed: int = 0) -> None:
     """The set as a wide CSV (id, label, ESM2_cls0, …), the form that biologists hold."""
     names = [f"{PREFIX}{number}" for number in range(dim)]
     schema = pa.schema([(ID, pa.string()), (LABEL, pa.string()), *((name, pa.float32()) for name in names)])
-    with staged_file(path) as staging, pacsv.CSVWriter(staging, schema) as writer:
+    with staged_file(Path(path)) as staging, pacsv.CSVWriter(staging, schema) as writer:
         for batch in synthetic_batches(rows, dim, seed):
             columns = [batch.ids, batch.others.column(LABEL), *(pa.array(column) for column in batch.features.T.copy())]
             writer.write_table(pa.table(columns, schema=schema))

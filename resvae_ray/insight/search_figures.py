@@ -58,7 +58,9 @@ def history(findings: Findings) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    figure.update_xaxes(title_text="trial", rangemode="tozero")
+    last = max(record.number for record in reported)
+    shown = [-0.02 * last - 0.4, 1.02 * last + 0.4]  # no point is cut by the axis
+    figure.update_xaxes(title_text="trial", range=shown, dtick=1 if last < 10 else None)
     figure.update_yaxes(title_text=LOSS, **style.LOG_TICKS)
     reading = (
         "A point is a trial at its lowest validation loss; the line is the lowest so far. "
