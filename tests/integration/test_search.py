@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 import torch
 from conftest import ONE_AT_A_TIME, SMALL, outcome
 from optuna.trial import TrialState
+from ray.air.execution._internal import event_manager
 from ray.exceptions import OutOfMemoryError
 from ray.tune import Tuner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -279,34 +281,34 @@ def test_the_card_tells_of_the_search_and_of_the_evaluation(searched, tmp_path, 
     assert "another DATASET" not in card
 
 
-def killed_for_memory():
-    """How Tune ends when Ray kills a worker because the node runs out of memory."""
-    try:
-        raise OutOfMemoryError("2 worker(s) were killed due to the node running low on memory.\nmore")
-    except OutOfMemoryError as error:
-        raise RuntimeError("Caught unexpected exception") from error
+MEMORY = OutOfMemoryError("2 worker(s) were killed due to the node running low on memory.\nmore")
 
 
-def test_workers_killed_for_memory_cost_no_trial(searched, tmp_path, monkeypatch, capfd):
-    """Tune takes such a kill for a fault of its own and ends; the search goes on from the checkpoints."""
-    real, rounds = Tuner.fit, []
+def test_a_worker_killed_for_memory_costs_no_trial(searched, tmp_path, monkeypatch, capfd):
+    """Tune takes such a kill for a fault of its own and ends, with other workers alive; the search goes on."""
+    undisturbed = tune(searched[0].path, tmp_path / "undisturbed", ONE_AT_A_TIME)
+    real, results = event_manager.ray.get, []
 
-    def fit(tuner):
-        rounds.append(tuner)
-        real(tuner)
-        if len(rounds) == 1:
-            killed_for_memory()
+    def get(future):
+        found = real(future)
+        if isinstance(found, list | dict):  # what a trial reports
+            results.append(found)
+        if len(results) == 12 and MEMORY not in results:
+            results.append(MEMORY)
+            raise MEMORY
+        return found
 
-    monkeypatch.setattr(Tuner, "fit", fit)
-    config = replace(ONE_AT_A_TIME, search=replace(ONE_AT_A_TIME.search, trials=2, finalists=1, seeds=1))
-    run = tune(searched[0].path, tmp_path / "run", config)
-    assert len(rounds) == 2
-    assert run.status()["state"] == "finished"
-    assert run.finalists()[0].losses
+    monkeypatch.setattr(event_manager, "ray", SimpleNamespace(get=get, wait=event_manager.ray.wait))
+    run = tune(searched[0].path, tmp_path / "run", ONE_AT_A_TIME)
+    assert MEMORY in results
+    assert outcome(run.path) == outcome(undisturbed.path)
     assert "low on memory: going on from the checkpoints" in capfd.readouterr().err
 
 
 def test_a_node_without_memory_ends_a_search_with_the_way_to_go_on(searched, tmp_path, monkeypatch):
-    monkeypatch.setattr(Tuner, "fit", lambda tuner: killed_for_memory())
+    def fit(tuner):
+        raise RuntimeError("Caught unexpected exception") from MEMORY
+
+    monkeypatch.setattr(Tuner, "fit", fit)
     with pytest.raises(JobError, match=r"Ray gave up: 2 worker\(s\) were killed .* low on memory.; go on with: resvae"):
         tune(searched[0].path, tmp_path / "run", ONE_AT_A_TIME)
