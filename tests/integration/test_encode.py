@@ -13,7 +13,8 @@ import torch
 
 from resvae_ray.data import features as features_module
 from resvae_ray.data.features import Features, FeaturesWriter
-from resvae_ray.encode import Output, encode_features
+from resvae_ray.encode.job import encode_features
+from resvae_ray.encode.latents import Output
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.model.network import ResVAE
 
@@ -128,7 +129,7 @@ def test_what_is_missing_is_done_and_nothing_twice(model, features, tmp_path):
 
 def test_a_large_file_becomes_several_units_with_the_same_draws(model, features, tmp_path, monkeypatch):
     encode_features(model, features, tmp_path / "a.parquet")
-    monkeypatch.setattr("resvae_ray.encode.FILE_BYTES", 4 * DIM * 14)
+    monkeypatch.setattr("resvae_ray.encode.units.FILE_BYTES", 4 * DIM * 14)
     assert encode_features(model, features, tmp_path / "parts") == 100
     assert len(list((tmp_path / "parts").rglob("*.parquet"))) > 5
     a, parts = read(tmp_path / "a.parquet"), read(tmp_path / "parts")
