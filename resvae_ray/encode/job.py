@@ -16,7 +16,8 @@ from pyarrow import fs as pafs
 
 from resvae_ray import names
 from resvae_ray.cluster import ray_session
-from resvae_ray.data.features import SUFFIX, Features, open_writer, parquet_file, rows_in
+from resvae_ray.data.features import SUFFIX, Features, parquet_file, rows_in
+from resvae_ray.data.features_writer import open_writer
 from resvae_ray.encode.latents import Output, kept_model, latents_table
 from resvae_ray.encode.units import Unit, units_of
 from resvae_ray.errors import DataError, JobError, UsageError

@@ -1,11 +1,12 @@
 """The pieces of an encoding job: input files, and some row groups of a large one."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyarrow import fs as pafs
 
-from resvae_ray.data.features import FILE_BYTES, SUFFIX, Features, parquet_file, rows_in
+from resvae_ray.data.features import FILE_BYTES, SUFFIX, Features, rows_in
 from resvae_ray.storage import locate
 
 
@@ -26,10 +27,11 @@ def units_of(source: Features) -> list[Unit]:
     is_folder = source.filesystem.get_file_info(place).type == pafs.FileType.Directory
     root = f"{place}/" if is_folder else _common_folder(source.files)
     units: list[Unit] = []
-    most = rows_in(FILE_BYTES, source.dim)
+    most, groups_of = rows_in(FILE_BYTES, source.dim), defaultdict(list)
+    for group in source.groups():
+        groups_of[group.file].append(group)
     for file in source.files:
-        metadata = parquet_file(source.filesystem, file).metadata
-        counts = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+        counts = [group.rows for group in groups_of[file]]
         parts = _parts(counts, most)
         stem = file[len(root) :].removesuffix(SUFFIX)
         for groups in parts:
