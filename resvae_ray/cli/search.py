@@ -4,7 +4,6 @@ import argparse
 import sys
 import time
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 from resvae_ray.cli import status
@@ -13,6 +12,7 @@ from resvae_ray.config import DEFAULT_SCENARIO, Config, TrainingConfig, field_ty
 from resvae_ray.config_file import SECTIONS, load_config, scenario_names
 from resvae_ray.errors import UsageError
 from resvae_ray.names import RUN_FILE
+from resvae_ray.remote import place
 
 # flag, section of the configuration, field, help
 TUNE_FLAGS = (
@@ -124,7 +124,7 @@ def _export(options: argparse.Namespace) -> None:
     config = read_model_config(path)
     loss = f", validation loss {config['best_val_loss']:,.2f}" if "best_val_loss" in config else ""
     print(f"{path}: {config['input_dim']} features to {config['z_dim']} latents{loss}")
-    if (Path(options.run) / RUN_FILE).exists():
+    if (place(options.run) / RUN_FILE).exists():
         from resvae_ray.search.run import Run
 
         _say_what_was_lost(Run.open(options.run))

@@ -1,13 +1,13 @@
 """DATASET: the training and the validation rows of a search, with the rule that parted them and a fingerprint."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from resvae_ray.data.features import Features
 from resvae_ray.errors import DataError
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
-from resvae_ray.storage import local_target, read_json
+from resvae_ray.remote import Place, place
+from resvae_ray.storage import read_json
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Dataset:
         sequences_on_both_sides: validation rows that have the sequence of a training row.
     """
 
-    path: Path
+    path: Place
     dim: int
     train_rows: int
     val_rows: int
@@ -44,12 +44,12 @@ class Dataset:
     sequences_on_both_sides: int = 0
 
     @classmethod
-    def open(cls, path: str | Path) -> "Dataset":
+    def open(cls, path: str | Place) -> "Dataset":
         """
         Raises:
             DataError: no DATASET there, or its files are not those that were written.
         """
-        folder = local_target(path)
+        folder = place(path)
         if not (folder / DATASET_FILE).is_file():
             raise DataError(f"{folder}: no DATASET: it has no {DATASET_FILE}; make one with `resvae-ray split`")
         content = read_json(folder / DATASET_FILE)

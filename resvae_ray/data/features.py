@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from resvae_ray.data.schema import (
 )
 from resvae_ray.errors import DataError, first_line
 from resvae_ray.names import PROVENANCE_KEY
+from resvae_ray.remote import Place
 from resvae_ray.storage import list_files
 
 SUFFIX = ".parquet"
@@ -79,7 +79,7 @@ class Features:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: str | Path, choice: ColumnChoice | None = None) -> "Features":
+    def open(cls, path: str | Place, choice: ColumnChoice | None = None) -> "Features":
         """
         Raises:
             DataError: no such file, not Parquet, no rows, or no features in it.

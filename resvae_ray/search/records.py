@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.storages import JournalStorage
@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from resvae_ray import names
 from resvae_ray.model.checkpoint import newest_best, read_state
+from resvae_ray.remote import Remote
 
 STATES = {
     TrialState.WAITING: names.PENDING,
@@ -23,6 +24,7 @@ STATES = {
 }
 
 EpochRow = dict[str, Any]
+AnyPlace = TypeVar("AnyPlace", Path, Remote)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def frozen_trials(journal: Path, study_name: str) -> list[FrozenTrial]:
     return storage.get_all_trials(found[0]._study_id) if found else []
 
 
-def trial_folder(run: Path, number: int) -> Path:
+def trial_folder(run: AnyPlace, number: int) -> AnyPlace:
     """Where a trial of the RUN keeps its weights and, if it failed, the reason."""
     return run / names.TRIALS_FOLDER / names.TRIAL_FOLDER.format(number=number)
 

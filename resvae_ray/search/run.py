@@ -9,8 +9,10 @@ The study's journal and epochs.jsonl are the record. Everything else (trials.csv
 """
 
 import shlex
+import shutil
 from collections import Counter
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,10 @@ from resvae_ray.config import Config, TrainingConfig, field_type
 from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
+from resvae_ray.remote import Place, Remote, place
+from resvae_ray.search.bucket import BucketCopy, copy_to_read, copy_to_take_up, working_copy
 from resvae_ray.search.finalists import Finalist, best_weights, left_to_train, read_choice, read_finalists
-from resvae_ray.search.lock import hold, worker
+from resvae_ray.search.lock import Worker, hold, hold_in_bucket, worker, worker_in_bucket
 from resvae_ray.search.records import (
     BestTrial,
     SavedWeights,
@@ -35,7 +39,7 @@ from resvae_ray.search.records import (
 )
 from resvae_ray.search.shown import as_html, as_line
 from resvae_ray.search.status import status_of
-from resvae_ray.storage import local_target, read_json, refuse_existing, staged_file, write_json, write_text
+from resvae_ray.storage import read_json, refuse_existing, staged_file, write_json, write_text
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,14 +47,16 @@ class Run:
     """A RUN folder.
 
     Attributes:
-        path: the folder.
+        path: the folder; of a RUN in a bucket, a copy on this machine.
         info: run.json.
         config: the resolved configuration.
+        copy: of what is in a bucket; None for a RUN on a disk.
     """
 
     path: Path
     info: dict[str, Any]
     config: Config
+    copy: BucketCopy | None = None
 
     @classmethod
     def create(cls, path: str | Path, config: Config, dataset: Dataset, about: dict[str, Any]) -> "Run":
@@ -62,17 +68,21 @@ class Run:
         Raises:
             UsageError: the folder holds something already.
         """
-        folder = local_target(path)
-        refuse_existing_run(folder)
+        where = place(path)
+        refuse_existing_run(where)
+        copy = working_copy(where) if isinstance(where, Remote) else None
+        if copy:
+            shutil.rmtree(copy.folder, ignore_errors=True)  # of a RUN that was there, and is no more
         content = {
             **about,
             "config": config_to_dict(config),
             "dataset": {**asdict(dataset), "path": str(dataset.path)},
             "sessions": [],
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / names.RUN_FILE, content)
-        return cls.open(folder)
+        write_json((copy.folder if copy else where) / names.RUN_FILE, content)
+        run = cls._read(where, copy)
+        run.send()
+        return run
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -80,16 +90,31 @@ class Run:
         Raises:
             DataError: no RUN there.
         """
-        folder = local_target(path)
+        where = place(path)
+        if isinstance(where, Path):
+            return cls._read(where, None)
+        copy = copy_to_read(where)
+        copy.fetch()
+        return cls._read(where, copy)
+
+    @classmethod
+    def take_up(cls, path: str | Path) -> "Run":
+        """A RUN to write in; see `open`."""
+        where = place(path)
+        return cls._read(where, copy_to_take_up(where) if isinstance(where, Remote) else None)
+
+    @classmethod
+    def _read(cls, where: Place, copy: BucketCopy | None) -> "Run":
+        folder = copy.folder if copy else Path(str(where))
         if not (folder / names.RUN_FILE).is_file():
-            raise DataError(f"{folder}: no RUN: it has no {names.RUN_FILE}; `resvae-ray tune` makes one")
+            raise DataError(f"{where}: no RUN: it has no {names.RUN_FILE}; `resvae-ray tune` makes one")
         info = read_json(folder / names.RUN_FILE)
         try:
             for key in ("study", "dataset", "sessions"):
                 info[key]
-            return cls(folder, info, config_from_dict(info["config"]))
+            return cls(folder, info, config_from_dict(info["config"]), copy)
         except (KeyError, TypeError, UsageError) as error:
-            raise DataError(f"{folder / names.RUN_FILE}: not a run of this version: {error}") from None
+            raise DataError(f"{where / names.RUN_FILE}: not a run of this version: {error}") from None
 
     def begin_session(self, config: Config, dataset: Dataset, session: dict[str, Any]) -> "Run":
         """Writes down that the search is taken up with `config`, before it is."""
@@ -101,20 +126,40 @@ class Run:
         }
         write_text(self.path / names.SEARCH_FILE, config_to_toml(config))
         write_json(self.path / names.RUN_FILE, info)
+        self.send()
         return replace(self, info=info, config=config)
+
+    @property
+    def where(self) -> Place:
+        """What the user calls it: `path`, or its place in a bucket."""
+        return self.copy.home if self.copy else self.path
+
+    def send(self) -> None:
+        """Sends what has changed to the bucket, if it is in one.
+
+        Raises:
+            JobError: the bucket cannot be reached.
+        """
+        if self.copy:
+            self.copy.send()
 
     @property
     def resume_command(self) -> str:
         """The command that goes on with it."""
-        return shlex.join(["resvae-ray", "tune", self.info["dataset"]["path"], str(self.path), "--resume"])
+        return shlex.join(["resvae-ray", "tune", self.info["dataset"]["path"], str(self.where), "--resume"])
 
-    def lock(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """Holds the right to write in this folder; ends with the process, however that ends.
 
         Raises:
             UsageError: another process holds it.
         """
-        return hold(self.path / names.LOCK_FILE)
+        with ExitStack() as stack:
+            stack.enter_context(hold(self.path / names.LOCK_FILE))
+            if self.copy:
+                stack.enter_context(hold_in_bucket(self.copy.home / names.LOCK_FILE))
+            yield
 
     def records(self) -> list[TrialRecord]:
         """All that is recorded of the trials, by number."""
@@ -134,6 +179,7 @@ class Run:
 
     def finalists(self) -> list[Finalist]:
         """The configurations that are trained again, the best of the search first; none while trials are left."""
+        self._fetch_weights()
         return read_finalists(self.path, self.config.search, self.records())
 
     def trainings_left(self) -> int:
@@ -151,6 +197,7 @@ class Run:
 
         Only saved ones count: a trial that was cut off may have come lower after its last checkpoint.
         """
+        self._fetch_weights()
         if (chosen := self.chosen()) is not None:
             return best_weights(chosen[0])
         return next(iter(read_saved(self.path)), None)
@@ -164,8 +211,9 @@ class Run:
 
     def lost_best(self) -> str | None:
         """A sentence about a reported loss that is lower than any saved one, if there is such a loss."""
+        self._fetch_weights()
         best, saved = self.best(), next(iter(read_saved(self.path)), None)
-        at_work = worker(self.path / names.LOCK_FILE)
+        at_work = self._worker()
         if best is None or (saved is not None and saved.val_loss <= best.best_val_loss) or (at_work and at_work.alive):
             return None
         state = next(record.state for record in self.records() if record.number == best.number)
@@ -179,16 +227,41 @@ class Run:
         """What `resvae-ray status --json` prints."""
         records = self.records()
         finalists = read_finalists(self.path, self.config.search, records)
-        at_work = worker(self.path / names.LOCK_FILE)
+        at_work = self._worker()
         chosen = read_choice(self.path, records)
         return status_of(records, finalists, chosen and chosen[0], self.config, at_work, self.info["sessions"])
 
     def __repr__(self) -> str:
-        return as_line(self.path, self.status())
+        return as_line(self.where, self.status())
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return as_html(self.path, self.status())
+        return as_html(self.where, self.status())
+
+    def forget_unknown(self) -> None:
+        """Removes from the bucket what trainings left there that came further than the record; see bucket.py."""
+        if self.copy is None:
+            return
+        ended = (names.COMPLETE, names.PRUNED, names.FAILED)
+        known = {
+            f"{names.TRIALS_FOLDER}/{names.TRIAL_FOLDER.format(number=record.number)}": None
+            if record.state in ended
+            else record.last_epoch
+            for record in self.records()
+        }
+        for repeat in (repeat for finalist in self.finalists() for repeat in finalist.repeats):
+            name = names.FINALIST_FOLDER.format(number=repeat.number, repeat=repeat.repeat)
+            known[f"{names.FINALISTS_FOLDER}/{name}"] = None if repeat.ended else repeat.last_epoch
+        self.copy.forget_unknown(known)
+
+    def _fetch_weights(self) -> None:
+        if self.copy:
+            self.copy.fetch_weights()
+
+    def _worker(self) -> Worker | None:
+        if self.copy is None:
+            return worker(self.path / names.LOCK_FILE)
+        return worker_in_bucket(self.copy.home / names.LOCK_FILE)
 
     def write_tables(self) -> None:
         """trials.csv, trials.parquet and best.csv, each replaced in one step."""
@@ -224,7 +297,7 @@ class Run:
         return pd.DataFrame([record.row() for record in records], columns=columns).astype(kinds)
 
 
-def refuse_existing_run(folder: Path) -> None:
+def refuse_existing_run(folder: Place) -> None:
     """
     Raises:
         UsageError: the folder holds a run, or anything else.

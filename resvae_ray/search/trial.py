@@ -24,7 +24,9 @@ from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import Rows, open_sides
 from resvae_ray.errors import DataError
 from resvae_ray.model.training import Diverged, Training
+from resvae_ray.remote import Place, place
 from resvae_ray.search.finalists import finalist_folder
+from resvae_ray.search.kept import Kept, kept_in
 from resvae_ray.search.records import trial_folder
 from resvae_ray.seeds import FINALIST, TRIAL, derive
 from resvae_ray.storage import write_json
@@ -66,14 +68,14 @@ def run_trial(config: dict[str, Any]) -> None:
     """Trains the trial `config["number"]` with the proposal `config["params"]` of the search `config["job"]`."""
     job, number = Job(**config["job"]), config[names.NUMBER]
     with _faults_reported():
-        _run(job, config["params"], derive(TRIAL, job.seed, number), trial_folder(Path(job.run), number))
+        _run(job, config["params"], derive(TRIAL, job.seed, number), trial_folder(place(job.run), number))
 
 
 def run_repeat(config: dict[str, Any]) -> None:
     """Trains a finalist as `config["final"]` says, under a seed of its own, and writes down what it came to."""
     job, final = Job(**config["job"]), config["final"]
     number, repeat = final[names.NUMBER], final[names.REPEAT]
-    folder = finalist_folder(Path(job.run), number, repeat)
+    folder = finalist_folder(place(job.run), number, repeat)
     with _faults_reported():
         result = _run(job, final["params"], derive(FINALIST, job.seed, number, repeat), folder)
         write_json(folder / names.RESULT_FILE, result)
@@ -92,9 +94,9 @@ def _faults_reported() -> Iterator[None]:
         tune.report({names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf"), names.FAULT: str(error)})
 
 
-def _run(job: Job, params: dict[str, Any], seed: int, folder: Path) -> dict[str, Any]:
+def _run(job: Job, params: dict[str, Any], seed: int, folder: Place) -> dict[str, Any]:
     """Trains to the end; the metrics of the last epoch, with the reason if it failed there."""
-    if not (Path(job.run) / names.RUN_FILE).exists():
+    if not (place(job.run) / names.RUN_FILE).exists():
         raise DataError(
             f"{job.run}: cannot be seen on {platform.node()}; a cluster needs a folder that all nodes share"
         )
@@ -109,12 +111,12 @@ def _run(job: Job, params: dict[str, Any], seed: int, folder: Path) -> dict[str,
         device,
         TrainingConfig(**job.training).metric,
     )
-    return _train(training, folder, job)
+    with kept_in(folder) as kept:
+        return _train(training, kept, job)
 
 
-def _train(training: Training, folder: Path, job: Job) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
-    if _taken_up(training, folder):
+def _train(training: Training, kept: Kept, job: Job) -> dict[str, Any]:
+    if _taken_up(training, kept.folder):
         # The process may have been killed after saving this epoch and before the search heard of it.
         tune.report({**training.last, names.DEVICE: training.device.type})
     saved = time.monotonic()
@@ -122,11 +124,13 @@ def _train(training: Training, folder: Path, job: Job) -> dict[str, Any]:
         for metrics in training.epochs():
             last = training.epoch == training.config.epochs
             if last or training.epoch in job.save_epochs or time.monotonic() - saved >= job.save_every_s:
-                training.save(folder)
+                training.save(kept.folder)
+                kept.send()
                 saved = time.monotonic()
             tune.report({**metrics, names.DEVICE: training.device.type})
     except Diverged as error:
-        training.save_best(folder)
+        training.save_best(kept.folder)
+        kept.send()
         failure = _failure(training, str(error))
         tune.report(failure)
         return failure
