@@ -1,0 +1,95 @@
+"""A RUN in a bucket, from its creation to the exported model, without Ray: trained by the function that Ray runs."""
+
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from resvae_ray import names
+from resvae_ray.config import Config, DataConfig, Domain, SearchConfig, TrainingConfig
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.splitting.split import split_features
+from resvae_ray.errors import DataError, UsageError
+from resvae_ray.model.network import ResVAE
+from resvae_ray.remote import Remote
+from resvae_ray.search import lock, trial
+from resvae_ray.search.export import export
+from resvae_ray.search.optimizer import open_study, start_study
+from resvae_ray.search.recorder import EpochLog
+from resvae_ray.search.run import Run
+from resvae_ray.search.trial import Job, run_trial
+
+CONFIG = Config(
+    space={"z_dim": Domain(2, 4)},
+    training=TrainingConfig(epochs=3, hidden_dim=8),
+    search=SearchConfig(trials=1, try_first=True),
+    data=DataConfig(mode="resident"),
+)
+PARAMS = {"z_dim": 3}
+
+
+def search(root, reported, monkeypatch):
+    """One trial of a search."""
+    log = None
+
+    def report(metrics):
+        log.write({names.NUMBER: 0}, metrics)
+        reported.append(metrics[names.EPOCH])
+
+    monkeypatch.setattr(trial.tune, "report", report)
+    dataset = Dataset.open(f"{root}/dataset")
+    Run.create(f"{root}/run", CONFIG, dataset, {"study": "s"})
+    run = Run.take_up(f"{root}/run")
+    with run.lock():
+        run.forget_unknown()
+        study = open_study(run.path / names.JOURNAL_FILE, "s")
+        start_study(study, replace(CONFIG, training=replace(CONFIG.training, **PARAMS)))
+        asked = study.ask()
+        asked.suggest_int("z_dim", 2, 4)
+        log = EpochLog(run.path / names.EPOCHS_FILE)
+        job = Job(
+            dataset=str(dataset.path),
+            fingerprint=dataset.fingerprint,
+            run=str(run.where),
+            training=asdict(CONFIG.training),
+            data=asdict(CONFIG.data),
+            seed=0,
+            save_epochs=(),
+            save_every_s=0.0,
+            threads=1,
+            gpu=False,
+        )
+        try:
+            run_trial({"job": asdict(job), names.NUMBER: 0, "params": PARAMS})
+            study.tell(asked, 1.0)
+        finally:
+            run.write_tables()
+            run.send()
+    return Run.open(f"{root}/run")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESVAE_RAY_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(lock, "SETTLE_S", 0.05)
+
+
+def test_from_its_creation_to_the_model(bucket, make_features, monkeypatch, tmp_path):
+    split_features(make_features(60, 6), f"{bucket}/dataset")
+    reported = []
+    with pytest.raises(DataError, match=f"{bucket}/run: no RUN"):
+        Run.open(f"{bucket}/run")
+    run = search(bucket, reported, monkeypatch)
+    assert reported == [1, 2, 3]
+    assert run.where == Remote(f"{bucket}/run")
+    assert run.status()["counts"]["complete"] == 1
+    assert run.status()["worker"] is None
+    with pytest.raises(UsageError, match="holds a run already"):
+        Run.create(f"{bucket}/run", CONFIG, Dataset.open(f"{bucket}/dataset"), {"study": "s"})
+    made = export(f"{bucket}/run", f"{bucket}/model")
+    assert made == Remote(f"{bucket}/model")
+    best = min(run.records()[0].epochs, key=lambda row: row["val_loss"])
+    assert run.weights().epoch == best["epoch"]
+    export(f"{bucket}/run", tmp_path / "model")
+    here, there = (ResVAE.from_pretrained(path).state_dict() for path in (tmp_path / "model", f"{bucket}/model"))
+    assert all(torch.equal(here[name], there[name]) for name in here)
