@@ -1,6 +1,6 @@
 """How much of the validation rows a model keeps, beside PCA of the same width fitted on the training rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 
 from resvae_ray.data.features import Features
 from resvae_ray.data.stream import StreamedRows
-from resvae_ray.errors import JobError
+from resvae_ray.errors import DataError, JobError
 from resvae_ray.insight.pca import PCA, Scatter
 from resvae_ray.model.evaluation import ACTIVE_VARIANCE, BLOCK_ROWS
 from resvae_ray.model.loss import squared_error
@@ -88,6 +88,36 @@ def reconstruction(model: ResVAE, pca: PCA, features: Features, progress: Progre
         pca_active=_pca_fit(by_width, active, rows),
         pca_equal=int(equal[0]) if len(equal) else None,
     )
+
+
+@dataclass(frozen=True)
+class Rates:
+    """R² of the validation rows.
+
+    Attributes:
+        models: by model (n).
+        pca: by number of components, from 0 (R + 1).
+    """
+
+    models: np.ndarray
+    pca: np.ndarray
+
+
+def rates(models: Sequence[ResVAE], pca: PCA, features: Features) -> Rates:
+    """What several models keep of the rows of FEATURES at their posterior means, beside PCA of every width.
+
+    Raises:
+        DataError: the rows do not vary, so that there is nothing to keep.
+    """
+    rows, errors = Scatter(features.dim), np.zeros(len(models))
+    for x in _blocks(features):
+        rows.add(x.numpy())
+        with torch.inference_mode():
+            errors += [float(squared_error(model.decode(model.encode(x)[0]), x).sum()) for model in models]
+    spread = float(rows.spread.sum())
+    if spread == 0:
+        raise DataError(f"{features.path}: all rows are alike")
+    return Rates(1 - errors / spread, 1 - pca.errors(rows) / spread)
 
 
 def _blocks(features: Features) -> Iterator[torch.Tensor]:

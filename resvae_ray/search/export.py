@@ -12,6 +12,7 @@ from resvae_ray.model.checkpoint import load_weights, read_tensors
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.portable import require_onnx, write_onnx, write_torch_export
 from resvae_ray.model.published import load_published_weights
+from resvae_ray.search.records import SavedWeights
 from resvae_ray.search.run import Run
 from resvae_ray.storage import local_target, refuse_existing
 
@@ -63,11 +64,21 @@ def best_model(run: Run) -> tuple[ResVAE, dict[str, Any]]:
     saved = run.weights()
     if saved is None:
         raise DataError(f"{run.path}: no trial has saved weights yet")
+    model, state = load_weights_of(saved)
+    return model, _about(run, saved.number, state) | _finalists(run)
+
+
+def load_weights_of(saved: SavedWeights) -> tuple[ResVAE, dict[str, Any]]:
+    """The weights that a trial has saved as a model in eval mode, with the state that was saved beside them.
+
+    Raises:
+        DataError: they cannot be read.
+    """
     tensors, state = read_tensors(saved.path)
     config = TrainingConfig(**state["config"])
     model = ResVAE(state["input_dim"], config.hidden_dim, config.z_dim, config.dropout)
     load_weights(model, tensors, saved.path)
-    return model.eval(), _about(run, saved.number, state) | _finalists(run)
+    return model.eval(), state
 
 
 def _about(run: Run, number: int, state: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 
 from resvae_ray import names
 from resvae_ray.config import Config
-from resvae_ray.search.space import distributions, first_proposal
+from resvae_ray.search.space import combinations, distributions, first_proposal
 from resvae_ray.seeds import PROPOSAL, derive
 from resvae_ray.storage import cut_torn_line
 
@@ -35,9 +35,13 @@ def open_study(journal: Path, study_name: str) -> optuna.Study:
 
 
 def start_study(study: optuna.Study, config: Config) -> None:
-    """Enqueues what is to be tried first, in a new study."""
-    if config.search.try_first and not study.get_trials(deepcopy=False):
+    """Enqueues what is to be tried first, in a new study: a space of choices whole, if there are trials for it."""
+    if study.get_trials(deepcopy=False):
+        return
+    if config.search.try_first:
         study.enqueue_trial(first_proposal(config))
+    for proposal in combinations(config):
+        study.enqueue_trial(proposal, skip_if_exists=True)
 
 
 def unfinished(study: optuna.Study) -> list[int]:
