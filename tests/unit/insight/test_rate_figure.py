@@ -51,7 +51,7 @@ def test_the_rates_are_those_that_evaluate_finds(swept):
     train, val = (findings.dataset.features(side) for side in (names.TRAIN, names.VAL))
     pca = fit_pca(train, silent)
     model = findings.chosen.model
-    alone, together = reconstruction(model, pca, val, silent), rates([model], pca, val)
+    alone, together = reconstruction(model, pca, train, val, silent), rates([model], pca, val)
     assert together.models[0] == pytest.approx(alone.model.r2)
     assert together.pca[model.z_dim] == pytest.approx(alone.pca.r2)
 
