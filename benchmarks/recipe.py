@@ -5,7 +5,8 @@
 trains every recipe below on every DATASET under every seed, each on one thread, and adds a line of JSON for each to
 RESULTS.jsonl, with its learning curve; what stands there already is not trained again. At the end it prints, for each
 DATASET, a row a recipe with medians over the seeds, all at the best epoch: validation loss on the paper's scale, R² of
-the validation rows, active units, training loss.
+the validation rows (at drawn latents), active units, training loss; and how well the losses at some epochs rank the
+recipes by their end.
 """
 
 import argparse
@@ -16,41 +17,45 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pandas as pd
 import torch
 
 from resvae_ray import names
 from resvae_ray.config import DataConfig, TrainingConfig
+from resvae_ray.config_file import load_config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import open_sides
 from resvae_ray.errors import JobError
 from resvae_ray.model.training import Training
 
-PAPER = TrainingConfig(z_dim=34, hidden_dim=951, lr=1e-3)
-GOOD: dict[str, Any] = {"dropout": 0.0, "schedule": "cosine", "warmup": 0.05}
-RECIPES: dict[str, dict[str, Any]] = {
+PAPER = TrainingConfig(z_dim=34, hidden_dim=951, lr=4.69e-4)
+HIGH_FIDELITY = replace(load_config("high_fidelity").training, hidden_dim=951)
+AVERAGE = {"average": 0.995}  # over as many rows as 0.98 at batches of 128
+ALONE: dict[str, dict[str, Any]] = {
     "paper": {},
-    "paper, lr 4.7e-4": {"lr": 4.69e-4},
-    "+ no dropout": {"dropout": 0.0},
-    "+ cosine": {"schedule": "cosine", "warmup": 0.05},
-    "+ average": {"average": 0.99},
-    "+ clip": {"gradient_clip": 100.0},
-    "good (no dropout, cosine)": GOOD,
-    "good, lr 5e-4": GOOD | {"lr": 5e-4},
-    "good, lr 2e-3": GOOD | {"lr": 2e-3},
-    "good, lr 4e-3": GOOD | {"lr": 4e-3},
-    "good, dropout 0.05": GOOD | {"dropout": 0.05},
-    "good, one_cycle": GOOD | {"schedule": "one_cycle", "warmup": 0.0},
-    "good, wsd": GOOD | {"schedule": "wsd"},
-    "good, average": GOOD | {"average": 0.99},
-    "good, average, constant": GOOD | {"schedule": "constant", "average": 0.995},
-    "good, weight decay": GOOD | {"weight_decay": 0.1},
-    "good, clip": GOOD | {"gradient_clip": 100.0},
-    "good, KLD warm-up": GOOD | {"kld_warmup": 0.2},
-    "good, batch 16": GOOD | {"batch_size": 16},
-    "good, batch 64, lr 2e-3": GOOD | {"batch_size": 64, "lr": 2e-3},
-    "good, hidden 1500": GOOD | {"hidden_dim": 1500},
-    "good, hidden 1500, lr 2e-3, batch 64": GOOD | {"hidden_dim": 1500, "lr": 2e-3, "batch_size": 64},
-    "good, hidden 2000, lr 2e-3": GOOD | {"hidden_dim": 2000, "lr": 2e-3},
+    "paper, no dropout": {"dropout": 0.0},
+    "paper, cosine": {"schedule": "cosine", "warmup": 0.1},
+    "paper, average": AVERAGE,
+    "paper, clip 10": {"gradient_clip": 10.0},
+}
+TOGETHER: dict[str, dict[str, Any]] = {
+    "high fidelity": {},
+    "with dropout 0.3": {"dropout": 0.3},
+    "with dropout 0.05": {"dropout": 0.05},
+    "constant learning rate": {"schedule": "constant"},
+    "one cycle": {"schedule": "one_cycle", "warmup": 0.0},
+    "warm-up, stable, decay": {"schedule": "wsd"},
+    "no average": {"average": 0.0},
+    "no clip": {"gradient_clip": 0.0},
+    "weight decay 0.1": {"weight_decay": 0.1},
+    "KLD warm-up 0.2": {"kld_warmup": 0.2},
+    "batch 32, lr 1e-3": {"batch_size": 32, "lr": 1e-3, **AVERAGE},
+    "hidden 1500": {"hidden_dim": 1500},
+    "z 18": {"z_dim": 18},
+    "z 50": {"z_dim": 50},
+}
+RECIPES = {name: replace(PAPER, **knobs) for name, knobs in ALONE.items()} | {
+    name: replace(HIGH_FIDELITY, **knobs) for name, knobs in TOGETHER.items()
 }
 
 Task = tuple[str, str, int]
@@ -72,13 +77,14 @@ def main() -> None:
             file.write(json.dumps(row) + "\n")
             file.flush()
     _print_table(_rows(options.out), options.datasets, options.only)
+    _print_ranks(_rows(options.out), options.datasets)
 
 
 def _train(task: Task) -> dict[str, Any]:
     """Trains one recipe to its end, or to where it diverges."""
     path, recipe, seed = task
     torch.set_num_threads(1)
-    config = replace(PAPER, **RECIPES[recipe])
+    config = RECIPES[recipe]
     training = Training(config, *open_sides(Dataset.open(path), DataConfig(mode="resident")), seed=seed)
     curve, failure = [], None
     try:
@@ -108,6 +114,25 @@ def _print_table(rows: list[dict[str, Any]], datasets: list[str], recipes: list[
                 print(f"| {recipe} | {cells} | {len(found)}{f', {failed} diverged' if failed else ''} |")
 
 
+def _print_ranks(rows: list[dict[str, Any]], datasets: list[str]) -> None:
+    """How well the lowest loss until some epochs ranks the trainings by their end, with an average and without."""
+    for dataset in datasets:
+        for averaged in (False, True):
+            curves = pd.DataFrame(
+                row["losses"]
+                for row in rows
+                if row["dataset"] == dataset and bool(row["config"]["average"]) == averaged and not row["failure"]
+            ).cummin(axis=1)
+            if len(curves) < 5:
+                continue
+            ranks = curves.rank()
+            found = {epoch: ranks[epoch - 1].corr(ranks.iloc[:, -1]) for epoch in RUNGS if epoch <= len(ranks.columns)}
+            said = ", ".join(f"epoch {epoch}: {rho:.2f}" for epoch, rho in found.items())
+            kind = "averaged" if averaged else "plain"
+            print(f"{dataset}, {len(curves)} trainings with {kind} weights, rank correlation with the end: {said}")
+
+
+RUNGS = (5, 10, 15, 20, 30, 45, 60)
 SHOWN = (names.VAL_LOSS, names.R2, names.ACTIVE_UNITS, names.TRAIN_LOSS)
 
 if __name__ == "__main__":

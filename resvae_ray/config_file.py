@@ -90,13 +90,16 @@ def config_from_dict(content: Mapping[str, Any]) -> Config:
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """Nested tables that `config_from_dict` reads back; a search range keeps only what it sets."""
+    """Nested tables, as JSON has them, that `config_from_dict` reads back; a search range keeps only what it sets."""
     content = asdict(config)
-    content["space"] = {
-        name: {key: value for key, value in table.items() if value is not None and value is not False and value != ()}
-        for name, table in content["space"].items()
-    }
+    content["space"] = {name: _domain_table(table) for name, table in content["space"].items()}
     return content
+
+
+def _domain_table(table: dict[str, Any]) -> dict[str, Any]:
+    if table["choices"]:
+        return {"choices": list(table["choices"])}
+    return {key: value for key, value in table.items() if value is not None and value is not False and value != ()}
 
 
 def config_to_toml(config: Config) -> str:
