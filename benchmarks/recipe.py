@@ -4,8 +4,8 @@
 
 trains every recipe below on every DATASET under every seed, each on one thread, and adds a line of JSON for each to
 RESULTS.jsonl, with its learning curve; what stands there already is not trained again. At the end it prints, for each
-DATASET, a row a recipe with medians over the seeds, all at the best epoch: validation loss on the paper's scale, with its
-range; at the posterior mean R² of the validation rows, of the training rows, and of PCA of the same width; what a
+DATASET, a row a recipe with medians over the seeds, all at the best epoch: validation loss on the paper's scale, with
+its range; at the posterior mean R² of the validation rows, of the training rows, and of PCA of the same width; what a
 linear probe (MCC) and the nearest neighbours read off the latents and off PCA, where there are labels; trustworthiness.
 And how well the losses at some epochs rank the trainings by their end.
 """

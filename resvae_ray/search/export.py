@@ -12,7 +12,7 @@ from resvae_ray.model.checkpoint import load_weights, read_tensors
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.portable import require_onnx, write_onnx, write_torch_export
 from resvae_ray.model.published import load_published_weights
-from resvae_ray.search.records import SavedWeights
+from resvae_ray.search.records import ENDED, SavedWeights
 from resvae_ray.search.run import Run
 from resvae_ray.storage import local_target, refuse_existing
 
@@ -103,7 +103,7 @@ def _about_search(run: Run, number: int) -> dict[str, Any]:
         "trials": run.config.search.trials,
         "name": run.config.name,
         "seed": run.config.search.seed,
-        **{state: states[state] for state in (names.COMPLETE, names.PRUNED, names.FAILED)},
+        **{state: states[state] for state in ENDED},
         "epochs": sum(record.last_epoch for record in records),
         "params": next(record.params for record in records if record.number == number),
         "versions": run.info["sessions"][-1]["versions"] if run.info["sessions"] else {},

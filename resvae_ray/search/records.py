@@ -21,6 +21,7 @@ STATES = {
     TrialState.PRUNED: names.PRUNED,
     TrialState.FAIL: names.FAILED,
 }
+ENDED = (names.COMPLETE, names.PRUNED, names.FAILED)
 
 EpochRow = dict[str, Any]
 

@@ -25,6 +25,7 @@ from resvae_ray.errors import DataError, UsageError
 from resvae_ray.search.finalists import Finalist, best_weights, left_to_train, read_choice, read_finalists
 from resvae_ray.search.lock import hold, worker
 from resvae_ray.search.records import (
+    ENDED,
     BestTrial,
     SavedWeights,
     TrialRecord,
@@ -139,7 +140,7 @@ class Run:
     def trainings_left(self) -> int:
         """Trials and retrainings of finalists that have not ended."""
         counts = Counter(record.state for record in self.records())
-        ended = counts[names.COMPLETE] + counts[names.PRUNED] + counts[names.FAILED]
+        ended = sum(counts[state] for state in ENDED)
         return max(0, self.config.search.trials - ended) + len(left_to_train(self.finalists()))
 
     def chosen(self) -> tuple[Finalist, int] | None:
