@@ -98,7 +98,7 @@ def _ahead(examiner: Any) -> float:
     best, found = float("inf"), 0.0
     for _ in range(CLOCK_ASKED):
         asked = time.time()
-        there = ray.get(examiner.clock.remote())
+        [there] = ray.get([examiner.clock.remote()], timeout=ANSWER_S)
         took = time.time() - asked
         if took < best:
             best, found = took, there - asked - took / 2
