@@ -20,9 +20,13 @@ case "$1 $2" in
         echo "Status for job '$5': RUNNING" >"$5" ;;
     "job logs")
         echo x >>calls
-        echo "2026 INFO cli.py:42 -- Job submission server address: here"
+        printf '2026-11-22 22:10:43,815\\tINFO cli.py:42 -- Job submission server address: here\\n'
         head -n "$(wc -l <calls)" log
-        [ "$(wc -l <calls)" -lt "$(wc -l <log)" ] || mv end "$job" ;;
+        [ "$(wc -l <calls)" -lt "$(wc -l <log)" ] || {
+            mv end "$job"
+            printf '2026-11-22 22:10:53,460\\tERR cli.py:74 -- the end, and all again:\\n'
+            cat log
+        } ;;
 esac
 """
 TUNE = ("cluster.yaml", "s3://b/dataset", "s3://b/run")
