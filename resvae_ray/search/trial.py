@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -100,23 +100,17 @@ def _run(job: Job, params: dict[str, Any], seed: int, folder: Path) -> dict[str,
         )
     torch.set_num_threads(job.threads)
     device = "cuda" if job.gpu and torch.cuda.is_available() else "cpu"
+    folder.mkdir(parents=True, exist_ok=True)
     train, val = _rows(job.dataset, job.fingerprint, tuple(job.data.items()), device)
-    training = Training(
-        TrainingConfig(**(job.training | params)),
-        train,
-        val,
-        seed,
-        device,
-        TrainingConfig(**job.training).metric,
-    )
+    config, metric = TrainingConfig(**(job.training | params)), TrainingConfig(**job.training).metric
+    training = _taken_up(lambda: Training(config, train, val, seed, device, metric), folder)
+    if training.epoch:
+        # The process may have been killed after saving this epoch and before the search heard of it.
+        tune.report({**training.last, names.DEVICE: training.device.type})
     return _train(training, folder, job)
 
 
 def _train(training: Training, folder: Path, job: Job) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
-    if _taken_up(training, folder):
-        # The process may have been killed after saving this epoch and before the search heard of it.
-        tune.report({**training.last, names.DEVICE: training.device.type})
     saved = time.monotonic()
     try:
         for metrics in training.epochs():
@@ -133,12 +127,15 @@ def _train(training: Training, folder: Path, job: Job) -> dict[str, Any]:
     return training.last
 
 
-def _taken_up(training: Training, folder: Path) -> bool:
+def _taken_up(begin: Callable[[], Training], folder: Path) -> Training:
+    """The training that was saved in the folder, or a new one."""
+    training = begin()
     try:
-        return training.resume(folder)
+        training.resume(folder)
     except DataError as error:
         logger.warning("the trial starts anew, its checkpoint cannot be used: %s", error)
-        return False
+        return begin()
+    return training
 
 
 def _failure(training: Training, reason: str) -> dict[str, Any]:
