@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from formats import write_h5ad_rows
-from optuna.storages.journal import BaseJournalSnapshot, JournalFileBackend
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._base import BaseJournalSnapshot
 from reader import REFUSED
 
 from resvae_ray.data.features import Features
