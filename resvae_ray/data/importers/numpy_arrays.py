@@ -26,7 +26,7 @@ from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch
 from resvae_ray.errors import DataError, ResVAERayError, first_line
 from resvae_ray.storage import locate
 
-ENTRY = zipfile.stringCentralDir  # with which each entry of an archive's table of contents begins
+ENTRY = b"PK\x01\x02"  # with which each entry of an archive's table of contents begins
 
 
 @dataclass(frozen=True)
