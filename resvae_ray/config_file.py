@@ -57,7 +57,7 @@ def _read_toml(name_or_path: str) -> tuple[dict[str, Any], str]:
     if path.is_file():
         try:
             return tomllib.loads(path.read_text(encoding="utf-8")), path.stem
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UsageError(f"{name_or_path}: not valid TOML: {error}") from None
     if name_or_path in scenario_names():
         shipped = resources.files("resvae_ray.scenarios").joinpath(f"{name_or_path}.toml")

@@ -56,5 +56,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"resvae-ray: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    # Names out of files of others: they must not steer a terminal.
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+    print(f"resvae-ray: {shown}", file=sys.stderr)
     return code

@@ -38,6 +38,8 @@ from resvae_ray.search.shown import as_html, as_line
 from resvae_ray.search.status import status_of
 from resvae_ray.storage import local_target, read_json, refuse_existing, staged_file, write_json, write_text
 
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+
 
 @dataclass(frozen=True, repr=False)
 class Run:
@@ -196,12 +198,12 @@ class Run:
         records = self.records()
         trials = self._table(records)
         with staged_file(self.path / names.TRIALS_CSV) as staging:
-            trials.to_csv(staging, index=False)
+            _as_cells(trials).to_csv(staging, index=False)
         with staged_file(self.path / names.TRIALS_PARQUET) as staging:
             trials.to_parquet(staging, index=False)
         if (best := self.saved_best()) is not None:
             with staged_file(self.path / names.BEST_CSV) as staging:
-                self.result_table(best).to_csv(staging, index=False)
+                _as_cells(self.result_table(best)).to_csv(staging, index=False)
 
     def result_table(self, best: BestTrial) -> pd.DataFrame:
         """The result table of the paper, with this search's best in it."""
@@ -223,6 +225,16 @@ class Run:
         whole = [name for name in self.config.space if field_type(TrainingConfig, name) is int]
         kinds = dict.fromkeys([names.NUMBER, *whole, names.BEST_EPOCH, names.EPOCHS], "Int64")
         return pd.DataFrame([record.row() for record in records], columns=columns).astype(kinds)
+
+
+def _as_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a `'` before each text that a spreadsheet would take for a formula."""
+    texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
+    return table.assign(**{name: [_as_cell(value) for value in table[name]] for name in texts})
+
+
+def _as_cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
 
 
 def refuse_existing_run(folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.dataset import Dataset, footers_of
 from resvae_ray.data.features import Features, FeaturesWriter, require_unique_ids
 from resvae_ray.data.hashes import ABSENT, find_repeats, members
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
@@ -83,6 +83,7 @@ def split_features(
             not_compared=leaks.not_compared,
             repeated_sequences=repeated,
             sequences_on_both_sides=on_both_sides,
+            footers=footers_of(staging),
         )
         table = asdict(content)
         del table["path"]
