@@ -22,6 +22,7 @@ QUICK = {
     "RAY_health_check_timeout_ms": 2000,
     "RAY_health_check_failure_threshold": 3,
     "AUTOSCALER_HEARTBEAT_TIMEOUT_S": 15,
+    "RAY_worker_niceness": 0,  # beside whatever else this machine does
 }
 SMALL = "--object-store-memory=150000000"
 CPUS = 2  # of a worker

@@ -23,7 +23,9 @@ SEARCH = Config(
     name="three hosts",
     space={"z_dim": Domain(2, 6), "hidden_dim": Domain(8, 32), "lr": Domain(1e-3, 3e-2, log=True)},
     training=TrainingConfig(epochs=9),
-    search=SearchConfig(trials=TRIALS, startup_trials=6, grace=3, reduction_factor=2.0, checkpoint_every_s=0.0),
+    search=SearchConfig(
+        trials=TRIALS, startup_trials=6, grace=3, reduction_factor=2.0, max_failures=0, checkpoint_every_s=0.0
+    ),
     # Half of the CPUs, so that a trial whose host is lost finds another at once.
     resources=ResourcesConfig(concurrent=2, cpus_per_trial=1.0),
     data=DataConfig(mode="resident"),
