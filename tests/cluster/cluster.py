@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
-from hosts import ADDRESSES, CHECKOUT, HEAD, LAPTOP, WORKERS, Hosts
+from hosts import ADDRESSES, CHECKOUT, HEAD, LAPTOP, WORKERS, Hosts, last_lines
 
-NODES_S = 150.0  # until all hosts are nodes
+NODES_S = 300.0  # until all hosts are nodes
 # A host that is cut off is noticed within seconds instead of half a minute.
 QUICK = {
     "RAY_health_check_initial_delay_ms": 2000,
@@ -22,6 +22,7 @@ QUICK = {
     "RAY_health_check_timeout_ms": 2000,
     "RAY_health_check_failure_threshold": 3,
     "AUTOSCALER_HEARTBEAT_TIMEOUT_S": 15,
+    "RAY_raylet_start_wait_time_s": 240,
     "RAY_worker_niceness": 0,  # beside whatever else this machine does
 }
 SMALL = "--object-store-memory=150000000"
@@ -111,20 +112,20 @@ class Submitted:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    def end(self, timeout: float = 400) -> tuple[int, str]:
+    def end(self, timeout: float = 600) -> tuple[int, str]:
         """Its exit code and all that it printed."""
         try:
             out, err = self._process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self._process.kill()
             out, err = self._process.communicate()
-            raise AssertionError(f"{self._line}\nwent on after {timeout:g} s\n{out}\n{err}") from None
+            raise AssertionError(f"{self._line}\nwent on after {timeout:g} s\n{last_lines(out + err)}") from None
         return self._process.returncode, out + err
 
     def finish(self) -> str:
         """What it printed; it has to succeed."""
         code, printed = self.end()
-        assert code == 0, f"{self._line}\nended with {code}\n{printed}"
+        assert code == 0, f"{self._line}\nended with {code}\n{last_lines(printed)}"
         return printed
 
     def close_laptop(self) -> None:

@@ -27,7 +27,7 @@ CHECKOUT = HERE.parents[1]
 LAPTOP, HEAD, WORKERS = "laptop", "head", ("worker-1", "worker-2")
 ADDRESSES = {LAPTOP: "10.77.0.1", HEAD: "10.77.0.11", "worker-1": "10.77.0.12", "worker-2": "10.77.0.13"}
 TOOLS = ("setpriv", "unshare", "nsenter", "ip", "ssh", "ssh-keygen", "sshd", "rsync")
-READY_S = 30.0
+READY_S = 60.0
 ENTER = ("nsenter", "--mount", "--uts", "--ipc", "--net", "--pid", "--target")
 
 
@@ -90,7 +90,7 @@ class Hosts:
         self._wire(name)
         self._wait_for(name, home.parent / "log")
 
-    def run(self, name: str, command: str, timeout: float = 300, check: bool = True) -> subprocess.CompletedProcess:
+    def run(self, name: str, command: str, timeout: float = 600, check: bool = True) -> subprocess.CompletedProcess:
         """Runs a line of bash as root on a host, from its home."""
         process = self.begin(name, command)
         try:
@@ -98,9 +98,9 @@ class Hosts:
         except subprocess.TimeoutExpired:
             process.kill()
             out, err = process.communicate()
-            raise AssertionError(f"{name}: {command}\nwent on after {timeout:g} s\n{out}\n{err}") from None
+            raise AssertionError(f"{name}: {command}\nwent on after {timeout:g} s\n{last_lines(out + err)}") from None
         if check and process.returncode:
-            raise AssertionError(f"{name}: {command}\nended with {process.returncode}\n{out}\n{err}")
+            raise AssertionError(f"{name}: {command}\nended with {process.returncode}\n{last_lines(out + err)}")
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def begin(self, name: str, command: str, **how: object) -> subprocess.Popen:
@@ -157,6 +157,7 @@ class Hosts:
         others = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith("root:")]
         (folder / "passwd").write_text("\n".join([root, *others]) + "\n")
         (folder / "sshd_config").write_text(SSHD.format(folder=folder, authorized=f"{self.key}.pub"))
+        (folder / "home/.bashrc").touch()
         (folder / "home/.ssh/config").write_text(SSH.format(key=self.key))
         for private in ("home", "home/.ssh"):
             (folder / private).chmod(0o700)
@@ -213,6 +214,11 @@ SSH = """Host *
     LogLevel ERROR
     ConnectTimeout 5
 """
+
+
+def last_lines(text: str) -> str:
+    """What matters of a long output."""
+    return "\n".join(text.splitlines()[-40:])
 
 
 def _call(*command: str) -> None:

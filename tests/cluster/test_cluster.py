@@ -71,7 +71,7 @@ def test_encode(cluster: Cluster, model: Path, features: Path, loss: str):
     latents = cluster.folder / f"latents-{loss or 'undisturbed'}"
     job = cluster.begin("submit_encode", model, features, latents)
     if loss:
-        wait(lambda: len(list(latents.glob("*.parquet"))) >= 5, 120, "nothing is encoded")
+        wait(lambda: len(list(latents.glob("*.parquet"))) >= 5, 300, "nothing is encoded")
         getattr(cluster.hosts, loss)(WORKERS[0])
         assert len(list(latents.glob("*.parquet"))) < 200
     job.finish()

@@ -57,7 +57,7 @@ def wait_for_trial(run: Path, job: Submitted) -> tuple[int, str]:
             found.extend((r.number, r.epochs[-1][names.NODE]) for r in running if 2 <= r.last_epoch <= 5)
         return bool(found)
 
-    wait(look, 120, f"no trial at work in {run}")
+    wait(look, 300, f"no trial at work in {run}")
     return found[0]
 
 
@@ -68,7 +68,7 @@ def wait_for_move(run: Path, number: int, host: str) -> float:
         rows = [row for row in read_epochs(run / names.EPOCHS_FILE) if row[names.NUMBER] == number]
         return rows[-1][names.NODE] != host
 
-    return wait(moved, 120, f"trial {number} did not leave {host}")
+    return wait(moved, 300, f"trial {number} did not leave {host}")
 
 
 def account(run: Path) -> None:
