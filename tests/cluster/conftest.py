@@ -30,7 +30,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def dataset(cluster: Cluster) -> Path:
-    write_features(cluster.folder / "searched.parquet", 1200, 0)
+    write_features(cluster.folder / "searched.parquet", 600, 0)
     return split_features(cluster.folder / "searched.parquet", cluster.folder / "dataset").path
 
 
