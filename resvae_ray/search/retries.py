@@ -14,6 +14,7 @@ from ray.tune.experiment import Trial
 from resvae_ray import names
 
 NODE_DIED = "node has died"  # in Ray's message; the error has no field for it
+FAILURE = "Failure # "  # with which Tune begins each error in a trial's file of errors
 
 
 class Retries(Callback):
@@ -33,6 +34,14 @@ class Retries(Callback):
         elif trial.run_metadata.num_failures > self._most:
             trial.config[names.CRASHED] = _last_line(trial)
 
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tune's hook: the trial is given up. Our own refusal is not among the errors that led to it."""
+        if names.CRASHED in trial.config and trial.error_file:
+            path = Path(trial.error_file)
+            errors, _, last = path.read_text(errors="replace").rpartition(FAILURE)
+            if CrashedTooOftenError.__name__ in last:
+                path.write_text(errors)
+
 
 class CrashedTooOftenError(Exception):
     """The trial crashed more often than it may; its message says why."""
@@ -50,7 +59,10 @@ def refuse_another(config: dict[str, Any]) -> None:
 def _lost_with_its_node(trial: Trial) -> bool:
     if trial.pickled_error_file is None:
         return False
-    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    try:
+        error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except Exception:  # of a kind that needs more to be made than it was pickled with: no error of Ray's own
+        return False
     # Unavailable is a worker of which its node says nothing more, not even that it ended.
     return isinstance(error, ActorUnavailableError) or (isinstance(error, RayActorError) and NODE_DIED in str(error))
 

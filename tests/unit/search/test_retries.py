@@ -61,5 +61,23 @@ def test_the_loss_of_a_node_is_no_crash(fails, most, lost):
     assert fails(retries, crash("out of luck"), most + 1) == "out of luck"
 
 
+class NeedsMore(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one}{two}")
+
+
+def test_an_error_that_cannot_be_read_is_a_crash(fails):
+    assert fails(Retries(0), NeedsMore("out of ", "luck"), 1) == "out of luck"
+
+
+@pytest.mark.parametrize(("last", "left"), [("CrashedTooOftenError: out of luck", 1), ("Segmentation fault", 2)])
+def test_the_refusal_is_not_among_the_errors_of_a_trial_that_is_given_up(tmp_path, last, left):
+    path = tmp_path / "error.txt"
+    path.write_text(f"Failure # 1 (then)\nTraceback\nout of luck\nFailure # 2 (now)\nTraceback\n{last}\n")
+    Retries(0).on_trial_error(0, [], SimpleNamespace(config={"crashed": "out of luck"}, error_file=str(path)))
+    assert path.read_text().count("Failure #") == left
+    assert path.read_text().startswith("Failure # 1 (then)\nTraceback\nout of luck\n")
+
+
 def test_a_worker_that_died_on_a_node_that_lives_has_crashed(fails):
-    assert fails(Retries(0), ActorDiedError(), 1) != True  # noqa: E712
+    assert fails(Retries(0), ActorDiedError(), 1) is not True
