@@ -16,13 +16,13 @@ LAYERS = [
     ["data"],
     ["model"],
     ["cluster"],
-    ["embed", "encode", "search"],
+    ["doctor", "embed", "encode", "search"],
     ["insight"],
     ["demo"],
     ["cli"],
     ["__main__"],
 ]
-MAY_IMPORT_RAY = {"cluster", "embed/workers", "encode", "search"}  # rooms, or single modules of them
+MAY_IMPORT_RAY = {"cluster", "doctor/nodes", "embed/workers", "encode", "search"}  # rooms, or single modules of them
 BESIDE = [("encode", "search"), ("embed", "encode"), ("embed", "search")]  # of one layer, and not to know each other
 
 

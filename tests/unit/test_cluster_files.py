@@ -124,7 +124,7 @@ def roles_template() -> dict:
         """Reads `!Ref X` as X."""
 
     Loader.add_multi_constructor("!", lambda loader, _, node: loader.construct_scalar(node))
-    return yaml.load((ROOT / "scripts/aws-roles.yaml").read_text(), Loader)  # noqa: S506 (a SafeLoader)
+    return yaml.load((ROOT / "scripts/aws-roles.yaml").read_text(), Loader)
 
 
 class TestOnAWS:
@@ -197,3 +197,55 @@ def test_the_roles_are_those_that_the_machines_take_and_a_worker_only_stores():
     assert {action.partition(":")[0] for action in allowed["Worker"]} == {"s3"}
     assert {"ec2:RunInstances", "iam:PassRole", "ssm:GetParameters"} <= allowed["Head"]
     assert roles_template()["Parameters"]["Cluster"]["Default"] == yaml.safe_load(AWS.read_text())["cluster_name"]
+
+
+class TestRayJob:
+    """KubeRay's own schema is part of its operator; these are the fields of its reference for 1.5.1 that are used."""
+
+    JOB = {"entrypoint", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "backoffLimit", "rayClusterSpec"}
+    CLUSTER = {"rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec"}
+    WORKERS = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+
+    @pytest.fixture
+    def job(self) -> dict:
+        return yaml.safe_load(RAYJOB.read_text())
+
+    def test_its_fields(self, job):
+        assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+        spec, cluster = job["spec"], job["spec"]["rayClusterSpec"]
+        assert set(spec) == self.JOB
+        assert set(cluster) == {*self.CLUSTER, "workerGroupSpecs"}
+        assert set(cluster["headGroupSpec"]) == {"serviceType", "rayStartParams", "template"}
+        assert [set(group) for group in cluster["workerGroupSpecs"]] == [self.WORKERS]
+        for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+            assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+            assert len(group["template"]["spec"]["containers"]) == 1
+
+    def test_one_image_with_the_tested_ray(self, job):
+        cluster = job["spec"]["rayClusterSpec"]
+        groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+        (image,) = {group["template"]["spec"]["containers"][0]["image"] for group in groups}
+        recipe = (ROOT / "scripts/Dockerfile").read_text()
+        assert image in recipe
+        assert cluster["rayVersion"] == PINNED["ray"]
+        assert f"FROM rayproject/ray:{PINNED['ray']}-py3" in recipe
+        assert "--constraint constraints.txt" in recipe
+
+    def test_the_head_does_no_work_and_the_token_is_on(self, job):
+        cluster = job["spec"]["rayClusterSpec"]
+        (workers,) = cluster["workerGroupSpecs"]
+        assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+        assert cluster["headGroupSpec"]["serviceType"] == "ClusterIP"
+        assert cluster["authOptions"] == {"mode": "token"}
+        assert workers["minReplicas"] == 0 < workers["maxReplicas"]
+        resources = workers["template"]["spec"]["containers"][0]["resources"]
+        assert resources["limits"] == resources["requests"]
+        assert resources["limits"]["nvidia.com/gpu"] == 1
+
+    def test_its_command_line_can_be_read_and_says_what_a_trial_gets(self, job):
+        from resvae_ray.cli import build_parser
+
+        words = job["spec"]["entrypoint"].split()
+        assert words[:3] == ["python", "-m", "resvae_ray"]
+        assert build_parser().parse_args(words[3:]).verb
+        assert {"--address", "--gpus-per-trial", "--cpus-per-trial", "--concurrent"} <= set(words)
