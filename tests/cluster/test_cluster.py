@@ -79,3 +79,9 @@ def test_encode(cluster: Cluster, model: Path, features: Path, loss: str):
     if loss:
         {"cut": cluster.hosts.heal, "kill": cluster.hosts.start}[loss](WORKERS[0])
         cluster.wait_for_nodes(HEAD, *WORKERS)
+
+
+def test_doctor_finds_the_cluster_well(cluster: Cluster):
+    said = cluster.on_head(f"python -m resvae_ray doctor --address auto --storage {cluster.folder}").stdout
+    assert [line.split()[1] for line in said.splitlines()] == ["ok"] * 6, said
+    assert f"{cluster.folder} is written and read by 3 " in said
