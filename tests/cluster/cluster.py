@@ -3,7 +3,6 @@
 import json
 import secrets
 import shlex
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
-from hosts import ADDRESSES, CHECKOUT, HEAD, LAPTOP, WORKERS, Hosts, last_lines
+from hosts import ADDRESSES, CHECKOUT, HEAD, LAPTOP, WORKERS, Hosts, end, last_lines
 
 NODES_S = 300.0  # until all hosts are nodes
 # A host that is cut off is noticed in 20 seconds instead of a minute, and a slow machine is no dead host.
@@ -120,7 +119,7 @@ class Submitted:
         try:
             out, err = self._process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            end(self._process)
             out, err = self._process.communicate()
             raise AssertionError(f"{self._line}\nwent on after {timeout:g} s\n{last_lines(out + err)}") from None
         return self._process.returncode, out + err
@@ -133,7 +132,7 @@ class Submitted:
 
     def close_laptop(self) -> None:
         """Ends it without a word to the cluster."""
-        self._process.send_signal(signal.SIGKILL)
+        end(self._process)
         self._process.communicate()
 
 
