@@ -27,6 +27,7 @@ from resvae_ray.model.training import Diverged, Training
 from resvae_ray.search.finalists import finalist_folder
 from resvae_ray.search.memory import ShortOfMemory, with_less_if_short
 from resvae_ray.search.records import trial_folder
+from resvae_ray.search.retries import refuse_another
 from resvae_ray.seeds import FINALIST, TRIAL, derive
 from resvae_ray.storage import write_json
 
@@ -66,6 +67,7 @@ class Job:
 def run_trial(config: dict[str, Any]) -> None:
     """Trains the trial `config["number"]` with the proposal `config["params"]` of the search `config["job"]`."""
     job, number = Job(**config["job"]), config[names.NUMBER]
+    refuse_another(config)
     with _faults_reported():
         _run(job, config["params"], derive(TRIAL, job.seed, number), trial_folder(Path(job.run), number))
 
@@ -75,6 +77,7 @@ def run_repeat(config: dict[str, Any]) -> None:
     job, final = Job(**config["job"]), config["final"]
     number, repeat = final[names.NUMBER], final[names.REPEAT]
     folder = finalist_folder(Path(job.run), number, repeat)
+    refuse_another(config)
     with _faults_reported():
         result = _run(job, final["params"], derive(FINALIST, job.seed, number, repeat), folder)
         write_json(folder / names.RESULT_FILE, result)
