@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from resvae_ray.cli import main
+from resvae_ray.data.dataset import footers_of
 from resvae_ray.data.features import FeaturesWriter
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.errors import DataError, UsageError
@@ -154,6 +155,8 @@ def test_names_from_outside_are_shown_and_not_carried_out(run_path):
     (run_path / "trials" / "0011" / "error.txt").write_text(HOSTILE)
     for side in ("train", "val"):
         _rename(run_path.parent / "dataset" / side)
+    about = run_path.parent / "dataset" / "dataset.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"footers": footers_of(about.parent)}))
     content = report(run_path).path.read_text()
     assert HOSTILE not in content
     assert content.count("<script") == content.count("</script>")
