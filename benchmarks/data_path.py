@@ -18,7 +18,7 @@ import torch
 from benchmarks.measuring import interleaved, report
 from resvae_ray.config import DataConfig, TrainingConfig
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.features import FeaturesWriter
+from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.stream import ResidentRows, Rows, open_rows
 from resvae_ray.data.synthetic import synthetic_batches

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from resvae_ray.embed.job import embed_proteins as embed_proteins
     from resvae_ray.embed.settings import Embedding as Embedding
     from resvae_ray.embed.workers import Workers as Workers
-    from resvae_ray.encode import Output as Output
-    from resvae_ray.encode import encode_features as encode_features
+    from resvae_ray.encode.job import encode_features as encode_features
+    from resvae_ray.encode.latents import Output as Output
     from resvae_ray.errors import ResVAERayError as ResVAERayError
     from resvae_ray.insight.evaluate import evaluate_model as evaluate_model
     from resvae_ray.insight.evaluation import Evaluation as Evaluation
@@ -58,8 +58,8 @@ _PLACES = {
     "Workers": "embed.workers",
     "embed_proteins": "embed.job",
     "Embedding": "embed.settings",
-    "Output": "encode",
-    "encode_features": "encode",
+    "Output": "encode.latents",
+    "encode_features": "encode.job",
     "ResVAERayError": "errors",
     "evaluate_model": "insight.evaluate",
     "Evaluation": "insight.evaluation",

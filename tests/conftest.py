@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from resvae_ray.data.features import FeaturesWriter
+from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.synthetic import synthetic_batches
 

@@ -26,7 +26,8 @@ def _add_encode(verbs: Any) -> None:
 
 
 def _encode(options: argparse.Namespace) -> None:
-    from resvae_ray.encode import Output, encode_features
+    from resvae_ray.encode.job import encode_features
+    from resvae_ray.encode.latents import Output
 
     output = Output(options.sample, options.seed, options.logvar, options.recon_error)
     with progress_bar("encoding") as progress:

@@ -35,7 +35,6 @@ from resvae_ray.storage import list_files
 
 SUFFIX = ".parquet"
 BATCH_BYTES = 8 << 20  # of float32 that a reader holds at a time
-ROW_GROUP_BYTES = 4 << 20  # of float32 in a row group: what a shuffling stream reads at a time
 ID_BATCH_ROWS = 65536
 READ_BUFFER_BYTES = 1 << 20  # of a column chunk read ahead, instead of all of it: row groups of others can be huge
 FILE_BYTES = 256 << 20  # of float32 in one file of a folder: what one worker encodes at a time
@@ -49,6 +48,15 @@ def rows_in(size: int, dim: int) -> int:
 def batch_rows(dim: int) -> int:
     """How many rows of `dim` float32 a reader holds at a time."""
     return rows_in(BATCH_BYTES, max(1, dim))
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """What is read of a Parquet file at a time: group number `index` of `file`, with so many rows."""
+
+    file: str
+    index: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,15 @@ class Features:
     def rows(self) -> int:
         """Rows in all files."""
         return sum(self.file_rows)
+
+    def groups(self) -> list[RowGroup]:
+        """The row groups of all files, in order."""
+        return [
+            RowGroup(file, index, metadata.row_group(index).num_rows)
+            for file in self.files
+            for metadata in [parquet_file(self.filesystem, file).metadata]
+            for index in range(metadata.num_row_groups)
+        ]
 
     def batches(self, rows: int | None = None) -> Iterator[FeatureBatch]:
         """All rows in order, at most `rows` at a time.
@@ -161,6 +178,13 @@ class Features:
         """The ids in order, in batches."""
         for table in self.columns([self.layout.id]):
             yield as_text(table.column(0), f"{self.path}: column {self.layout.id}")
+
+
+def draw_groups(rows: Sequence[int], most: int, random: np.random.Generator) -> list[int]:
+    """Positions of row groups with so many `rows` each, drawn at random until they hold `most`, ascending; or all."""
+    order = random.permutation(len(rows))
+    before = np.cumsum([0, *(rows[position] for position in order)])[:-1]
+    return sorted(order[before < most].tolist())
 
 
 def parquet_file(filesystem: pafs.FileSystem, path: str) -> pq.ParquetFile:
@@ -251,89 +275,6 @@ def provenance_of(schema: pa.Schema) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-class FeaturesWriter:
-    """Writes FEATURES into a folder (part-00000.parquet, …) or one file; use it inside a staged path.
-
-    Args:
-        target: a folder that exists, or a file's path.
-        dim: D.
-        provenance: what produced the features, for the Parquet metadata.
-    """
-
-    def __init__(self, target: Path, dim: int, provenance: dict[str, Any]) -> None:
-        self.target, self.dim, self.provenance = target, dim, provenance
-        self.rows = 0
-        self._single = not target.is_dir()
-        self._writer: pq.ParquetWriter | None = None
-        self._parts = 0
-        self._rows_in_part = 0
-        self._buffer: list[pa.Table] = []
-        self._buffered = 0
-
-    def write(self, batch: FeatureBatch) -> None:
-        """Appends rows; full row groups go to the disk."""
-        if not len(batch):
-            return
-        self._buffer.append(batch.table())
-        self._buffered += len(batch)
-        self.rows += len(batch)
-        group = rows_in(ROW_GROUP_BYTES, self.dim)
-        if self._buffered >= group:
-            table = pa.concat_tables(self._buffer)
-            full = self._buffered - self._buffered % group
-            for start in range(0, full, group):
-                self._write_group(table.slice(start, group))
-            self._buffer = [table.slice(full)]
-            self._buffered -= full
-
-    def close(self) -> None:
-        """Writes what is left and closes the files."""
-        if self._buffered:
-            self._write_group(pa.concat_tables(self._buffer))
-        self._buffer, self._buffered = [], 0
-        self._finish_part()
-
-    def __enter__(self) -> "FeaturesWriter":
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self.close()
-        elif self._writer is not None:
-            self._writer.close()
-
-    def _write_group(self, table: pa.Table) -> None:
-        if self._writer is None:
-            path = self.target if self._single else self.target / f"part-{self._parts:05d}{SUFFIX}"
-            self._writer = open_writer(path, table.schema, self.provenance)
-        self._writer.write_table(table)
-        self._rows_in_part += len(table)
-        if not self._single and self._rows_in_part >= rows_in(FILE_BYTES, self.dim):
-            self._finish_part()
-
-    def _finish_part(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._parts += 1
-        self._writer, self._rows_in_part = None, 0
-
-
-def open_writer(path: Path, schema: pa.Schema, provenance: dict[str, Any]) -> pq.ParquetWriter:
-    """A Parquet writer for vectors: zstd, page checksums, no dictionary for floats, `provenance` in the metadata."""
-    schema = schema.with_metadata({PROVENANCE_KEY: json.dumps(provenance).encode()})
-    with_dictionary: Any = [
-        f.name for f in schema if not (pa.types.is_fixed_size_list(f.type) or pa.types.is_floating(f.type))
-    ]
-    return pq.ParquetWriter(
-        path,
-        schema,
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=with_dictionary,
-        write_page_checksum=True,
-    )
 
 
 def require_unique_ids(

@@ -10,7 +10,6 @@ the batch before, which then has B + 1 rows.
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 
@@ -19,7 +18,7 @@ import torch
 
 from resvae_ray.config import DataConfig
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.features import Features, parquet_file, reading_parquet, rows_in
+from resvae_ray.data.features import Features, RowGroup, parquet_file, reading_parquet, rows_in
 from resvae_ray.data.schema import all_finite, decode_matrix
 from resvae_ray.errors import DataError
 from resvae_ray.names import TRAIN, VAL
@@ -102,13 +101,6 @@ class ResidentRows:
         yield from self.matrix.split(block_rows)
 
 
-@dataclass(frozen=True)
-class _Group:
-    file: int
-    index: int
-    rows: int
-
-
 class StreamedRows:
     """Rows read from Parquet as they are needed, in memory that does not depend on how many there are.
 
@@ -122,12 +114,7 @@ class StreamedRows:
     def __init__(self, features: Features, device: torch.device | str, buffer_rows: int) -> None:
         self.rows, self.dim = features.rows, features.dim
         self._features, self._device, self._buffer_rows = features, device, buffer_rows
-        self._groups = [
-            _Group(file, index, metadata.row_group(index).num_rows)
-            for file, path in enumerate(features.files)
-            for metadata in [parquet_file(features.filesystem, path).metadata]
-            for index in range(metadata.num_row_groups)
-        ]
+        self._groups = features.groups()
 
     def shuffled(self, batch_size: int, seed: int, epoch: int, start: int = 0) -> Iterator[torch.Tensor]:
         """See Rows; batches before `start` cost nothing, whatever their number."""
@@ -163,10 +150,10 @@ class StreamedRows:
         if pending and sum(map(len, pending)):
             yield torch.from_numpy(np.concatenate(pending)).to(self._device)
 
-    def _windows(self, batch_size: int, seed: int, epoch: int) -> list[list[_Group]]:
+    def _windows(self, batch_size: int, seed: int, epoch: int) -> list[list[RowGroup]]:
         order = np.random.default_rng(derive(SHUFFLE, seed, epoch)).permutation(len(self._groups))
         least = max(self._buffer_rows, 2 * batch_size)
-        windows: list[list[_Group]] = [[]]
+        windows: list[list[RowGroup]] = [[]]
         for position in order:
             if sum(group.rows for group in windows[-1]) >= least:
                 windows.append([])
@@ -174,7 +161,7 @@ class StreamedRows:
         return windows
 
     def _tail(
-        self, windows: list[list[_Group]], emitted: list[int], number: int, batch_size: int, seed: int, epoch: int
+        self, windows: list[list[RowGroup]], emitted: list[int], number: int, batch_size: int, seed: int, epoch: int
     ) -> np.ndarray:
         """The rows that window `number` hands on; they are its own, since a window holds two batches at least."""
         rows = sum(group.rows for window in windows[: number + 1] for group in window)
@@ -183,11 +170,11 @@ class StreamedRows:
         return self._read(windows[number], 0)[order[len(order) - count :]]
 
     @staticmethod
-    def _order(window: list[_Group], seed: int, epoch: int, number: int) -> np.ndarray:
+    def _order(window: list[RowGroup], seed: int, epoch: int, number: int) -> np.ndarray:
         rows = sum(group.rows for group in window)
         return np.random.default_rng(derive(SHUFFLE, seed, epoch, number)).permutation(rows)
 
-    def _read(self, window: list[_Group], before: int) -> np.ndarray:
+    def _read(self, window: list[RowGroup], before: int) -> np.ndarray:
         """The rows of a window, after `before` rows left free."""
         matrix = np.empty((before + sum(group.rows for group in window), self.dim), dtype=np.float32)
         for group in window:
@@ -195,16 +182,16 @@ class StreamedRows:
             before += group.rows
         return matrix
 
-    def _decode(self, group: _Group) -> np.ndarray:
-        path = self._features.files[group.file]
-        source = parquet_file(self._features.filesystem, path)
-        with reading_parquet(f"{path}: row group {group.index}"):
+    def _decode(self, group: RowGroup) -> np.ndarray:
+        where = f"{group.file}: row group {group.index}"
+        source = parquet_file(self._features.filesystem, group.file)
+        with reading_parquet(where):
             table = source.read_row_group(group.index, columns=list(self._features.layout.features), use_threads=False)
-        matrix = decode_matrix(table, self._features.layout, path)
+        matrix = decode_matrix(table, self._features.layout, group.file)
         if matrix.shape != (group.rows, self.dim) or not all_finite(matrix):
             raise DataError(
-                f"{path}: row group {group.index} is not {group.rows} vectors of {self.dim} finite numbers, which it "
-                "was; the file has changed while it was read"
+                f"{where} is not {group.rows} vectors of {self.dim} finite numbers, which it was; the file has changed "
+                "while it was read"
             )
         return matrix
 

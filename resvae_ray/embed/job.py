@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from resvae_ray import errors, names
+from resvae_ray import names
 from resvae_ray._version import __version__
 from resvae_ray.cluster import ray_session
 from resvae_ray.data.features import SUFFIX
@@ -21,10 +21,11 @@ from resvae_ray.data.text_table import open_stream
 from resvae_ray.embed.model_files import ModelFiles
 from resvae_ray.embed.settings import ALL, AUTO, NUM_SEGMENTS, PHO, SEGMENTS, Embedding
 from resvae_ray.embed.work import Part, Work, prepare, write_features
-from resvae_ray.embed.workers import Workers, best_precision, results, shares
+from resvae_ray.embed.workers import Workers, best_precision, embed_part, in_turn, shares
 from resvae_ray.errors import DataError, ResVAERayError, UsageError
 from resvae_ray.progress import Progress, silent
 from resvae_ray.storage import local_target, read_json, refuse_existing, write_json
+from resvae_ray.tasks import run_tasks
 
 READ_BYTES = 16 << 20
 PART_OPERATIONS = 3e14  # multiplications and additions of a part: seconds on a GPU, minutes on cores
@@ -210,10 +211,9 @@ def _embed(work: Work, settings: Embedding, model: ModelFiles, workers: Workers,
         _record(work, record["about"], precision)
         resolved = replace(settings, precision=precision)
         place = resolved if model.is_hub else replace(resolved, model=str(model.folder))
-        for row in results(missing, work.folder, place, share, count, threads):
-            if row["error"]:
-                raise getattr(errors, row["kind"])(row["error"])
-            done += row["rows"]
+        about = {"folder": work.folder, "settings": place, "gpu": "num_gpus" in share, "threads": threads}
+        for rows in run_tasks(embed_part, in_turn(missing), share, count, **about):
+            done += rows
             progress(done, work.rows)
     return resolved
 

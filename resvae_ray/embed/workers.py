@@ -1,8 +1,7 @@
 """The Ray side of `embed`: what each worker gets, and the task that embeds a part."""
 
-import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ import numpy as np
 from resvae_ray.embed.model_files import ModelFiles
 from resvae_ray.embed.settings import BFLOAT16, FLOAT32, Embedding
 from resvae_ray.embed.work import Part, read_part
-from resvae_ray.errors import JobError, UsageError, first_line, in_words
+from resvae_ray.errors import JobError, UsageError
 from resvae_ray.storage import staged_file
+from resvae_ray.tasks import Share, gpu_share
 
 CORES_A_WORKER = 4  # where there is no GPU: they share one copy of the model
 GOLDEN_RATIO = 0.6180339887498949
@@ -40,7 +40,7 @@ class Workers:
             raise UsageError(f"--workers {self.count}: it must be at least 1")
 
 
-def shares(nodes: list[Mapping[str, float]], workers: Workers, parts: int) -> tuple[dict[str, Any], int, int]:
+def shares(nodes: list[Mapping[str, float]], workers: Workers, parts: int) -> tuple[Share, int, int]:
     """What Ray gives each worker, how many there are, and the threads of each.
 
     Args:
@@ -53,15 +53,14 @@ def shares(nodes: list[Mapping[str, float]], workers: Workers, parts: int) -> tu
         raise UsageError(f"--gpus {gpus}: Ray finds {there} here; leave it out to use all there are")
     if gpus:
         count = min(workers.count or gpus, most)
-        # Ray ends a process after each task that has a GPU, to free its memory; ours keeps the model for the next one.
-        return {"num_gpus": 1 / -(-count // gpus), "max_calls": 0}, count, 1
+        return gpu_share(1 / -(-count // gpus)), count, 1
     cores = [int(node.get("CPU", 0)) for node in nodes]
     count = min(workers.count or max(1, sum(cores) // CORES_A_WORKER), most)
     threads = max(1, min(sum(cores) // count, max(cores)))
     return {"num_cpus": threads}, count, threads
 
 
-def best_precision(share: dict[str, Any]) -> str:
+def best_precision(share: Share) -> str:
     """bfloat16 where the workers' GPU computes with it, and float32 elsewhere."""
     if "num_gpus" not in share:
         return FLOAT32
@@ -78,48 +77,13 @@ def gpu_precision() -> str:
     return BFLOAT16 if has_it else FLOAT32
 
 
-def results(
-    parts: list[Part], folder: Path, settings: Embedding, share: dict[str, Any], count: int, threads: int
-) -> Iterator[dict[str, Any]]:
-    """What `embed_part` says of each part, as they are done."""
-    if not parts:
-        return
-    import ray.data
-    from ray.exceptions import RayError
-
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    # Short and long proteins in turn, so that the time left can be told from the time passed.
-    items = [asdict(part) for part in sorted(parts, key=lambda part: part.number * GOLDEN_RATIO % 1)]
-    done = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        embed_part,  # pyright: ignore[reportArgumentType]
-        fn_kwargs={"folder": folder, "settings": settings, "gpu": "num_gpus" in share, "threads": threads},
-        batch_size=1,
-        compute=ray.data.TaskPoolStrategy(size=count),
-        **share,
-    )
-    try:
-        yield from done.iter_rows()
-    except RayError as error:
-        raise JobError(
-            f"Ray gave up: {first_line(error)}; the same command again goes on with what is missing"
-        ) from error
+def in_turn(parts: list[Part]) -> list[Part]:
+    """Short and long proteins in turn, so that the time left can be told from the time passed."""
+    return sorted(parts, key=lambda part: part.number * GOLDEN_RATIO % 1)
 
 
-def embed_part(
-    batch: dict[str, np.ndarray], folder: Path, settings: Embedding, gpu: bool, threads: int
-) -> dict[str, Any]:
-    """The Ray Data task: embeds the one part in `batch`; an error travels as text, which Ray would lose."""
-    part = Part(*(int(batch[key][0]) for key in ("number", "block", "start", "stop")))
-    try:
-        _embed_part(part, folder, settings, gpu, threads)
-    except Exception as caught:
-        kind, text = in_words(caught)
-        return {"rows": [0], "kind": [kind], "error": [text]}
-    return {"rows": [part.stop - part.start], "kind": [""], "error": [""]}
-
-
-def _embed_part(part: Part, folder: Path, settings: Embedding, gpu: bool, threads: int) -> None:
+def embed_part(part: Part, folder: Path, settings: Embedding, gpu: bool, threads: int) -> int:
+    """Embeds a part and writes its vectors; the proteins in it."""
     ids, sequences, sites = read_part(folder, part)
     vectors = _model(settings.model, settings.precision, gpu).vectors(sequences, sites, settings, threads)
     if not np.isfinite(vectors).all():
@@ -127,6 +91,7 @@ def _embed_part(part: Part, folder: Path, settings: Embedding, gpu: bool, thread
         raise JobError(f"{settings.model}: the vector of {ids[row]} is not finite; the weights may be damaged")
     with staged_file(part.file(folder)) as staging, staging.open("wb") as file:
         np.save(file, vectors)
+    return part.stop - part.start
 
 
 @lru_cache(maxsize=1)

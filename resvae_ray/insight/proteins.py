@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.features import Features, parquet_file
+from resvae_ray.data.features import Features, draw_groups
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.model.loss import squared_error
 from resvae_ray.model.network import ResVAE
@@ -82,18 +82,6 @@ def _some_rows(features: Features, most: int) -> Iterator[FeatureBatch]:
     if features.rows <= most:
         yield from features.batches()
         return
-    groups = _groups(features)
-    order = np.random.default_rng(derive(SHOWN_ROWS, features.rows)).permutation(len(groups))
-    rows = np.cumsum([groups[index][2] for index in order])
-    for index in sorted(order[: int(np.searchsorted(rows, most)) + 1]):
-        file, group, _ = groups[index]
-        yield from features.file_batches(file, [group])
-
-
-def _groups(features: Features) -> list[tuple[str, int, int]]:
-    """File, number and rows of each row group."""
-    found = []
-    for file in features.files:
-        metadata = parquet_file(features.filesystem, file).metadata
-        found += [(file, group, metadata.row_group(group).num_rows) for group in range(metadata.num_row_groups)]
-    return found
+    groups, random = features.groups(), np.random.default_rng(derive(SHOWN_ROWS, features.rows))
+    for position in draw_groups([group.rows for group in groups], most, random):
+        yield from features.file_batches(groups[position].file, [groups[position].index])

@@ -21,7 +21,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from resvae_ray import names
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.features import Features, parquet_file
+from resvae_ray.data.features import draw_groups
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.errors import DataError
 from resvae_ray.model.network import ResVAE
@@ -36,8 +36,6 @@ ROWS_READ = 20 * POINTS  # of which the points are drawn, however large the DATA
 SIDE = "side"
 LATENTS_FILE = "latents.tsv"
 ABOUT_FILE = "proteins.tsv"
-
-Group = tuple[str, Features, str, int, int]  # side, its rows, file, row group and the rows in it
 
 
 def show_latents(run: Run, dataset: Dataset) -> None:
@@ -107,30 +105,14 @@ def _cell(value: object) -> str:
 def _drawn(dataset: Dataset, seed: int) -> Iterator[tuple[str, FeatureBatch]]:
     """Rows with their side, in the order of the files; where there are more than `POINTS`, a random choice of them."""
     random = np.random.default_rng(derive(PROJECTOR, seed))
-    groups = _some_groups(_groups(dataset), random)
-    rows = sum(count for *_, count in groups)
+    sides = [(side, dataset.features(side)) for side in (names.TRAIN, names.VAL)]
+    groups = [(side, features, group) for side, features in sides for group in features.groups()]
+    groups = [groups[at] for at in draw_groups([group.rows for *_, group in groups], ROWS_READ, random)]
+    rows = sum(group.rows for *_, group in groups)
     keep = np.zeros(rows, dtype=bool)
     keep[random.choice(rows, min(POINTS, rows), replace=False)] = True
     start = 0
-    for side, features, file, group, _ in groups:
-        for batch in features.file_batches(file, [group]):
+    for side, features, group in groups:
+        for batch in features.file_batches(group.file, [group.index]):
             yield side, batch.take(keep[start : start + len(batch)])
             start += len(batch)
-
-
-def _some_groups(groups: list[Group], random: np.random.Generator) -> list[Group]:
-    """Row groups drawn at random until they hold `ROWS_READ` rows, in their order; all, if they do not."""
-    order = random.permutation(len(groups))
-    before = np.cumsum([0, *(groups[position][-1] for position in order)])[:-1]
-    return [groups[position] for position in sorted(order[before < ROWS_READ])]
-
-
-def _groups(dataset: Dataset) -> list[Group]:
-    return [
-        (side, features, file, group, metadata.row_group(group).num_rows)
-        for side in (names.TRAIN, names.VAL)
-        for features in [dataset.features(side)]
-        for file in features.files
-        for metadata in [parquet_file(features.filesystem, file).metadata]
-        for group in range(metadata.num_row_groups)
-    ]

@@ -12,7 +12,7 @@ from cluster import Submitted, wait
 from resvae_ray import names
 from resvae_ray.config import Config, DataConfig, Domain, ResourcesConfig, SearchConfig, TrainingConfig
 from resvae_ray.config_file import config_to_toml
-from resvae_ray.data.features import FeaturesWriter
+from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.synthetic import synthetic_batches
 from resvae_ray.search.records import read_epochs
 from resvae_ray.search.run import Run

@@ -20,7 +20,7 @@ from rounds import tries
 
 from resvae_ray.config import Config
 from resvae_ray.config_file import config_to_toml
-from resvae_ray.data.features import FeaturesWriter
+from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.synthetic import synthetic_batches
 from resvae_ray.model.network import ResVAE
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import children
 from tiny_esm import DIM, SEQUENCES, SITES, write_tiny_esm
 
-from resvae_ray.data import features as features_module
+from resvae_ray.data import features_writer as writer_module
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
 from resvae_ray.data.splitting.split import split_features
@@ -96,8 +96,8 @@ class TestInOneRay:
         assert one == two == gpu
 
     def test_all_poolings_are_features_each(self, model, tmp_path, monkeypatch):
-        monkeypatch.setattr(features_module, "FILE_BYTES", 4 * DIM * 50)
-        monkeypatch.setattr(features_module, "ROW_GROUP_BYTES", 4 * DIM * 50)
+        monkeypatch.setattr(writer_module, "FILE_BYTES", 4 * DIM * 50)
+        monkeypatch.setattr(writer_module, "ROW_GROUP_BYTES", 4 * DIM * 50)
         table = pd.DataFrame(write_proteins(tmp_path / "p.fasta", 120).items(), columns=["Entry", "Sequence"])
         table.assign(label="x", note="007").to_csv(tmp_path / "p.csv", index=False)
         embed_proteins(tmp_path / "p.csv", tmp_path / "all", Embedding(model, "all"), workers=ONE)

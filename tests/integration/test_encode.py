@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from resvae_ray.data import features as features_module
-from resvae_ray.data.features import Features, FeaturesWriter
-from resvae_ray.encode import Output, encode_features
+from resvae_ray.data import features_writer as writer_module
+from resvae_ray.data.features import Features
+from resvae_ray.data.features_writer import FeaturesWriter
+from resvae_ray.encode.job import encode_features
+from resvae_ray.encode.latents import Output
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.model.network import ResVAE
 
@@ -30,8 +32,8 @@ def model(tmp_path):
 @pytest.fixture
 def features(make_features, tmp_path, monkeypatch):
     """A folder with files of 30 rows in row groups of 7, two levels deep."""
-    monkeypatch.setattr(features_module, "ROW_GROUP_BYTES", 4 * DIM * 7)
-    monkeypatch.setattr(features_module, "FILE_BYTES", 4 * DIM * 30)
+    monkeypatch.setattr(writer_module, "ROW_GROUP_BYTES", 4 * DIM * 7)
+    monkeypatch.setattr(writer_module, "FILE_BYTES", 4 * DIM * 30)
     whole = Features.open(make_features(100, DIM))
     folder = tmp_path / "features"
     (folder / "more").mkdir(parents=True)
@@ -128,7 +130,7 @@ def test_what_is_missing_is_done_and_nothing_twice(model, features, tmp_path):
 
 def test_a_large_file_becomes_several_units_with_the_same_draws(model, features, tmp_path, monkeypatch):
     encode_features(model, features, tmp_path / "a.parquet")
-    monkeypatch.setattr("resvae_ray.encode.FILE_BYTES", 4 * DIM * 14)
+    monkeypatch.setattr("resvae_ray.encode.units.FILE_BYTES", 4 * DIM * 14)
     assert encode_features(model, features, tmp_path / "parts") == 100
     assert len(list((tmp_path / "parts").rglob("*.parquet"))) > 5
     a, parts = read(tmp_path / "a.parquet"), read(tmp_path / "parts")

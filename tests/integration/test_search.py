@@ -19,11 +19,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from resvae_ray.cli import main
 from resvae_ray.config import Domain, SearchConfig
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.features import FeaturesWriter
+from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.stream import ResidentRows
 from resvae_ray.data.synthetic import synthetic_batches
-from resvae_ray.encode import Output, encode_features
+from resvae_ray.encode.job import encode_features
+from resvae_ray.encode.latents import Output
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.model import checkpoint
 from resvae_ray.model.evaluation import PAPER_BATCH, validate, validation_noise

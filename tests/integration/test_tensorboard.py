@@ -17,7 +17,7 @@ from conftest import SMALL, children, command_line, wait_for_epochs
 from PIL import Image
 
 from resvae_ray.config import Domain, SearchConfig
-from resvae_ray.data.features import FeaturesWriter
+from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.synthetic import synthetic_batches
 from resvae_ray.search.tensorboard import SCALARS

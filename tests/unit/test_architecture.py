@@ -15,14 +15,14 @@ LAYERS = [
     ["_version", "config", "config_file", "errors", "extras", "names", "progress", "seeds", "storage", "scenarios"],
     ["data"],
     ["model"],
-    ["cluster"],
+    ["cluster", "tasks"],
     ["doctor", "embed", "encode", "search"],
     ["insight"],
     ["demo"],
     ["cli"],
     ["__main__"],
 ]
-MAY_IMPORT_RAY = {"cluster", "doctor/nodes", "embed/workers", "encode", "search"}  # rooms, or single modules of them
+MAY_IMPORT_RAY = {"cluster", "tasks", "doctor/nodes", "embed/workers", "search"}  # rooms, or single modules of them
 BESIDE = [("encode", "search"), ("embed", "encode"), ("embed", "search")]  # of one layer, and not to know each other
 
 

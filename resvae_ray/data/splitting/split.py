@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from resvae_ray.data.dataset import Dataset, footers_of
-from resvae_ray.data.features import Features, FeaturesWriter, require_unique_ids
+from resvae_ray.data.features import Features, require_unique_ids
+from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.hashes import ABSENT, find_repeats, members
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.schema import FeatureBatch

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from resvae_ray.config import DataConfig
-from resvae_ray.data import features as features_module
+from resvae_ray.data import features_writer as writer_module
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import ResidentRows, StreamedRows, batch_bounds, choose_mode, open_rows
 
@@ -15,8 +15,8 @@ DIM = 4
 @pytest.fixture
 def features(make_dataset, monkeypatch):
     """80 training rows in row groups of 7 and files of about 30."""
-    monkeypatch.setattr(features_module, "ROW_GROUP_BYTES", 4 * DIM * 7)
-    monkeypatch.setattr(features_module, "FILE_BYTES", 4 * DIM * 30)
+    monkeypatch.setattr(writer_module, "ROW_GROUP_BYTES", 4 * DIM * 7)
+    monkeypatch.setattr(writer_module, "FILE_BYTES", 4 * DIM * 30)
     return Dataset.open(make_dataset(100, DIM)).features("train")
 
 
@@ -91,7 +91,7 @@ def test_a_stream_does_not_read_what_it_skips(features, monkeypatch):
 
 def test_a_stream_holds_no_more_than_its_window(make_dataset, monkeypatch):
     """Memory is that of a window, whatever the size of the set."""
-    monkeypatch.setattr(features_module, "ROW_GROUP_BYTES", 4 * DIM * 10)
+    monkeypatch.setattr(writer_module, "ROW_GROUP_BYTES", 4 * DIM * 10)
     largest = []
     read = StreamedRows._read
     monkeypatch.setattr(StreamedRows, "_read", lambda *args: largest.append(len(m := read(*args))) or m)

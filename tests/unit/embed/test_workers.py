@@ -1,12 +1,10 @@
 """Who gets what, and settings that cannot be meant."""
 
-import numpy as np
 import pytest
 
-from resvae_ray.embed import workers as workers_module
 from resvae_ray.embed.settings import Embedding
-from resvae_ray.embed.workers import Workers, embed_part, shares
-from resvae_ray.errors import DataError, UsageError
+from resvae_ray.embed.workers import Workers, shares
+from resvae_ray.errors import UsageError
 
 TWO_GPUS = [{"CPU": 16.0, "GPU": 2.0}]
 CORES = [{"CPU": 16.0}, {"CPU": 4.0}, {}]
@@ -53,26 +51,3 @@ def test_settings_that_cannot_be_meant():
     for workers, message in (({"gpus": -1}, "--gpus -1"), ({"count": 0}, "--workers 0")):
         with pytest.raises(UsageError, match=message):
             Workers(**workers)
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "text"),
-    [
-        (DataError("weights.bin: damaged"), "DataError", "weights.bin: damaged"),
-        (OSError(28, "No space left on device", "/p"), "JobError", "OSError: [Errno 28] No space left on device: '/p'"),
-        (
-            RuntimeError("\nCUDA error: an illegal access\nMore"),
-            "JobError",
-            "RuntimeError: CUDA error: an illegal access",
-        ),
-        (MemoryError(), "JobError", "MemoryError"),
-    ],
-)
-def test_whatever_goes_wrong_in_a_task_is_told_in_its_own_words(error, kind, text, tmp_path, monkeypatch):
-    def fail(*_):
-        raise error
-
-    monkeypatch.setattr(workers_module, "read_part", fail)
-    batch = {key: np.array([0]) for key in ("number", "block", "start", "stop")}
-    told = embed_part(batch, tmp_path, Embedding(), gpu=False, threads=1)
-    assert told == {"rows": [0], "kind": [kind], "error": [text]}

@@ -9,7 +9,7 @@ import torch
 
 from resvae_ray.cli import main
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.features import FeaturesWriter
+from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.importers import import_features
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.stream import ResidentRows

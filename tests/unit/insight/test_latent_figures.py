@@ -42,7 +42,7 @@ def test_proteins_are_what_the_model_says(run_path, drawn):
 
 
 def test_of_very_many_rows_some_are_drawn(make_dataset, monkeypatch):
-    monkeypatch.setattr("resvae_ray.data.features.ROW_GROUP_BYTES", 10 * 6 * 4)
+    monkeypatch.setattr("resvae_ray.data.features_writer.ROW_GROUP_BYTES", 10 * 6 * 4)
     dataset, model = Dataset.open(make_dataset(1000, 6)), ResVAE(6, 8, 3).eval()
     found = encoded(dataset, "train", model, most=95)
     assert 95 <= len(found) < 110

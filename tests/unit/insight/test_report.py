@@ -11,7 +11,7 @@ import pytest
 
 from resvae_ray.cli import main
 from resvae_ray.data.dataset import footers_of
-from resvae_ray.data.features import FeaturesWriter
+from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.insight import images, page, sections

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.features import FeaturesWriter
+from resvae_ray.data.features import Features
+from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.model.network import ResVAE
@@ -82,13 +83,11 @@ def test_of_many_proteins_the_same_random_ones_are_drawn(make, model, tmp_path, 
 def test_of_very_many_proteins_only_some_row_groups_are_read(make, model, tmp_path, monkeypatch):
     monkeypatch.setattr(projector, "POINTS", 5)
     monkeypatch.setattr(projector, "ROWS_READ", 40)
-    monkeypatch.setattr("resvae_ray.data.features.ROW_GROUP_BYTES", 10 * DIM * 4)
+    monkeypatch.setattr("resvae_ray.data.features_writer.ROW_GROUP_BYTES", 10 * DIM * 4)
     dataset = make([f"p{n}" for n in range(200)])
     read_groups = []
-    original = projector.Features.file_batches
-    monkeypatch.setattr(
-        projector.Features, "file_batches", lambda *args: read_groups.append(args[2]) or original(*args)
-    )
+    original = Features.file_batches
+    monkeypatch.setattr(Features, "file_batches", lambda *args: read_groups.append(args[2]) or original(*args))
     _, about = read(write_projector(tmp_path, 0, model, dataset))
     assert len(about) == 5
     assert len(read_groups) == 4

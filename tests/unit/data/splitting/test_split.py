@@ -7,6 +7,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from resvae_ray.data import features as features_module
+from resvae_ray.data import features_writer as writer_module
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
@@ -50,11 +51,11 @@ def test_features_without_any_other_column(tmp_path):
 
 def test_it_does_not_depend_on_how_the_rows_are_stored(make_features, tmp_path, monkeypatch):
     one = split_features(make_features(500, 4), tmp_path / "one")
-    monkeypatch.setattr(features_module, "ROW_GROUP_BYTES", 16 * 7)
+    monkeypatch.setattr(writer_module, "ROW_GROUP_BYTES", 16 * 7)
     monkeypatch.setattr(features_module, "BATCH_BYTES", 16 * 3)
-    monkeypatch.setattr(features_module, "FILE_BYTES", 16 * 70)
+    monkeypatch.setattr(writer_module, "FILE_BYTES", 16 * 70)
     (tmp_path / "folder").mkdir()
-    with features_module.FeaturesWriter(tmp_path / "folder", 4, {}) as writer:
+    with writer_module.FeaturesWriter(tmp_path / "folder", 4, {}) as writer:
         for batch in Features.open(tmp_path / "features.parquet").batches():
             writer.write(batch)
     assert len(list((tmp_path / "folder").iterdir())) > 5

@@ -1,0 +1,1 @@
+"""FEATURES and a MODEL to LATENTS, as a Ray Data job."""

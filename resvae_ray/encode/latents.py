@@ -1,0 +1,73 @@
+"""LATENTS of some rows: what they hold, and how a model makes them."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from resvae_ray import names
+from resvae_ray.data.schema import FeatureBatch, vectors
+from resvae_ray.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Output:
+    """What LATENTS hold beside the ids and the columns that pass through.
+
+    Attributes:
+        sample: draw `z` from the posterior instead of taking its mean.
+        seed: of the draws.
+        logvar: also write the logarithm of the posterior variance.
+        recon_error: also write the squared error of each protein's reconstruction from `z`.
+    """
+
+    sample: bool = False
+    seed: int = 0
+    logvar: bool = False
+    recon_error: bool = False
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: it must be 0 or above")
+
+
+@lru_cache(maxsize=1)
+def kept_model(path: str) -> Any:
+    """The model, kept for the next unit in this process."""
+    import torch
+
+    from resvae_ray.model.network import ResVAE
+
+    return ResVAE.from_pretrained(path).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def latents_table(model: Any, batch: FeatureBatch, output: Output, seed: int) -> pa.Table:
+    """LATENTS of some rows: id, z, what `output` asks for, then the columns that pass through.
+
+    Args:
+        model: a ResVAE in eval mode.
+        seed: of the draws, if any.
+    """
+    import torch
+
+    from resvae_ray.model.loss import squared_error
+
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        x = torch.tensor(batch.features, device=device)
+        z, logvar = model.encode(x)
+        if output.sample:
+            noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
+            z = model.reparameterize(z, logvar, noise.to(device))
+        columns = {names.ID: batch.ids, names.LATENT: vectors(z.cpu().numpy())}
+        if output.logvar:
+            columns[names.LOGVAR] = vectors(logvar.cpu().numpy())
+        if output.recon_error:
+            columns[names.RECON_ERROR] = pa.array(squared_error(model.decode(z), x).cpu().numpy())
+    if taken := sorted(set(columns) & set(batch.others.column_names)):
+        raise DataError(f"the features have a column {taken[0]!r}, which the latents need for themselves; rename it")
+    table = pa.table(columns)
+    for name in batch.others.column_names:
+        table = table.append_column(batch.others.schema.field(name), batch.others.column(name))
+    return table
