@@ -4,53 +4,63 @@
 
 trains every recipe below on every DATASET under every seed, each on one thread, and adds a line of JSON for each to
 RESULTS.jsonl, with its learning curve; what stands there already is not trained again. At the end it prints, for each
-DATASET, a row a recipe with medians over the seeds, all at the best epoch: validation loss on the paper's scale, R² of
-the validation rows, active units, training loss.
+DATASET, a row a recipe with medians over the seeds, all at the best epoch: validation loss on the paper's scale, with
+its range; at the posterior mean R² of the validation rows, of the training rows, and of PCA of the same width; what a
+linear probe (MCC) and the nearest neighbours read off the latents and off PCA, where there are labels; trustworthiness.
+And how well the losses at some epochs rank the trainings by their end.
 """
 
 import argparse
 import json
 import multiprocessing
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pandas as pd
 import torch
 
 from resvae_ray import names
 from resvae_ray.config import DataConfig, TrainingConfig
+from resvae_ray.config_file import load_config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import open_sides
 from resvae_ray.errors import JobError
+from resvae_ray.insight.evaluate import evaluate_model
+from resvae_ray.insight.evaluation import LATENTS, SCORES
+from resvae_ray.model.network import ResVAE
 from resvae_ray.model.training import Training
 
-PAPER = TrainingConfig(z_dim=34, hidden_dim=951, lr=1e-3)
-GOOD: dict[str, Any] = {"dropout": 0.0, "schedule": "cosine", "warmup": 0.05}
-RECIPES: dict[str, dict[str, Any]] = {
+PAPER = TrainingConfig(z_dim=34, hidden_dim=951, lr=4.69e-4)
+HIGH_FIDELITY = replace(load_config("high_fidelity").training, hidden_dim=951)
+AVERAGE = {"average": 0.995}  # over as many rows as 0.98 at batches of 128
+ALONE: dict[str, dict[str, Any]] = {
     "paper": {},
-    "paper, lr 4.7e-4": {"lr": 4.69e-4},
-    "+ no dropout": {"dropout": 0.0},
-    "+ cosine": {"schedule": "cosine", "warmup": 0.05},
-    "+ average": {"average": 0.99},
-    "+ clip": {"gradient_clip": 100.0},
-    "good (no dropout, cosine)": GOOD,
-    "good, lr 5e-4": GOOD | {"lr": 5e-4},
-    "good, lr 2e-3": GOOD | {"lr": 2e-3},
-    "good, lr 4e-3": GOOD | {"lr": 4e-3},
-    "good, dropout 0.05": GOOD | {"dropout": 0.05},
-    "good, one_cycle": GOOD | {"schedule": "one_cycle", "warmup": 0.0},
-    "good, wsd": GOOD | {"schedule": "wsd"},
-    "good, average": GOOD | {"average": 0.99},
-    "good, average, constant": GOOD | {"schedule": "constant", "average": 0.995},
-    "good, weight decay": GOOD | {"weight_decay": 0.1},
-    "good, clip": GOOD | {"gradient_clip": 100.0},
-    "good, KLD warm-up": GOOD | {"kld_warmup": 0.2},
-    "good, batch 16": GOOD | {"batch_size": 16},
-    "good, batch 64, lr 2e-3": GOOD | {"batch_size": 64, "lr": 2e-3},
-    "good, hidden 1500": GOOD | {"hidden_dim": 1500},
-    "good, hidden 1500, lr 2e-3, batch 64": GOOD | {"hidden_dim": 1500, "lr": 2e-3, "batch_size": 64},
-    "good, hidden 2000, lr 2e-3": GOOD | {"hidden_dim": 2000, "lr": 2e-3},
+    "paper, no dropout": {"dropout": 0.0},
+    "paper, cosine": {"schedule": "cosine", "warmup": 0.1},
+    "paper, average": AVERAGE,
+    "paper, clip 10": {"gradient_clip": 10.0},
+}
+TOGETHER: dict[str, dict[str, Any]] = {
+    "high fidelity": {},
+    "with dropout 0.3": {"dropout": 0.3},
+    "with dropout 0.05": {"dropout": 0.05},
+    "constant learning rate": {"schedule": "constant"},
+    "one cycle": {"schedule": "one_cycle", "warmup": 0.0},
+    "warm-up, stable, decay": {"schedule": "wsd"},
+    "no average": {"average": 0.0},
+    "no clip": {"gradient_clip": 0.0},
+    "weight decay 0.1": {"weight_decay": 0.1},
+    "KLD warm-up 0.2": {"kld_warmup": 0.2},
+    "batch 32, lr 1e-3": {"batch_size": 32, "lr": 1e-3, **AVERAGE},
+    "hidden 1500": {"hidden_dim": 1500},
+    "z 18": {"z_dim": 18},
+    "z 50": {"z_dim": 50},
+}
+RECIPES = {name: replace(PAPER, **knobs) for name, knobs in ALONE.items()} | {
+    name: replace(HIGH_FIDELITY, **knobs) for name, knobs in TOGETHER.items()
 }
 
 Task = tuple[str, str, int]
@@ -72,13 +82,14 @@ def main() -> None:
             file.write(json.dumps(row) + "\n")
             file.flush()
     _print_table(_rows(options.out), options.datasets, options.only)
+    _print_ranks(_rows(options.out), options.datasets)
 
 
 def _train(task: Task) -> dict[str, Any]:
     """Trains one recipe to its end, or to where it diverges."""
     path, recipe, seed = task
     torch.set_num_threads(1)
-    config = replace(PAPER, **RECIPES[recipe])
+    config = RECIPES[recipe]
     training = Training(config, *open_sides(Dataset.open(path), DataConfig(mode="resident")), seed=seed)
     curve, failure = [], None
     try:
@@ -89,7 +100,26 @@ def _train(task: Task) -> dict[str, Any]:
     best = min(curve, key=lambda metrics: metrics[names.VAL_LOSS], default={})
     losses = [metrics[names.VAL_LOSS] for metrics in curve]
     keys = {"dataset": path, "recipe": recipe, "seed": seed}
-    return keys | {"config": asdict(config), "best": best, "failure": failure, "losses": losses}
+    known = {"config": asdict(config), "best": best, "failure": failure, "losses": losses}
+    return keys | known | {"evaluation": _evaluated(training.best_model(), path) if best else {}}
+
+
+def _evaluated(model: ResVAE, dataset: str) -> dict[str, float | None]:
+    """At the posterior mean: R² of both sides, PCA's of the same width, and what a probe reads off the latents."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = evaluate_model(model.save_pretrained(Path(folder) / "model"), dataset)
+    fits, labels = found.reconstruction, found.labels
+    z, pca = (labels.scores[LATENTS], labels.scores[SCORES]) if labels else (None, None)
+    return {
+        "r2": fits.model.r2,
+        "train_r2": fits.train.r2,
+        "pca_r2": fits.pca.r2,
+        "mcc": z and z.mcc,
+        "pca_mcc": pca and pca.mcc,
+        "knn": z and z.knn_agreement,
+        "pca_knn": pca and pca.knn_agreement,
+        "trust": found.trust.scores[LATENTS],
+    }
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -98,17 +128,42 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _print_table(rows: list[dict[str, Any]], datasets: list[str], recipes: list[str]) -> None:
     for dataset in datasets:
-        print(f"\n{dataset}\n| recipe | val_loss | R² | active units | train loss | seeds |\n|---|---|---|---|---|---|")
+        print(f"\n{dataset}\n| recipe | val_loss | {' | '.join(SHOWN)} | seeds |\n|---|{'---:|' * (2 + len(SHOWN))}")
         for recipe in recipes:
             found = [row for row in rows if (row["dataset"], row["recipe"]) == (dataset, recipe) and row["best"]]
             if found:
-                shown = [median(row["best"][key] for row in found) for key in SHOWN]
-                cells = f"{shown[0]:,.0f} | {shown[1]:.3f} | {shown[2]:.0f} | {shown[3]:,.0f}"
+                cells = " | ".join(_cell([row["evaluation"][key] for row in found]) for key in SHOWN)
+                losses = [row["best"][names.VAL_LOSS] for row in found]
+                spread = f"{median(losses):,.0f} ({min(losses):,.0f} to {max(losses):,.0f})"
                 failed = sum(row["failure"] is not None for row in found)
-                print(f"| {recipe} | {cells} | {len(found)}{f', {failed} diverged' if failed else ''} |")
+                print(f"| {recipe} | {spread} | {cells} | {len(found)}{f', {failed} diverged' if failed else ''} |")
 
 
-SHOWN = (names.VAL_LOSS, names.R2, names.ACTIVE_UNITS, names.TRAIN_LOSS)
+def _cell(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{median(known):.3f}" if known else "–"
+
+
+def _print_ranks(rows: list[dict[str, Any]], datasets: list[str]) -> None:
+    """How well the lowest loss until some epochs ranks the trainings by their end, with an average and without."""
+    for dataset in datasets:
+        for averaged in (False, True):
+            curves = pd.DataFrame(
+                row["losses"]
+                for row in rows
+                if row["dataset"] == dataset and bool(row["config"]["average"]) == averaged and not row["failure"]
+            ).cummin(axis=1)
+            if len(curves) < 5:
+                continue
+            ranks = curves.rank()
+            found = {epoch: ranks[epoch - 1].corr(ranks.iloc[:, -1]) for epoch in RUNGS if epoch <= len(ranks.columns)}
+            said = ", ".join(f"epoch {epoch}: {rho:.2f}" for epoch, rho in found.items())
+            kind = "averaged" if averaged else "plain"
+            print(f"{dataset}, {len(curves)} trainings with {kind} weights, rank correlation with the end: {said}")
+
+
+RUNGS = (5, 10, 15, 20, 30, 45, 60)
+SHOWN = ("r2", "train_r2", "pca_r2", "mcc", "pca_mcc", "knn", "pca_knn", "trust")
 
 if __name__ == "__main__":
     main()

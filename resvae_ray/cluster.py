@@ -9,11 +9,14 @@ from urllib.parse import urlsplit
 from resvae_ray.errors import JobError, first_line
 
 # What Ray would otherwise do on its own: report usage over the network, write its own logs of each trial beside ours,
-# turn a keyboard interrupt into a stop that the caller cannot see, and complain about a GPU that is not asked for.
+# turn a keyboard interrupt into a stop that the caller cannot see, complain about a GPU that is not asked for, and wait
+# seven minutes for what a task did on a machine that has been cut off.
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_grpc_client_keepalive_time_ms": "70000",  # more often than once a minute, and the other side hangs up
+    "RAY_grpc_client_keepalive_timeout_ms": "30000",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "300",

@@ -57,7 +57,7 @@ def _read_toml(name_or_path: str) -> tuple[dict[str, Any], str]:
     if path.is_file():
         try:
             return tomllib.loads(path.read_text(encoding="utf-8")), path.stem
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UsageError(f"{name_or_path}: not valid TOML: {error}") from None
     if name_or_path in scenario_names():
         shipped = resources.files("resvae_ray.scenarios").joinpath(f"{name_or_path}.toml")
@@ -90,13 +90,16 @@ def config_from_dict(content: Mapping[str, Any]) -> Config:
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """Nested tables that `config_from_dict` reads back; a search range keeps only what it sets."""
+    """Nested tables, as JSON has them, that `config_from_dict` reads back; a search range keeps only what it sets."""
     content = asdict(config)
-    content["space"] = {
-        name: {key: value for key, value in table.items() if value is not None and value is not False and value != ()}
-        for name, table in content["space"].items()
-    }
+    content["space"] = {name: _domain_table(table) for name, table in content["space"].items()}
     return content
+
+
+def _domain_table(table: dict[str, Any]) -> dict[str, Any]:
+    if table["choices"]:
+        return {"choices": list(table["choices"])}
+    return {key: value for key, value in table.items() if value is not None and value is not False and value != ()}
 
 
 def config_to_toml(config: Config) -> str:

@@ -256,7 +256,7 @@ def read_json(path: Place) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON: {error}") from None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from resvae_ray._version import __version__
-from resvae_ray.cli import embed, encode, features, insight, search
+from resvae_ray.cli import doctor, embed, encode, features, insight, search
 from resvae_ray.errors import Interrupted, JobError, ResVAERayError
 
 
@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_verbs(verbs)
     insight.add_verbs(verbs)
     encode.add_verbs(verbs, main)
+    doctor.add_verbs(verbs)
     return parser
 
 
@@ -55,5 +56,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"resvae-ray: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    # Names out of files of others: they must not steer a terminal.
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+    print(f"resvae-ray: {shown}", file=sys.stderr)
     return code

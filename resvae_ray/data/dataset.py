@@ -1,9 +1,10 @@
 """DATASET: the training and the validation rows of a search, with the rule that parted them and a fingerprint."""
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from resvae_ray.data.features import Features
+from resvae_ray.data.features import Features, parquet_file
 from resvae_ray.errors import DataError
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
 from resvae_ray.remote import Place, place
@@ -27,6 +28,8 @@ class Dataset:
         not_compared: why ids ("id") or sequences ("sequence") were not compared with the test set.
         repeated_sequences: rows that have the sequence of an earlier one; 0 where there are no sequences.
         sequences_on_both_sides: validation rows that have the sequence of a training row.
+        footers: a hash of what the Parquet files say of themselves: sizes, places and extremes of all columns. Other
+            rows have another one; it is compared whenever the DATASET is opened.
     """
 
     path: Place
@@ -42,6 +45,7 @@ class Dataset:
     not_compared: dict[str, str] = field(default_factory=dict)
     repeated_sequences: int = 0
     sequences_on_both_sides: int = 0
+    footers: str = ""
 
     @classmethod
     def open(cls, path: str | Place) -> "Dataset":
@@ -60,8 +64,32 @@ class Dataset:
         for side, rows in ((TRAIN, dataset.train_rows), (VAL, dataset.val_rows)):
             if (found := dataset.features(side).rows) != rows:
                 raise DataError(f"{folder / side}: {found} rows, but {DATASET_FILE} says {rows}; split it again")
+        if dataset.footers and dataset.footers != footers_of(folder):
+            raise DataError(f"{folder}: its files are not those that {DATASET_FILE} was written with; split it again")
         return dataset
 
     def features(self, side: str) -> Features:
         """The rows of `side`, "train" or "val"."""
         return Features.open(self.path / side)
+
+
+def footers_of(folder: Place) -> str:
+    """A hash of the footers of the Parquet files below a DATASET's folder, by side and in order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for side in (TRAIN, VAL):
+        features = Features.open(folder / side)
+        for file in features.files:
+            digest.update(f"{side} {_footer(parquet_file(features.filesystem, file).metadata)}".encode())
+    return digest.hexdigest()
+
+
+def _footer(metadata: Any) -> list[Any]:
+    """Of each row group its rows, of each column in it the name, place, size and extremes."""
+    found = []
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        columns = [group.column(position) for position in range(group.num_columns)]
+        extremes = [(c.statistics.min, c.statistics.max) if c.is_stats_set else None for c in columns]
+        places = [(c.path_in_schema, c.data_page_offset, c.total_compressed_size) for c in columns]
+        found.append((group.num_rows, places, extremes))
+    return found

@@ -7,6 +7,7 @@ for batch in features.batches():                      # FeatureBatch: ids, float
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -187,15 +188,24 @@ def draw_groups(rows: Sequence[int], most: int, random: np.random.Generator) -> 
 
 
 def parquet_file(filesystem: pafs.FileSystem, path: str) -> pq.ParquetFile:
-    """
+    """The file, whose pages are compared with their checksums, where it has some, as they are read.
+
     Raises:
         DataError: no such file, or not Parquet.
     """
     try:
-        return pq.ParquetFile(path, filesystem=filesystem, pre_buffer=False, buffer_size=READ_BUFFER_BYTES)
+        return pq.ParquetFile(
+            path,
+            filesystem=filesystem,
+            pre_buffer=False,
+            buffer_size=READ_BUFFER_BYTES,
+            page_checksum_verification=True,
+        )
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a damaged file makes its reader raise
         if isinstance(error, pa.ArrowInvalid) and not path.lower().endswith(SUFFIX):
             raise DataError(f"{path}: not FEATURES, which are Parquet; run `resvae-ray import` first") from None
         raise DataError(f"{path}: not a readable Parquet file: {first_line(error)}") from None
@@ -229,17 +239,40 @@ def _width(filesystem: pafs.FileSystem, files: Iterable[str], layout: Layout) ->
 def _pieces(
     source: pq.ParquetFile, groups: Sequence[int] | None, rows: int, wanted: list[str], path: str
 ) -> Iterator[pa.RecordBatch]:
+    with reading_parquet(path):
+        for piece in source.iter_batches(rows, row_groups=groups, columns=wanted, use_threads=False):
+            for name, column in zip(piece.schema.names, piece.columns, strict=True):
+                _require_sound(column, f"{path}: column {name}")
+            yield piece
+
+
+@contextmanager
+def reading_parquet(where: str) -> Iterator[None]:
+    """
+    Raises:
+        DataError: reading fails, since the file is damaged or gone.
+    """
     try:
-        yield from source.iter_batches(rows, row_groups=groups, columns=wanted, use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: damaged: {first_line(error)}") from None
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # whatever a damaged file makes its reader raise
+        raise DataError(f"{where}: damaged: {first_line(error)}") from None
+
+
+def _require_sound(column: pa.Array, where: str) -> None:
+    """Arrow takes text as it finds it, and the next to use what is no UTF-8 would fail without a place."""
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{where}: damaged: {first_line(error)}") from None
 
 
 def provenance_of(schema: pa.Schema) -> dict[str, Any]:
     """What produced the features of a Parquet file; empty where it does not say."""
     try:
         content = json.loads((schema.metadata or {}).get(PROVENANCE_KEY, b"{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

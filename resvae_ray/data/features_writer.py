@@ -82,9 +82,16 @@ class FeaturesWriter:
 
 
 def open_writer(path: Path, schema: pa.Schema, provenance: dict[str, Any]) -> pq.ParquetWriter:
-    """A Parquet writer for vectors: zstd, no dictionary for the floats, `provenance` in the metadata."""
+    """A Parquet writer for vectors: zstd, page checksums, no dictionary for floats, `provenance` in the metadata."""
     schema = schema.with_metadata({PROVENANCE_KEY: json.dumps(provenance).encode()})
     with_dictionary: Any = [
         f.name for f in schema if not (pa.types.is_fixed_size_list(f.type) or pa.types.is_floating(f.type))
     ]
-    return pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, use_dictionary=with_dictionary)
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=with_dictionary,
+        write_page_checksum=True,
+    )

@@ -14,14 +14,13 @@ from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from resvae_ray.config import DataConfig
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.features import Features, RowGroup, parquet_file, rows_in
-from resvae_ray.data.schema import decode_matrix
-from resvae_ray.errors import DataError, first_line
+from resvae_ray.data.features import Features, RowGroup, parquet_file, reading_parquet, rows_in
+from resvae_ray.data.schema import all_finite, decode_matrix
+from resvae_ray.errors import DataError
 from resvae_ray.names import TRAIN, VAL
 from resvae_ray.seeds import SHUFFLE, derive
 
@@ -184,12 +183,17 @@ class StreamedRows:
         return matrix
 
     def _decode(self, group: RowGroup) -> np.ndarray:
+        where = f"{group.file}: row group {group.index}"
         source = parquet_file(self._features.filesystem, group.file)
-        try:
+        with reading_parquet(where):
             table = source.read_row_group(group.index, columns=list(self._features.layout.features), use_threads=False)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{group.file}: row group {group.index} is damaged: {first_line(error)}") from None
-        return decode_matrix(table, self._features.layout, group.file)
+        matrix = decode_matrix(table, self._features.layout, group.file)
+        if matrix.shape != (group.rows, self.dim) or not all_finite(matrix):
+            raise DataError(
+                f"{where} is not {group.rows} vectors of {self.dim} finite numbers, which it was; the file has changed "
+                "while it was read"
+            )
+        return matrix
 
 
 def _no_rows(dim: int) -> np.ndarray:

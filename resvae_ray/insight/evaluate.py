@@ -62,7 +62,7 @@ def evaluate_model(
     network = ResVAE.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
     train, val = data.features(names.TRAIN), data.features(names.VAL)
     pca = fit_pca(train, progress)
-    rebuilt = reconstruction(network, pca, val, progress)
+    rebuilt = reconstruction(network, pca, train, val, progress)
     maps = _Maps(network, pca, rebuilt.pca.width)
     labels, no_labels = _label_scores(train, val, maps, max_rows, seed)
     return Evaluation(

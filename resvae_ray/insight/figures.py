@@ -8,11 +8,13 @@ figures["learning_curves"].show()
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from resvae_ray.errors import ResVAERayError
 from resvae_ray.insight import style  # first: it says what to install where plotly is missing
 from resvae_ray.insight.course_figures import learning_curves, timeline
 from resvae_ray.insight.finalist_figures import finalists
 from resvae_ray.insight.findings import Findings
 from resvae_ray.insight.latent_figures import errors, latent_dimensions, latent_map
+from resvae_ray.insight.rate_figure import rate_distortion
 from resvae_ray.insight.search_figures import history, importances, parallel_coordinates, slices
 from resvae_ray.search.run import Run
 
@@ -29,6 +31,7 @@ DRAWN: dict[str, Callable[[Findings], style.Figure]] = {
         latent_map,
         latent_dimensions,
         errors,
+        rate_distortion,
     )
 }
 
@@ -44,6 +47,7 @@ TITLES = {
     "latent_map": "Map of the latents",
     "latent_dimensions": "The latents, one by one",
     "errors": "Reconstruction errors",
+    "rate_distortion": "Rate against distortion",
 }
 
 
@@ -55,8 +59,11 @@ class Figures(Mapping[str, style.Figure]):
 
     def __init__(self, findings: Findings) -> None:
         self.findings = findings
-        asked_for = findings.run.config.search.finalists > 0
-        self._names = [name for name in DRAWN if name != finalists.__name__ or asked_for]
+        asked_for = {
+            finalists.__name__: findings.run.config.search.finalists > 0,
+            rate_distortion.__name__: _several_widths(findings),
+        }
+        self._names = [name for name in DRAWN if asked_for.get(name, True)]
         self._drawn: dict[str, style.Figure] = {}
 
     def __getitem__(self, name: str) -> style.Figure:
@@ -77,6 +84,13 @@ class Figures(Mapping[str, style.Figure]):
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self)
+
+
+def _several_widths(findings: Findings) -> bool:
+    try:
+        return len(findings.best_by_width) > 1
+    except ResVAERayError:
+        return True  # the figure says what cannot be read
 
 
 def figures(run: Run | str | Path) -> Figures:

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import optuna
+import pandas as pd
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from resvae_ray import names
@@ -18,9 +19,12 @@ from resvae_ray.model.bundle import read_model_config
 from resvae_ray.model.network import ResVAE
 from resvae_ray.search.export import best_model
 from resvae_ray.search.finalists import Finalist, read_choice, read_finalists
-from resvae_ray.search.records import TrialRecord, frozen_trials
+from resvae_ray.search.records import SavedWeights, TrialRecord, frozen_trials, read_saved
 from resvae_ray.search.run import BestTrial, Run, best_of
 from resvae_ray.search.scheduler import DurableASHA
+from resvae_ray.search.space import training_config
+
+MANY_FOR_RANKS = 5  # complete trials, for a rank correlation to be worth a look
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,32 @@ class Findings:
         """The epochs at which ASHA judges; at the end of a trial there is nothing left to stop."""
         length = self.run.config.training.epochs
         return [epoch for epoch in DurableASHA(self.run.config).rung_epochs() if epoch < length]
+
+    @property
+    def rank_correlations(self) -> dict[int, float]:
+        """Spearman's correlation of the complete trials' lowest losses at each rung with those at the end, by epoch.
+
+        Of fewer than MANY_FOR_RANKS complete trials there is none. Trials that ASHA let through are no fair sample:
+        among all that were proposed it would be higher.
+        """
+        complete = self.ended(names.COMPLETE)
+        if len(complete) < MANY_FOR_RANKS:
+            return {}
+        end = pd.Series([record.best_val_loss for record in complete]).rank()
+        return {rung: float(end.corr(pd.Series(_lowest(complete, rung)).rank())) for rung in self.rungs}
+
+    @cached_property
+    def best_by_width(self) -> dict[int, SavedWeights]:
+        """The saved weights of the best complete trial of each latent width, by width."""
+        widths = {
+            record.number: training_config(self.run.config, record.params).z_dim
+            for record in self.ended(names.COMPLETE)
+        }
+        best: dict[int, SavedWeights] = {}
+        for saved in read_saved(self.run.path):  # the lowest loss first
+            if saved.number in widths:
+                best.setdefault(widths[saved.number], saved)
+        return dict(sorted(best.items()))
 
     @property
     def stopped(self) -> dict[int, int]:
@@ -176,6 +206,11 @@ class Findings:
     def training(self) -> Proteins:
         """The training rows."""
         return encoded(self.dataset, names.TRAIN, self.chosen.model)
+
+
+def _lowest(trials: list[TrialRecord], epoch: int) -> list[float]:
+    """Each trial's lowest loss until `epoch`."""
+    return [min(row[names.VAL_LOSS] for row in record.epochs if row[names.EPOCH] <= epoch) for record in trials]
 
 
 def _study(trials: list[FrozenTrial]) -> optuna.Study:

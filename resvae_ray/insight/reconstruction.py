@@ -1,6 +1,6 @@
 """How much of the validation rows a model keeps, beside PCA of the same width fitted on the training rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 
 from resvae_ray.data.features import Features
 from resvae_ray.data.stream import StreamedRows
-from resvae_ray.errors import JobError
+from resvae_ray.errors import DataError, JobError
 from resvae_ray.insight.pca import PCA, Scatter
 from resvae_ray.model.evaluation import ACTIVE_VARIANCE, BLOCK_ROWS
 from resvae_ray.model.loss import squared_error
@@ -18,12 +18,12 @@ from resvae_ray.progress import Progress
 
 @dataclass(frozen=True)
 class Fit:
-    """A reconstruction of the validation rows.
+    """A reconstruction of some rows.
 
     Attributes:
         width: numbers a protein that it is made from.
         squared_error: a protein, summed over its features.
-        r2: explained variance, about the mean of the validation rows; None where they do not vary.
+        r2: explained variance, about the mean of these rows; None where they do not vary.
     """
 
     width: int
@@ -33,10 +33,11 @@ class Fit:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """The model, from the posterior mean, beside PCA.
+    """The model, from the posterior mean, beside PCA; of the validation rows, where nothing else is said.
 
     Attributes:
         model: the Res-VAE.
+        train: the Res-VAE on the training rows; what it keeps more of those it knows by heart.
         active_units: latents whose posterior mean varies over the validation rows (variance above 0.01).
         pca: as many components as latents, or all there are.
         pca_active: as many components as active units.
@@ -44,6 +45,7 @@ class Reconstruction:
     """
 
     model: Fit
+    train: Fit
     active_units: int
     pca: Fit
     pca_active: Fit
@@ -59,12 +61,29 @@ def fit_pca(features: Features, progress: Progress) -> PCA:
     return PCA.fit(scatter)
 
 
-def reconstruction(model: ResVAE, pca: PCA, features: Features, progress: Progress) -> Reconstruction:
-    """Compares them on the rows of FEATURES.
+def reconstruction(model: ResVAE, pca: PCA, train: Features, val: Features, progress: Progress) -> Reconstruction:
+    """Compares them.
 
     Raises:
         JobError: a reconstruction by the model is not finite.
     """
+    known, known_error, _ = _rebuilt(model, train, progress)
+    rows, error, means = _rebuilt(model, val, progress)
+    active = int((means.spread / rows.rows > ACTIVE_VARIANCE).sum())
+    by_width = pca.errors(rows)
+    equal = np.flatnonzero(by_width <= error)
+    return Reconstruction(
+        model=_fit(model.z_dim, error, rows),
+        train=_fit(model.z_dim, known_error, known),
+        active_units=active,
+        pca=_pca_fit(by_width, model.z_dim, rows),
+        pca_active=_pca_fit(by_width, active, rows),
+        pca_equal=int(equal[0]) if len(equal) else None,
+    )
+
+
+def _rebuilt(model: ResVAE, features: Features, progress: Progress) -> tuple[Scatter, float, Scatter]:
+    """The rows of FEATURES, the summed squared error of their reconstructions, and their posterior means."""
     rows, means, error = Scatter(features.dim), Scatter(model.z_dim), 0.0
     device = next(model.parameters()).device
     for x in _blocks(features):
@@ -78,16 +97,37 @@ def reconstruction(model: ResVAE, pca: PCA, features: Features, progress: Progre
         rows.add(x.numpy())
         means.add(mu.cpu().numpy())
         progress(rows.rows, features.rows)
-    active = int((means.spread / rows.rows > ACTIVE_VARIANCE).sum())
-    by_width = pca.errors(rows)
-    equal = np.flatnonzero(by_width <= error)
-    return Reconstruction(
-        model=_fit(model.z_dim, error, rows),
-        active_units=active,
-        pca=_pca_fit(by_width, model.z_dim, rows),
-        pca_active=_pca_fit(by_width, active, rows),
-        pca_equal=int(equal[0]) if len(equal) else None,
-    )
+    return rows, error, means
+
+
+@dataclass(frozen=True)
+class Rates:
+    """R² of the validation rows.
+
+    Attributes:
+        models: by model (n).
+        pca: by number of components, from 0 (R + 1).
+    """
+
+    models: np.ndarray
+    pca: np.ndarray
+
+
+def rates(models: Sequence[ResVAE], pca: PCA, features: Features) -> Rates:
+    """What several models keep of the rows of FEATURES at their posterior means, beside PCA of every width.
+
+    Raises:
+        DataError: the rows do not vary, so that there is nothing to keep.
+    """
+    rows, errors = Scatter(features.dim), np.zeros(len(models))
+    for x in _blocks(features):
+        rows.add(x.numpy())
+        with torch.inference_mode():
+            errors += [float(squared_error(model.decode(model.encode(x)[0]), x).sum()) for model in models]
+    spread = float(rows.spread.sum())
+    if spread == 0:
+        raise DataError(f"{features.path}: all rows are alike")
+    return Rates(1 - errors / spread, 1 - pca.errors(rows) / spread)
 
 
 def _blocks(features: Features) -> Iterator[torch.Tensor]:

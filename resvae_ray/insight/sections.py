@@ -34,6 +34,7 @@ PAPER_PROTEINS = 5549
 PAPER_METRIC = Metric(1000.0, "MSE", "sum")
 SEARCH = ("history", "importances", "parallel_coordinates", "slices")
 COURSE = ("learning_curves", "timeline")
+WORTH = ("rate_distortion",)
 LATENTS = ("latent_map", "latent_dimensions", "errors")
 MOST_FAILURES = 30
 WORST = 10  # proteins
@@ -73,10 +74,10 @@ def sections(findings: Findings, plots: Plots) -> list[Section]:
     return [
         Section("result", "Result", joined(_result(findings))),
         Section("search", "Search", joined(plots[name] for name in SEARCH)),
-        Section("course", "Early stopping", joined(plots[name] for name in COURSE)),
+        Section("course", "Early stopping", joined([*(plots[name] for name in COURSE), *_judges(findings)])),
         *([Section("finalists", "Finalists", joined(_finalists(findings, plots)))] if "finalists" in plots else []),
         Section("latents", "Latents", joined(_latents(findings, plots))),
-        Section("worth", "Does it earn its place?", joined(_worth(findings))),
+        Section("worth", "Does it earn its place?", joined(_worth(findings, plots))),
         Section("failures", "Failures", joined(_failures(findings))),
         Section("data", "Data and environment", joined(_environment(findings))),
     ]
@@ -210,8 +211,21 @@ def _worst(findings: Findings) -> Html:
     return panel(element("h3", title), table(header, rows))
 
 
-def _worth(findings: Findings) -> Iterator[Html]:
+def _judges(findings: Findings) -> Iterator[Html]:
+    """Whether the rungs were good judges."""
+    if found := findings.rank_correlations:
+        said = ", ".join(f"{rho:.2f} at epoch {rung}" for rung, rho in found.items())
+        yield paragraph(
+            f"Rank correlation (Spearman) of the {len(findings.ended(names.COMPLETE))} complete trials' losses at a "
+            f"rung with those at the end: {said}. Near 1 a rung judges well; near 0 it stops winners too, and a longer "
+            "grace or averaged weights help.",
+            "note",
+        )
+
+
+def _worth(findings: Findings, plots: Plots) -> Iterator[Html]:
     """What `resvae-ray evaluate` says."""
+    yield from (plots[name] for name in WORTH if name in plots)
     try:
         evaluation = findings.evaluation
     except ResVAERayError as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from resvae_ray.insight.evaluation import LATENTS, RAW, SCORES, Evaluation, LabelScores
-from resvae_ray.insight.reconstruction import Fit
+from resvae_ray.insight.reconstruction import Fit, Reconstruction
 from resvae_ray.names import VAL
 
 TITLES = {LATENTS: "Res-VAE z", SCORES: "PCA", RAW: "raw features"}
@@ -63,7 +63,8 @@ def _reconstruction(evaluation: Evaluation) -> Table:
     rows.append(_fit_row("PCA, same width", found.pca))
     if found.pca_active.width != found.pca.width:
         rows.append(_fit_row("PCA, width of the active units", found.pca_active))
-    notes = [_r2_verdict(evaluation), *_equal(found.pca_equal), *_trained_on(evaluation.trained_on)]
+    rows.append(_fit_row("Res-VAE, on the training rows", found.train))
+    notes = [_r2_verdict(evaluation), *_equal(found.pca_equal), *_gap(found), *_trained_on(evaluation.trained_on)]
     if found.pca.width < evaluation.z_dim:
         notes.append(f"The training rows and features give {found.pca.width} components, fewer than latents.")
     title = (
@@ -97,6 +98,13 @@ def _equal(components: int | None) -> list[str]:
     if components is None:
         return ["No number of components reaches this model's error."]
     return [f"PCA needs {_count(components, 'component', 'components')} for this model's error."]
+
+
+def _gap(found: Reconstruction) -> list[str]:
+    if found.model.r2 is None or found.train.r2 is None:
+        return []
+    points = 100 * (found.train.r2 - found.model.r2)
+    return [f"Of the training rows the model explains {100 * found.train.r2:.1f} %: a gap of {points:+.1f} points."]
 
 
 def _trained_on(trained_on: bool | None) -> list[str]:

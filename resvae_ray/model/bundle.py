@@ -16,6 +16,8 @@ from resvae_ray.model.checkpoint import read_tensors, write_tensors
 from resvae_ray.remote import Place, place
 from resvae_ray.storage import local_copy, read_json, staged_folder, write_json
 
+WIDTH_MOST = 1 << 24  # of a layer; a number beyond all bounds would overflow the count of the weights
+
 
 def nothing_else(folder: Path) -> None:
     """Adds no file to a MODEL."""
@@ -66,6 +68,11 @@ def read_model_config(path: str | Place) -> dict[str, Any]:
         raise DataError(f"{folder}: no MODEL: it has no {names.CONFIG_FILE}; make one with `resvae-ray export`")
     config = read_json(folder / names.CONFIG_FILE)
     for key in ("input_dim", "hidden_dim", "z_dim"):
-        if not isinstance(config, dict) or not isinstance(config.get(key), int) or config[key] < 1:
-            raise DataError(f"{folder / names.CONFIG_FILE}: {key} is missing or no whole number above 0")
+        if not isinstance(config, dict) or type(config.get(key)) is not int or not 0 < config[key] <= WIDTH_MOST:
+            raise DataError(
+                f"{folder / names.CONFIG_FILE}: {key} is missing or no whole number above 0 (at most {WIDTH_MOST:,})"
+            )
+    dropout = config.get("dropout", 0.0)
+    if not isinstance(dropout, float | int) or not 0 <= dropout <= 1:
+        raise DataError(f"{folder / names.CONFIG_FILE}: dropout is {dropout!r}; expected a number from 0 to 1")
     return config

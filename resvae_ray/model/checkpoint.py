@@ -6,6 +6,7 @@ whenever the process is killed, the newest `resume` and the `best` that it names
 """
 
 import json
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,11 @@ from safetensors.torch import save_file
 
 from resvae_ray.errors import DataError
 from resvae_ray.names import BEST_FILES, RESUME_FILE
+from resvae_ray.remote import Place
 from resvae_ray.storage import staged_file
 
 STATE_KEY = "state"
+CHECKSUM_KEY = "crc32"  # of all tensors and the state; files of others have none
 ANY_BEST = BEST_FILES.replace("{epoch:04d}", "*")
 
 
@@ -27,6 +30,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], state: dict[str,
     """Replaces `path` by the tensors and, in the file's header, `state` as JSON."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "pt"} | ({STATE_KEY: json.dumps(state)} if state else {})
+    metadata[CHECKSUM_KEY] = _checksum(plain, metadata)
     with staged_file(path) as staging:
         save_file(plain, staging, metadata=metadata)
 
@@ -38,7 +42,11 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         DataError: no such file, or not one of these.
     """
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, _state(file)  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata() or {}
+        if CHECKSUM_KEY in metadata and metadata[CHECKSUM_KEY] != _checksum(tensors, metadata):
+            raise DataError(f"{path}: damaged: its content does not have the checksum that was written with it")
+        return tensors, _state(file)
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -80,7 +88,18 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _state(file: Any) -> dict[str, Any]:
-    return json.loads((file.metadata() or {}).get(STATE_KEY, "{}"))
+    try:
+        return json.loads((file.metadata() or {}).get(STATE_KEY, "{}"))
+    except RecursionError:
+        raise ValueError("its state is not valid JSON") from None
+
+
+def _checksum(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> str:
+    crc = zlib.crc32(metadata.get(STATE_KEY, "").encode())
+    for name in sorted(tensors):
+        crc = zlib.crc32(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode(), crc)
+        crc = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, crc)
+    return f"{crc:08x}"
 
 
 def resume_path(folder: Path) -> Path:
@@ -88,9 +107,14 @@ def resume_path(folder: Path) -> Path:
     return folder / RESUME_FILE
 
 
-def load_weights(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Path) -> None:
-    """Copies `tensors` into `model`.
+def load_weights(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Place) -> None:
+    """Copies `tensors` into `model`; see `require_fit`."""
+    require_fit(model, tensors, where)
+    model.load_state_dict(tensors)
 
+
+def require_fit(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Place) -> None:
+    """
     Raises:
         DataError: a tensor is missing, superfluous or of another shape; path, expected and found are named.
     """
@@ -103,4 +127,3 @@ def load_weights(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where
             raise DataError(f"{where}: tensor {name!r} has shape {shapes}")
     if extra := sorted(set(tensors) - set(expected)):
         raise DataError(f"{where}: tensor {extra[0]!r} is no part of this model")
-    model.load_state_dict(tensors)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from resvae_ray.errors import UsageError
 from resvae_ray.model.bundle import nothing_else, read_bundle, write_bundle
-from resvae_ray.model.checkpoint import load_weights
+from resvae_ray.model.checkpoint import load_weights, require_fit
 from resvae_ray.remote import Place
 
 
@@ -82,7 +82,10 @@ class ResVAE(nn.Module):
             DataError: no MODEL there, or weights that do not fit its configuration.
         """
         tensors, config = read_bundle(path)
-        model = cls(config["input_dim"], config["hidden_dim"], config["z_dim"], config.get("dropout", 0.3))
+        shape = (config["input_dim"], config["hidden_dim"], config["z_dim"], config.get("dropout", 0.3))
+        with torch.device("meta"):  # no memory for widths that the weights do not have
+            require_fit(cls(*shape), tensors, path)
+        model = cls(*shape)
         load_weights(model, tensors, path)
         return model.eval()
 

@@ -147,7 +147,8 @@ class Training:
         """Takes up the training that `save` left in `folder`; whether there was one.
 
         Raises:
-            DataError: what is there cannot be read, or belongs to another configuration or seed.
+            DataError: what is there cannot be read, or belongs to another configuration or seed. A part of it may have
+                been taken up: begin with a new Training.
         """
         path = checkpoint.resume_path(folder)
         if not path.exists():
@@ -156,12 +157,23 @@ class Training:
         ours = {"config": asdict(self.config), "metric": asdict(self.metric), "seed": self.seed}
         if {name: state.get(name) for name in ours} != ours:
             raise DataError(f"{path}: saved by a training with another configuration or seed")
-        if best := state["best"]:
-            self._best_saved = int(best[names.EPOCH])
-            self._best = checkpoint.read_tensors(checkpoint.best_path(folder, self._best_saved))[0]
-        self._load_state(tensors, path)
-        self.epoch, self.last, self._best_metrics = state["epoch"], state["last"], best
+        try:
+            self._take_up(folder, tensors, state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{path}: not what a training saves: {type(error).__name__}: {error}") from None
         return True
+
+    def _take_up(self, folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+        best = state["best"]
+        if best:
+            self._best_saved = int(best[names.EPOCH])
+            path = checkpoint.best_path(folder, self._best_saved)
+            self._best = checkpoint.read_tensors(path)[0]
+            checkpoint.require_fit(self.judged, self._best, path)
+        self._load_state(tensors, checkpoint.resume_path(folder))
+        self.epoch, self.last, self._best_metrics = state["epoch"], state["last"], best
 
     def _train_epoch(self, epoch: int) -> float:
         self.model.train()

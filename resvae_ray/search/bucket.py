@@ -134,6 +134,7 @@ class BucketCopy:
 
     def _fetch(self, wanted: Callable[[str], bool]) -> dict[str, pafs.FileInfo]:
         """Fetches the files that are wanted and new; all that are there."""
+        there: dict[str, pafs.FileInfo] = {}
         for _ in range(TRIES):
             there = {name: info for name, info in self.home.files().items() if wanted(name)}
             new = [name for name, info in there.items() if self._fetched.get(name) != (info.size, info.mtime_ns)]

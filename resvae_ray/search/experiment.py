@@ -14,6 +14,7 @@ from resvae_ray import names
 from resvae_ray.errors import JobError
 from resvae_ray.search.guard import Guard
 from resvae_ray.search.resources import Slots
+from resvae_ray.search.retries import Retries
 from resvae_ray.search.run import Run
 from resvae_ray.search.stop import stoppable
 
@@ -43,7 +44,7 @@ def run_experiment(
         JobError: something is wrong that all trials would suffer from.
         RayError: Ray gave up.
     """
-    guard = Guard()
+    guard, most = Guard(), run.config.search.max_failures
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(trainable, {"cpu": slots.cpus, "gpu": slots.gpus}),
         param_space=space,
@@ -58,9 +59,9 @@ def run_experiment(
         run_config=ray_tune.RunConfig(
             name=names.TUNE_FOLDER,
             storage_path=str(run.path),
-            callbacks=[*callbacks, guard],
+            callbacks=[Retries(most), *callbacks, guard],
             stop=guard,
-            failure_config=ray_tune.FailureConfig(max_failures=run.config.search.max_failures),
+            failure_config=ray_tune.FailureConfig(max_failures=most + 1),
             verbose=0,
         ),
     )

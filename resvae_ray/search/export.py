@@ -13,6 +13,7 @@ from resvae_ray.model.network import ResVAE
 from resvae_ray.model.portable import require_onnx, write_onnx, write_torch_export
 from resvae_ray.model.published import load_published_weights
 from resvae_ray.remote import Place, place
+from resvae_ray.search.records import ENDED, SavedWeights
 from resvae_ray.search.run import Run
 from resvae_ray.storage import refuse_existing
 
@@ -64,11 +65,21 @@ def best_model(run: Run) -> tuple[ResVAE, dict[str, Any]]:
     saved = run.weights()
     if saved is None:
         raise DataError(f"{run.where}: no trial has saved weights yet")
+    model, state = load_weights_of(saved)
+    return model, _about(run, saved.number, state) | _finalists(run)
+
+
+def load_weights_of(saved: SavedWeights) -> tuple[ResVAE, dict[str, Any]]:
+    """The weights that a trial has saved as a model in eval mode, with the state that was saved beside them.
+
+    Raises:
+        DataError: they cannot be read.
+    """
     tensors, state = read_tensors(saved.path)
     config = TrainingConfig(**state["config"])
     model = ResVAE(state["input_dim"], config.hidden_dim, config.z_dim, config.dropout)
     load_weights(model, tensors, saved.path)
-    return model.eval(), _about(run, saved.number, state) | _finalists(run)
+    return model.eval(), state
 
 
 def _about(run: Run, number: int, state: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +104,7 @@ def _about_search(run: Run, number: int) -> dict[str, Any]:
         "trials": run.config.search.trials,
         "name": run.config.name,
         "seed": run.config.search.seed,
-        **{state: states[state] for state in (names.COMPLETE, names.PRUNED, names.FAILED)},
+        **{state: states[state] for state in ENDED},
         "epochs": sum(record.last_epoch for record in records),
         "params": next(record.params for record in records if record.number == number),
         "versions": run.info["sessions"][-1]["versions"] if run.info["sessions"] else {},

@@ -20,24 +20,34 @@ from ray.tune.search import Searcher
 
 from resvae_ray import names
 from resvae_ray.config import Config
-from resvae_ray.search.space import distributions, first_proposal
+from resvae_ray.search.records import reading_journal
+from resvae_ray.search.space import combinations, distributions, first_proposal
 from resvae_ray.seeds import PROPOSAL, derive
 from resvae_ray.storage import cut_torn_line
 
 
 def open_study(journal: Path, study_name: str) -> optuna.Study:
-    """The study of a RUN, to be written by this process alone; made if it is not there yet."""
+    """The study of a RUN, to be written by this process alone; made if it is not there yet.
+
+    Raises:
+        DataError: the journal is damaged.
+    """
     cut_torn_line(journal)
     journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(journal)))
-    return optuna.create_study(study_name=study_name, storage=storage, direction="minimize", load_if_exists=True)
+    with reading_journal(journal):
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        return optuna.create_study(study_name=study_name, storage=storage, direction="minimize", load_if_exists=True)
 
 
 def start_study(study: optuna.Study, config: Config) -> None:
-    """Enqueues what is to be tried first, in a new study."""
-    if config.search.try_first and not study.get_trials(deepcopy=False):
+    """Enqueues what is to be tried first, in a new study: a space of choices whole, if there are trials for it."""
+    if study.get_trials(deepcopy=False):
+        return
+    if config.search.try_first:
         study.enqueue_trial(first_proposal(config))
+    for proposal in combinations(config):
+        study.enqueue_trial(proposal, skip_if_exists=True)
 
 
 def unfinished(study: optuna.Study) -> list[int]:

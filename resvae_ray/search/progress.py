@@ -10,13 +10,12 @@ from ray.tune.experiment import Trial
 
 from resvae_ray import names
 from resvae_ray.search.outlook import duration, epochs_left
-from resvae_ray.search.records import best_of
+from resvae_ray.search.records import ENDED, best_of
 from resvae_ray.search.run import Run
 from resvae_ray.search.space import describe
 
 RENEW_S = 1.0  # of the line on a terminal
 LOG_S = 300.0  # between two lines in a log file while no trial ends
-ENDED = (names.COMPLETE, names.PRUNED, names.FAILED)
 
 
 class Progress(Callback):

@@ -2,6 +2,8 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +14,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from resvae_ray import names
+from resvae_ray.errors import DataError, first_line
 from resvae_ray.model.checkpoint import newest_best, read_state
-from resvae_ray.remote import Remote
+from resvae_ray.remote import Place
 
 STATES = {
     TrialState.WAITING: names.PENDING,
@@ -22,9 +25,13 @@ STATES = {
     TrialState.PRUNED: names.PRUNED,
     TrialState.FAIL: names.FAILED,
 }
+ENDED = (names.COMPLETE, names.PRUNED, names.FAILED)
+
+COUNTED = (names.REPEAT, names.NUMBER, names.EPOCH)  # of an epoch's row, whole numbers; only finalists have the first
+MEASURED = (names.VAL_LOSS, names.SECONDS, names.TIME)  # what every row has
 
 EpochRow = dict[str, Any]
-AnyPlace = TypeVar("AnyPlace", Path, Remote)
+AnyPlace = TypeVar("AnyPlace", Path, Place)
 
 
 @dataclass(frozen=True)
@@ -111,11 +118,17 @@ def read_trials(folder: Path, study_name: str) -> list[TrialRecord]:
 
 
 def read_epochs(path: Path) -> list[EpochRow]:
-    """The epochs reported, by trial (and retraining) and epoch; of an epoch that was repeated, the last report."""
+    """The epochs reported, by trial (and retraining) and epoch; of an epoch that was repeated, the last report.
+
+    Raises:
+        DataError: a line is no report.
+    """
     rows: dict[tuple[int, int, int], EpochRow] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        if row := _parsed(line):
-            rows[row[names.NUMBER], row.get(names.REPEAT, 0), row[names.EPOCH]] = row
+    content = path.read_bytes() if path.exists() else b""
+    # What follows the last line's end is still being written.
+    for number, line in enumerate(content.split(b"\n")[:-1], 1):
+        row = _parsed(line, f"{path}: line {number}")
+        rows[row[names.NUMBER], row.get(names.REPEAT, 0), row[names.EPOCH]] = row
     return [rows[key] for key in sorted(rows)]
 
 
@@ -149,9 +162,25 @@ def frozen_trials(journal: Path, study_name: str) -> list[FrozenTrial]:
     if not journal.exists():
         return []
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(journal)))
-    found = [study for study in storage.get_all_studies() if study.study_name == study_name]
-    return storage.get_all_trials(found[0]._study_id) if found else []
+    with reading_journal(journal):
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        found = [study for study in storage.get_all_studies() if study.study_name == study_name]
+        return storage.get_all_trials(found[0]._study_id) if found else []
+
+
+@contextmanager
+def reading_journal(journal: Path) -> Iterator[None]:
+    """
+    Raises:
+        DataError: Optuna cannot read the journal; nothing in it is code.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # whatever a damaged line makes Optuna raise
+        kind = type(error).__name__
+        raise DataError(f"{journal}: the study's journal is damaged ({kind}: {first_line(error)})") from None
 
 
 def trial_folder(run: AnyPlace, number: int) -> AnyPlace:
@@ -171,9 +200,21 @@ def _reason(folder: Path) -> str:
     return lines[-1] if lines else "unknown"
 
 
-def _parsed(line: str) -> EpochRow | None:
-    """A line of epochs.jsonl; None for one that is still being written."""
+def _parsed(line: bytes, where: str) -> EpochRow:
+    """A line of epochs.jsonl.
+
+    Raises:
+        DataError: it is damaged.
+    """
     try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return None
+        row = json.loads(line)
+        whole = isinstance(row, dict) and all(type(row.get(name, 0)) is int for name in COUNTED)
+        if (
+            whole
+            and names.NODE in row
+            and all(isinstance(row[name], float | int) for name in (*COUNTED[1:], *MEASURED))
+        ):
+            return row
+    except (ValueError, KeyError, RecursionError):
+        pass
+    raise DataError(f"{where}: it is damaged; remove the line, and the epoch that it told of is not known")

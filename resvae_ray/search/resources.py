@@ -36,8 +36,11 @@ def plan_slots(wanted: ResourcesConfig, nodes: Sequence[Node], trials: int) -> S
     with --concurrent, or for smaller shares, gets it.
 
     Raises:
-        UsageError: a trial fits on no node, and the cluster is not one (given by --address) that may still grow.
+        UsageError: a trial fits on no node, and the cluster is not one (given by --address) that may still grow; or
+            no node of one that may has anything yet from which to choose what was left open.
     """
+    if wanted.address and not any(node.get("CPU") or node.get("GPU") for node in nodes):
+        _require_all(wanted)
     gpus = (
         _gpu_share(sum(node.get("GPU", 0.0) for node in nodes))
         if wanted.gpus_per_trial is None
@@ -53,6 +56,14 @@ def plan_slots(wanted: ResourcesConfig, nodes: Sequence[Node], trials: int) -> S
             "--gpus-per-trial"
         )
     return Slots(cpus, gpus, wanted.concurrent or max(1, min(target, fitting)))
+
+
+def _require_all(wanted: ResourcesConfig) -> None:
+    if wanted.gpus_per_trial is None or wanted.concurrent is None:
+        raise UsageError(
+            "the cluster has no machine yet on which a trial could run, so say what one gets and how many run at once: "
+            "--gpus-per-trial (0 for the cores), --cpus-per-trial and --concurrent"
+        )
 
 
 def _gpu_share(total: float) -> float:

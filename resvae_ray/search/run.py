@@ -29,6 +29,7 @@ from resvae_ray.search.bucket import BucketCopy, copy_to_read, copy_to_take_up, 
 from resvae_ray.search.finalists import Finalist, best_weights, left_to_train, read_choice, read_finalists
 from resvae_ray.search.lock import Worker, hold, hold_in_bucket, worker, worker_in_bucket
 from resvae_ray.search.records import (
+    ENDED,
     BestTrial,
     SavedWeights,
     TrialRecord,
@@ -40,6 +41,8 @@ from resvae_ray.search.records import (
 from resvae_ray.search.shown import as_html, as_line
 from resvae_ray.search.status import status_of
 from resvae_ray.storage import read_json, refuse_existing, staged_file, write_json, write_text
+
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, repr=False)
@@ -185,7 +188,7 @@ class Run:
     def trainings_left(self) -> int:
         """Trials and retrainings of finalists that have not ended."""
         counts = Counter(record.state for record in self.records())
-        ended = counts[names.COMPLETE] + counts[names.PRUNED] + counts[names.FAILED]
+        ended = sum(counts[state] for state in ENDED)
         return max(0, self.config.search.trials - ended) + len(left_to_train(self.finalists()))
 
     def chosen(self) -> tuple[Finalist, int] | None:
@@ -242,10 +245,9 @@ class Run:
         """Removes from the bucket what trainings left there that came further than the record; see bucket.py."""
         if self.copy is None:
             return
-        ended = (names.COMPLETE, names.PRUNED, names.FAILED)
         known = {
             f"{names.TRIALS_FOLDER}/{names.TRIAL_FOLDER.format(number=record.number)}": None
-            if record.state in ended
+            if record.state in ENDED
             else record.last_epoch
             for record in self.records()
         }
@@ -268,12 +270,12 @@ class Run:
         records = self.records()
         trials = self._table(records)
         with staged_file(self.path / names.TRIALS_CSV) as staging:
-            trials.to_csv(staging, index=False)
+            _as_cells(trials).to_csv(staging, index=False)
         with staged_file(self.path / names.TRIALS_PARQUET) as staging:
             trials.to_parquet(staging, index=False)
         if (best := self.saved_best()) is not None:
             with staged_file(self.path / names.BEST_CSV) as staging:
-                self.result_table(best).to_csv(staging, index=False)
+                _as_cells(self.result_table(best)).to_csv(staging, index=False)
 
     def result_table(self, best: BestTrial) -> pd.DataFrame:
         """The result table of the paper, with this search's best in it."""
@@ -295,6 +297,16 @@ class Run:
         whole = [name for name in self.config.space if field_type(TrainingConfig, name) is int]
         kinds = dict.fromkeys([names.NUMBER, *whole, names.BEST_EPOCH, names.EPOCHS], "Int64")
         return pd.DataFrame([record.row() for record in records], columns=columns).astype(kinds)
+
+
+def _as_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a `'` before each text that a spreadsheet would take for a formula."""
+    texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
+    return table.assign(**{name: [_as_cell(value) for value in table[name]] for name in texts})
+
+
+def _as_cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
 
 
 def refuse_existing_run(folder: Place) -> None:

@@ -1,7 +1,9 @@
 """The search space as Optuna has it, and a proposal as a training configuration."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -31,6 +33,16 @@ def first_proposal(config: Config) -> dict[str, Any]:
         if not config.space[name].contains(value):
             raise UsageError(f"try_first: training.{name} is {value}, outside its range in [space]; change one of them")
     return values
+
+
+def combinations(config: Config) -> list[dict[str, Any]]:
+    """All proposals that a space of choices has, if the search has trials for them; else none."""
+    domains = config.space.values()
+    if not all(domain.choices for domain in domains):
+        return []
+    if math.prod(len(domain.choices) for domain in domains) > config.search.trials:
+        return []
+    return [dict(zip(config.space, values, strict=True)) for values in product(*(d.choices for d in domains))]
 
 
 def describe(params: Mapping[str, Any]) -> str:

@@ -11,9 +11,7 @@ from resvae_ray.config import Config
 from resvae_ray.search.finalists import Finalist, Repeat, left_to_train
 from resvae_ray.search.lock import Worker
 from resvae_ray.search.outlook import epochs_left
-from resvae_ray.search.records import STATES, TrialRecord, best_of
-
-ENDED = (names.COMPLETE, names.PRUNED, names.FAILED)
+from resvae_ray.search.records import ENDED, STATES, TrialRecord, best_of
 
 
 def status_of(

@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,13 +21,15 @@ from ray import tune
 from resvae_ray import names
 from resvae_ray.config import DataConfig, TrainingConfig
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.stream import Rows, open_sides
+from resvae_ray.data.stream import STREAM, Rows, open_sides
 from resvae_ray.errors import DataError
 from resvae_ray.model.training import Diverged, Training
 from resvae_ray.remote import Place, place
 from resvae_ray.search.finalists import finalist_folder
 from resvae_ray.search.kept import Kept, kept_in
+from resvae_ray.search.memory import ShortOfMemory, with_less_if_short
 from resvae_ray.search.records import trial_folder
+from resvae_ray.search.retries import refuse_another
 from resvae_ray.seeds import FINALIST, TRIAL, derive
 from resvae_ray.storage import write_json
 
@@ -67,6 +69,7 @@ class Job:
 def run_trial(config: dict[str, Any]) -> None:
     """Trains the trial `config["number"]` with the proposal `config["params"]` of the search `config["job"]`."""
     job, number = Job(**config["job"]), config[names.NUMBER]
+    refuse_another(config)
     with _faults_reported():
         _run(job, config["params"], derive(TRIAL, job.seed, number), trial_folder(place(job.run), number))
 
@@ -76,6 +79,7 @@ def run_repeat(config: dict[str, Any]) -> None:
     job, final = Job(**config["job"]), config["final"]
     number, repeat = final[names.NUMBER], final[names.REPEAT]
     folder = finalist_folder(place(job.run), number, repeat)
+    refuse_another(config)
     with _faults_reported():
         result = _run(job, final["params"], derive(FINALIST, job.seed, number, repeat), folder)
         write_json(folder / names.RESULT_FILE, result)
@@ -96,29 +100,43 @@ def _faults_reported() -> Iterator[None]:
 
 def _run(job: Job, params: dict[str, Any], seed: int, folder: Place) -> dict[str, Any]:
     """Trains to the end; the metrics of the last epoch, with the reason if it failed there."""
+
+    def attempt(data: dict[str, Any]) -> dict[str, Any]:
+        return _attempt(job, params, seed, folder, data)
+
+    try:
+        return with_less_if_short(lambda: attempt(job.data), lambda: attempt(_frugal(job.data)))
+    except ShortOfMemory as error:
+        failure = {names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf"), names.FAILURE: str(error)}
+        tune.report(failure)
+        return failure
+
+
+def _frugal(data: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of the data that holds the least; what is learned from a batch stays the same."""
+    _rows.cache_clear()
+    return data | {"mode": STREAM}
+
+
+def _attempt(job: Job, params: dict[str, Any], seed: int, folder: Place, data: dict[str, Any]) -> dict[str, Any]:
+    """Trains from where the trial stands in its folder."""
     if not (place(job.run) / names.RUN_FILE).exists():
         raise DataError(
             f"{job.run}: cannot be seen on {platform.node()}; a cluster needs a folder that all nodes share"
         )
     torch.set_num_threads(job.threads)
     device = "cuda" if job.gpu and torch.cuda.is_available() else "cpu"
-    train, val = _rows(job.dataset, job.fingerprint, tuple(job.data.items()), device)
-    training = Training(
-        TrainingConfig(**(job.training | params)),
-        train,
-        val,
-        seed,
-        device,
-        TrainingConfig(**job.training).metric,
-    )
+    train, val = _rows(job.dataset, job.fingerprint, tuple(data.items()), device)
+    config, metric = TrainingConfig(**(job.training | params)), TrainingConfig(**job.training).metric
     with kept_in(folder) as kept:
+        training = _taken_up(lambda: Training(config, train, val, seed, device, metric), kept.folder)
+        if training.epoch:
+            # The process may have been killed after saving this epoch and before the search heard of it.
+            tune.report({**training.last, names.DEVICE: training.device.type})
         return _train(training, kept, job)
 
 
 def _train(training: Training, kept: Kept, job: Job) -> dict[str, Any]:
-    if _taken_up(training, kept.folder):
-        # The process may have been killed after saving this epoch and before the search heard of it.
-        tune.report({**training.last, names.DEVICE: training.device.type})
     saved = time.monotonic()
     try:
         for metrics in training.epochs():
@@ -137,12 +155,15 @@ def _train(training: Training, kept: Kept, job: Job) -> dict[str, Any]:
     return training.last
 
 
-def _taken_up(training: Training, folder: Path) -> bool:
+def _taken_up(begin: Callable[[], Training], folder: Path) -> Training:
+    """The training that was saved in the folder, or a new one."""
+    training = begin()
     try:
-        return training.resume(folder)
+        training.resume(folder)
     except DataError as error:
         logger.warning("the trial starts anew, its checkpoint cannot be used: %s", error)
-        return False
+        return begin()
+    return training
 
 
 def _failure(training: Training, reason: str) -> dict[str, Any]:

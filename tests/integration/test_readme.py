@@ -36,7 +36,7 @@ def run(command, place):
 def test_the_command_line(place):
     (block,) = blocks("bash")
     for line in block.strip().splitlines():
-        program, *arguments = shlex.split(line)
+        program, *arguments = shlex.split(line, comments=True)
         assert program == "resvae-ray"
         run([sys.executable, "-m", "resvae_ray", *arguments], place)
     latents = pd.read_parquet(place / "latents.parquet")

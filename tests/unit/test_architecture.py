@@ -28,13 +28,13 @@ LAYERS = [
     ["data"],
     ["model"],
     ["cluster", "tasks"],
-    ["embed", "encode", "search"],
+    ["doctor", "embed", "encode", "search"],
     ["insight"],
     ["demo"],
     ["cli"],
     ["__main__"],
 ]
-MAY_IMPORT_RAY = {"cluster", "tasks", "embed/workers", "search"}  # rooms, or single modules of them
+MAY_IMPORT_RAY = {"cluster", "tasks", "doctor/nodes", "embed/workers", "search"}  # rooms, or single modules of them
 BESIDE = [("encode", "search"), ("embed", "encode"), ("embed", "search")]  # of one layer, and not to know each other
 
 

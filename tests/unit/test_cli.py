@@ -150,6 +150,7 @@ MISTAKES = [
     ("embed p.fasta out --model esm --pooling pho --sites absent.csv", 3, "absent.csv: no such file"),
     ("embed p.fasta out --model esm --workers 0", 2, "--workers 0: it must be at least 1"),
     ("embed p.fasta out --model esm --gpus -1", 2, "--gpus -1: it must be 0 or above"),
+    ("doctor --storage nowhere://x", 2, "nowhere://x: not a path or URI that can be opened"),
     ("", 2, "the following arguments are required: VERB"),
     ("tuna dataset out", 2, "invalid choice: 'tuna'"),
     ("status", 2, "the following arguments are required: RUN"),
@@ -246,7 +247,7 @@ def test_version_and_help(capsys):
     assert exit_.value.code == 0
     with pytest.raises(SystemExit):
         main(["tune", "--help"])
-    assert "esm2_650m_cls, quick" in capsys.readouterr().out
+    assert "high_fidelity" in capsys.readouterr().out
 
 
 def test_published_weights_from_the_command_line(place, capsys):

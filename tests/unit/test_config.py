@@ -99,7 +99,7 @@ def test_a_file_that_is_no_text(tmp_path):
 
 
 def test_an_unknown_scenario_names_the_known_ones():
-    with pytest.raises(UsageError, match="esm2_650m_cls, quick"):
+    with pytest.raises(UsageError, match="esm2_650m_cls, high_fidelity, quick, rate_distortion"):
         load_config("esm2")
 
 

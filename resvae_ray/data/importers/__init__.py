@@ -5,7 +5,8 @@ raising DataError with file, row and column for what is wrong in it. To add a fo
 to READERS.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pyarrow import fs as pafs
 from resvae_ray.data.features import SUFFIX, Features, require_unique_ids
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.importers import delimited, esm_extract, excel, h5ad, hdf5, numpy_arrays, parquet
+from resvae_ray.data.importers.apart import read_apart
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import ID, LABEL
@@ -41,6 +43,7 @@ READERS: dict[str, Reader] = {
     ".pt": esm_extract.read,
 }
 IN_FOLDERS = (".parquet", ".pt")  # formats that are a folder of files
+APART: tuple[Reader, ...] = (hdf5.read, h5ad.read)  # libhdf5 can loop, or crash, on a damaged file
 OWN_CHOICES: dict[str, tuple[Reader, ...]] = {  # fields of ColumnChoice that mean something to some formats alone
     "prefix": (parquet.read, delimited.read, excel.read),
     "sheet": (excel.read,),
@@ -121,19 +124,24 @@ def import_features(
     """
     source, path, choice = str(source), place(target), choice or ColumnChoice()
     refuse_existing(path)
-    batches = _chosen_reader(source, choice)(source, choice)
-    first = next(batches, None)
-    if first is None:
-        raise DataError(f"{source}: it holds no rows")
-    if not first.features.shape[1]:
-        raise DataError(f"{source}: vectors without numbers; expected one number a feature at least")
-    provenance = {**first.found, "source": Path(source).name, **(describe or {})}
-    with (staged_file if path.suffix == SUFFIX else staged_folder)(path) as staging:
-        with FeaturesWriter(staging, first.features.shape[1], provenance) as writer:
-            _copy(first, batches, writer, source, progress)
-        require_unique_ids(lambda: _written_ids(staging), source)
+    with closing(_batches(source, choice)) as batches:
+        first = next(batches, None)
+        if first is None:
+            raise DataError(f"{source}: it holds no rows")
+        if not first.features.shape[1]:
+            raise DataError(f"{source}: vectors without numbers; expected one number a feature at least")
+        provenance = {**first.found, "source": Path(source).name, **(describe or {})}
+        with (staged_file if path.suffix == SUFFIX else staged_folder)(path) as staging:
+            with FeaturesWriter(staging, first.features.shape[1], provenance) as writer:
+                _copy(first, batches, writer, source, progress)
+            require_unique_ids(lambda: _written_ids(staging), source)
     names = tuple(first.others.column_names)
     return ImportSummary(str(path), writer.rows, writer.dim, LABEL in names, names, dict(first.found))
+
+
+def _batches(source: str, choice: ColumnChoice) -> Generator[FeatureBatch, None, None]:
+    read = _chosen_reader(source, choice)
+    yield from read_apart(read, source, choice) if read in APART else read(source, choice)
 
 
 def _chosen_reader(source: str, choice: ColumnChoice) -> Reader:

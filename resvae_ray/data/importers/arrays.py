@@ -21,6 +21,7 @@ from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import FEATURES, ID, LABEL
 
 NUMBERS = "fiu"  # kinds of NumPy types
+VECTOR_MOST = 1 << 24  # numbers in one vector: more is no protein's, but a few bytes can claim it
 
 
 class Array(Protocol):
@@ -40,6 +41,15 @@ class Array(Protocol):
 def is_matrix(array: Array) -> bool:
     """Whether it may hold the features of some rows."""
     return len(array.shape) == 2 and array.dtype.kind in NUMBERS
+
+
+def require_width(width: int, where: str) -> None:
+    """
+    Raises:
+        DataError: no vector of a protein has so many numbers; nobody should make room for one.
+    """
+    if width > VECTOR_MOST:
+        raise DataError(f"{where}: vectors of {width:,} numbers; at most {VECTOR_MOST:,} are read")
 
 
 def matrix_name(arrays: Mapping[str, Array], source: str, choice: ColumnChoice) -> str:

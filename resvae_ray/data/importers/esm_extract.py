@@ -4,6 +4,7 @@ The id is the label in the file, which is the whole header line of the FASTA; a 
 its own. Files are read in the order of their paths, and no code in them is run.
 """
 
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from resvae_ray.data.features import batch_rows
-from resvae_ray.data.importers.arrays import as_batch, refuse_columns
+from resvae_ray.data.importers.arrays import VECTOR_MOST, as_batch, refuse_columns
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch
 from resvae_ray.errors import DataError, UsageError, first_line
 from resvae_ray.names import ID
@@ -21,7 +22,6 @@ from resvae_ray.storage import list_files, locate, reaching
 
 SUFFIX = ".pt"
 POOLINGS = {"mean_representations": "mean", "bos_representations": "cls"}  # one vector a protein
-VECTOR_MOST = 1 << 24  # numbers in one vector: a few bytes can claim to be any number of them
 
 
 def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
@@ -127,6 +127,21 @@ def _list(source: str) -> tuple[pafs.FileSystem, list[str]]:
     return filesystem, paths
 
 
+def _require_sound_archive(file: pa.NativeFile) -> None:
+    """The checksums of an archive, which PyTorch does not look at; before 1.6 it wrote none.
+
+    Raises:
+        ValueError: one is wrong, or the archive is packed: what unpacks to any size is no file of PyTorch's.
+    """
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            if sum(info.file_size for info in archive.infolist()) > file.size():
+                raise ValueError("a packed archive")
+            if (name := archive.testzip()) is not None:
+                raise ValueError(f"the checksum of {name} is wrong")
+    file.seek(0)
+
+
 def _load(filesystem: pafs.FileSystem, path: str) -> Mapping[str, Any]:
     """
     Raises:
@@ -136,6 +151,7 @@ def _load(filesystem: pafs.FileSystem, path: str) -> Mapping[str, Any]:
 
     try:
         with filesystem.open_input_file(path) as file:
+            _require_sound_archive(file)
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile pickle makes torch raise whatever it likes
         reason = first_line(error)

@@ -24,6 +24,7 @@ from resvae_ray.names import ID, LABEL
 from resvae_ray.storage import locate
 
 BESIDE_SHEETS_MOST = 1 << 30  # bytes, unpacked, of all that is held in memory: the texts, the styles
+PACKED_MOST = 200  # bytes of a large sheet from one: numbers come to 5, a bomb to 1000
 BLANK_ROWS_MOST = 1 << 20  # what Excel allows
 PLAIN_FORMATS = ("General", "0", "@")  # in which a whole number looks like its digits
 AS_TEXT = "set the column's format to Text in Excel and enter the ids again"
@@ -70,6 +71,9 @@ def _refuse_bomb(raw: pa.NativeFile, source: str) -> None:
     """A few packed kilobytes can be many gigabytes of text; sheets are read piece by piece, the rest is not."""
     with zipfile.ZipFile(raw) as archive:
         beside = sum(info.file_size for info in archive.infolist() if "worksheets/" not in info.filename)
+        for info in archive.infolist():
+            if info.file_size > max(BESIDE_SHEETS_MOST, PACKED_MOST * info.compress_size):
+                raise DataError(f"{source}: {info.filename} unpacks to {info.file_size:,} bytes; save it as CSV")
     if beside > BESIDE_SHEETS_MOST:
         raise DataError(f"{source}: {beside:,} bytes of text beside the sheets; save it as CSV")
     raw.seek(0)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from resvae_ray.data.features import batch_rows
-from resvae_ray.data.importers.arrays import as_batch, column_names, is_matrix
+from resvae_ray.data.importers.arrays import as_batch, column_names, is_matrix, require_width
 from resvae_ray.data.importers.hdf5 import children, column_piece, open_hdf5, require_filled, row_pieces
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch, row_numbers
 from resvae_ray.errors import DataError, UsageError
@@ -152,6 +152,7 @@ def _pieces(item: Any, where: str) -> Iterator[np.ndarray]:
 
 def _sparse_pieces(item: Any, by_column: bool, where: str) -> Iterator[np.ndarray]:
     rows, width = (int(size) for size in item.attrs["shape"])
+    require_width(width, where)
     parts = _parts(item, where)
     if by_column:
         parts = _by_row(parts, rows, width, where)

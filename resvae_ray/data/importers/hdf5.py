@@ -18,7 +18,16 @@ import numpy as np
 import pyarrow as pa
 
 from resvae_ray.data.features import batch_rows
-from resvae_ray.data.importers.arrays import NUMBERS, as_batch, as_column, column_names, is_matrix, refuse_columns
+from resvae_ray.data.importers.arrays import (
+    NUMBERS,
+    VECTOR_MOST,
+    as_batch,
+    as_column,
+    column_names,
+    is_matrix,
+    refuse_columns,
+    require_width,
+)
 from resvae_ray.data.schema import FEATURES_COLUMNS, ColumnChoice, FeatureBatch, check_batch, find_column
 from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
@@ -27,7 +36,7 @@ from resvae_ray.storage import locate
 
 ORIGINAL_ID = "original_id"
 MATRIX_FILE_MOST = 64  # data sets in a file that is looked through for a matrix
-VECTOR_MOST = 1 << 24  # numbers in one vector: more is no protein's, but would take the memory
+CHUNK_BYTES_MOST = 1 << 30  # unpacked: HDF5 holds a chunk whole
 POOLING = (
     "take UniProt's per-protein.h5, reduce: true in bio_embeddings, reduced embeddings in biotrainer, or average the "
     "residues yourself"
@@ -66,7 +75,7 @@ def children(group: Any, source: str) -> Iterator[tuple[str, Any]]:
     """The groups and data sets in a group.
 
     Raises:
-        DataError: a link, or a table of pandas.
+        DataError: a link, a table of pandas, or what is neither group nor data set.
     """
     h5py = module_to_read(source, "h5py")
     for name in group:
@@ -79,8 +88,9 @@ def children(group: Any, source: str) -> Iterator[tuple[str, Any]]:
             raise DataError(
                 f"{source}: {name!r} is a table of pandas.to_hdf, which is not read; write it with to_parquet"
             )
-        if isinstance(item, h5py.Group | h5py.Dataset):
-            yield name, item
+        if not isinstance(item, h5py.Group | h5py.Dataset):
+            raise DataError(f"{source}: {name!r} is neither a data set nor a group of them; the file may be damaged")
+        yield name, item
 
 
 def data_sets(group: Any, source: str, above: tuple[Any, ...] = ()) -> Iterator[Any]:
@@ -101,11 +111,13 @@ def data_sets(group: Any, source: str, above: tuple[Any, ...] = ()) -> Iterator[
 def require_filled(data_set: Any, where: str) -> None:
     """
     Raises:
-        DataError: some of its numbers are in another file, or were never written.
+        DataError: some of its numbers are in another file, or were never written, or no part fits in memory.
     """
     if data_set.is_virtual or data_set.external:
         raise DataError(f"{where} keeps its numbers in other files, which are not opened; write the numbers themselves")
     if data_set.chunks:
+        if math.prod(data_set.chunks) * data_set.dtype.itemsize > CHUNK_BYTES_MOST:
+            raise DataError(f"{where} has chunks of {' x '.join(map(str, data_set.chunks))}; write it in smaller ones")
         chunks = math.prod(-(-size // chunk) for size, chunk in zip(data_set.shape, data_set.chunks, strict=True))
         filled = data_set.id.get_num_chunks() >= chunks
     else:
@@ -115,10 +127,12 @@ def require_filled(data_set: Any, where: str) -> None:
 
 
 def row_pieces(data_set: Any, where: str) -> Iterator[np.ndarray]:
-    """The rows (n, D) of a matrix, a few at a time; a compressed chunk is unpacked whole, and once."""
+    """The rows (n, D) of a matrix, a few at a time; a compressed chunk is unpacked whole, and once if that fits."""
     require_filled(data_set, where)
+    require_width(data_set.shape[1], where)
     step, tall = batch_rows(data_set.shape[1]), data_set.chunks[0] if data_set.chunks else 1
-    rows_read = max(tall, step - step % tall)
+    fits = tall * data_set.shape[1] * data_set.dtype.itemsize <= CHUNK_BYTES_MOST
+    rows_read = max(tall, step - step % tall) if fits else step
     for start in range(0, data_set.shape[0], rows_read):
         block = data_set[start : start + rows_read]
         for inner in range(0, len(block), step):

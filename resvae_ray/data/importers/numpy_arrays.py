@@ -5,7 +5,7 @@ The matrix is read in pieces, from the compressed archive too. Pickled arrays ar
 
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from tokenize import TokenError
 from typing import IO
@@ -14,10 +14,19 @@ import numpy as np
 import pyarrow as pa
 
 from resvae_ray.data.features import batch_rows
-from resvae_ray.data.importers.arrays import as_batch, as_column, column_names, is_matrix, matrix_name
+from resvae_ray.data.importers.arrays import (
+    as_batch,
+    as_column,
+    column_names,
+    is_matrix,
+    matrix_name,
+    require_width,
+)
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch
 from resvae_ray.errors import DataError, ResVAERayError, first_line
 from resvae_ray.storage import locate
+
+ENTRY = b"PK\x01\x02"  # with which each entry of an archive's table of contents begins
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,9 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
 
 def _read_archive(file: pa.NativeFile, source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     with zipfile.ZipFile(file) as archive:
+        # A damaged length makes one entry swallow the next, and an array would be missed by nobody.
+        if any(ENTRY in info.extra + info.comment for info in archive.infolist()):
+            raise DataError(f"{source}: not a readable NumPy file: its table of contents is damaged")
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
         headers = {}
         for name, member in members.items():
@@ -59,19 +71,24 @@ def _read_archive(file: pa.NativeFile, source: str, choice: ColumnChoice) -> Ite
                 headers[name] = _header(stream, size, f"{source}: array {name!r}")
         matrix = matrix_name(headers, source, choice)
         names = column_names(headers, headers[matrix].shape[0], source, choice)
-        columns = _column_arrays(archive, members, names, source)
+        columns = _column_arrays(archive, members, headers, names, source)
         with archive.open(members[matrix]) as stream:
             yield from _read_matrix(stream, archive.getinfo(members[matrix]).file_size, source, columns)
 
 
 def _column_arrays(
-    archive: zipfile.ZipFile, members: dict[str, str], columns: dict[str, str], source: str
+    archive: zipfile.ZipFile,
+    members: dict[str, str],
+    headers: Mapping[str, _Header],
+    columns: dict[str, str],
+    source: str,
 ) -> dict[str, pa.Array]:
     """The arrays with one entry a row, whole, under the names that FEATURES has for them."""
     read = {}
     for target, name in columns.items():
         with archive.open(members[name]) as stream:
             values = np.lib.format.read_array(stream, allow_pickle=False)
+            _require_end(stream, headers[name], f"{source}: array {name!r}")
         read[target] = as_column(values, f"{source}: array {name!r}")
     return read
 
@@ -80,6 +97,7 @@ def _read_matrix(stream: IO[bytes], size: int, source: str, columns: dict[str, p
     header = _header(stream, size, source)
     if not is_matrix(header):
         raise DataError(f"{source}: an array of shape {header.shape} and type {header.dtype}; expected rows of numbers")
+    require_width(header.shape[1], source)
     pieces = _pieces_by_column if header.fortran else _pieces_by_row
     start = 0
     for piece in pieces(stream, header, source):
@@ -88,6 +106,7 @@ def _read_matrix(stream: IO[bytes], size: int, source: str, columns: dict[str, p
         check_batch(batch, None, source, start + 1)
         start += len(batch)
         yield batch
+    _require_end(stream, header, source)
 
 
 def _pieces_by_row(stream: IO[bytes], header: _Header, source: str) -> Iterator[np.ndarray]:
@@ -105,6 +124,16 @@ def _pieces_by_column(stream: IO[bytes], header: _Header, source: str) -> Iterat
     step = batch_rows(width)
     for start in range(0, rows, step):
         yield matrix[start : start + step]
+
+
+def _require_end(stream: IO[bytes], header: _Header, where: str) -> None:
+    """Also makes an archive compare the checksum, which it does when all has been read.
+
+    Raises:
+        DataError: there is more than the header says.
+    """
+    if stream.read(1):
+        raise DataError(f"{where}: the file goes on after an array of {' x '.join(map(str, header.shape))}")
 
 
 def _numbers(stream: IO[bytes], count: int, header: _Header, source: str) -> np.ndarray:

@@ -63,7 +63,7 @@ def _label_names(features: Features) -> list[str] | None:
         described = json.loads((features.schema.metadata or {})[b"huggingface"])["info"]["features"]
         kind = described[features.layout.label]
         return [str(name) for name in kind["names"]] if kind["_type"] == "ClassLabel" else None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
 
 

@@ -17,6 +17,7 @@ from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import DESCRIPTION
 
 BATCH_PROTEINS = 8192
+LETTERS_MOST = 1 << 24  # of a line, and of a protein: the longest one known has 45,000
 UNIPROT = re.compile(r"(?:sp|tr)\|([^|\s]+)\|")
 
 Record = tuple[str, str, str, int]  # id, sequence, description, line
@@ -48,16 +49,19 @@ def _batch(records: list[Record]) -> ProteinBatch:
 
 
 def _records(source: str) -> Iterator[Record]:
-    header, start, letters = None, 0, []
+    header, start, letters, length = None, 0, [], 0
     for number, line in _lines(source):
         if line.startswith(">"):
             if header is not None:
                 yield _record(header, letters, start)
-            header, start, letters = line, number, []
+            header, start, letters, length = line, number, [], 0
         elif line.startswith(";"):
             continue
         elif header is not None:
             letters.append(line)
+            length += len(line)
+            if length > LETTERS_MOST:
+                raise DataError(f"{source}: line {start}: a sequence of more than {LETTERS_MOST:,} letters")
         elif line.strip():
             raise DataError(f"{source}: line {number}: {line.strip()[:20]!r} is no FASTA header; it begins with '>'")
     if header is not None:
@@ -73,7 +77,11 @@ def _record(header: str, letters: list[str], line: int) -> Record:
 def _lines(source: str) -> Iterator[tuple[int, str]]:
     with open_stream(source) as raw:
         try:
-            yield from enumerate(io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8-sig"), 1)  # pyright: ignore[reportArgumentType]
+            text = io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8-sig")  # pyright: ignore[reportArgumentType]
+            for number, line in enumerate(iter(lambda: text.readline(LETTERS_MOST), ""), 1):
+                if len(line) == LETTERS_MOST:
+                    raise DataError(f"{source}: line {number} has more than {LETTERS_MOST:,} letters")
+                yield number, line
         except UnicodeDecodeError as error:
             raise DataError(f"{source}: not UTF-8 text: {error}") from None
         except OSError as error:

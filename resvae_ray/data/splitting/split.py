@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.dataset import Dataset, footers_of
 from resvae_ray.data.features import Features, require_unique_ids
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.hashes import ABSENT, find_repeats, members
@@ -85,6 +85,7 @@ def split_features(
             not_compared=leaks.not_compared,
             repeated_sequences=repeated,
             sequences_on_both_sides=on_both_sides,
+            footers=footers_of(staging),
         )
         table = asdict(content)
         del table["path"]

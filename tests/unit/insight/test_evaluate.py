@@ -47,6 +47,10 @@ def test_both_explain_the_variance_about_the_mean_of_the_validation_rows(place):
     assert found.model.r2 == pytest.approx(1 - ((val - rebuilt) ** 2).sum() / spread, rel=1e-6)
     assert found.model.squared_error == pytest.approx(((val - rebuilt) ** 2).sum(1).mean(), rel=1e-6)
     assert found.active_units == int((mu.var(0, correction=0) > 0.01).sum())
+    with torch.no_grad():
+        known = network.decode(network.encode(torch.from_numpy(train).float())[0]).double().numpy()
+    share = 1 - ((train - known) ** 2).sum() / ((train - train.mean(0)) ** 2).sum()
+    assert found.train.r2 == pytest.approx(share, rel=1e-6)
     components = np.linalg.svd(train - train.mean(0), full_matrices=False)[2]
     for fit in (found.pca, found.pca_active):
         basis = components[: fit.width]
@@ -75,6 +79,8 @@ def test_where_pca_wins_it_says_so(place):
     (line,) = (line for line in text.splitlines() if line.startswith(sentence))
     assert line.endswith("%: PCA wins.")
     assert "MCC, linear probe, 5 folds" in text
+    gap = 100 * (found.reconstruction.train.r2 - found.reconstruction.model.r2)
+    assert f"a gap of {gap:+.1f} points." in text
     assert verdicts(found)[0] in evaluation_markdown(found)
     assert "drawn with seed" not in text
 
@@ -208,6 +214,6 @@ def test_pca_of_real_features_has_the_known_figures(shared, tmp_path):
     val = dataset.features("val")
     pca = fit_pca(dataset.features("train"), silent)
     for width, error, r2 in ((18, 0.883, 0.848), (34, 0.423, 0.927), (43, 0.330, 0.943)):
-        found = reconstruction(ResVAE(320, 8, width).eval(), pca, val, silent).pca
+        found = reconstruction(ResVAE(320, 8, width).eval(), pca, val, val, silent).pca
         assert (found.width, round(found.squared_error, 3), round(found.r2, 3)) == (width, error, r2)
     assert pq.read_metadata(val.files[0]).num_rows == 662

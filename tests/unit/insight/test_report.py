@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from resvae_ray.cli import main
+from resvae_ray.data.dataset import footers_of
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.errors import DataError, UsageError
@@ -113,7 +114,7 @@ def test_with_few_trials_the_page_says_what_it_cannot_show(searched, trials, sho
     path = searched(trials, model=False)
     written = report(path)
     content = text_of(written)
-    assert (set(TITLES) - {"finalists"}) - set(written.missing) == shown
+    assert (set(TITLES) - {"finalists", "rate_distortion"}) - set(written.missing) == shown
     for reason in written.missing.values():
         assert html.escape(reason) in content
     assert "Not evaluated: there is no RUN/model yet" in content
@@ -154,6 +155,8 @@ def test_names_from_outside_are_shown_and_not_carried_out(run_path):
     (run_path / "trials" / "0011" / "error.txt").write_text(HOSTILE)
     for side in ("train", "val"):
         _rename(run_path.parent / "dataset" / side)
+    about = run_path.parent / "dataset" / "dataset.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"footers": footers_of(about.parent)}))
     content = report(run_path).path.read_text()
     assert HOSTILE not in content
     assert content.count("<script") == content.count("</script>")

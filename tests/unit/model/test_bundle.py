@@ -97,3 +97,21 @@ def test_a_pt_file_of_something_else_is_refused_and_runs_nothing(content, messag
     with pytest.raises(DataError, match=message):
         load_published_weights(tmp_path / "a.pt")
     assert "stranger" not in capsys.readouterr().out
+
+
+def test_a_flipped_bit_of_the_weights_is_seen(saved):
+    _, path = saved
+    content = bytearray((path / "model.safetensors").read_bytes())
+    content[-3] ^= 1
+    (path / "model.safetensors").write_bytes(content)
+    with pytest.raises(DataError, match="model.safetensors: damaged: its content does not have the checksum"):
+        ResVAE.from_pretrained(path)
+
+
+@pytest.mark.parametrize("change", [{"hidden_dim": 1 << 24}, {"input_dim": 1 << 24}, {"hidden_dim": 1 << 40}])
+def test_widths_that_the_weights_do_not_have_take_no_memory(saved, change):
+    _, path = saved
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(DataError, match="has shape|at most"):
+        ResVAE.from_pretrained(path)

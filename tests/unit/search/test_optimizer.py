@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from resvae_ray.config import Config, SearchConfig
+from resvae_ray.config import Config, Domain, SearchConfig
 from resvae_ray.errors import UsageError
 from resvae_ray.search.optimizer import StudySearch, open_study, start_study, unfinished
 
@@ -173,6 +173,26 @@ def test_what_comes_first_must_lie_in_the_space(journal):
     config = replace(CONFIG, training=replace(CONFIG.training, z_dim=5), search=SearchConfig(try_first=True))
     with pytest.raises(UsageError, match="training.z_dim is 5, outside its range"):
         search(journal, config)
+
+
+def test_a_space_of_choices_is_tried_whole_if_there_are_trials_for_it(journal):
+    space = {"z_dim": Domain(choices=(8, 18, 34)), "batch_size": Domain(choices=(32, 64))}
+    config = replace(CONFIG, space=space, search=replace(CONFIG.search, trials=7, try_first=True))
+    _, searcher = search(journal, config)
+    proposals = [searcher.suggest(str(number))["params"] for number in range(6)]
+    assert proposals[0] == {"z_dim": 18, "batch_size": 32}
+    assert {(proposal["z_dim"], proposal["batch_size"]) for proposal in proposals} == {
+        (z_dim, batch) for z_dim in (8, 18, 34) for batch in (32, 64)
+    }
+    assert searcher.suggest("more")["number"] == 6
+
+
+def test_a_space_with_more_choices_than_trials_is_searched(tmp_path):
+    space = {"z_dim": Domain(choices=(8, 18, 34))}
+    for trials, enqueued in ((2, 0), (3, 3)):
+        config = replace(CONFIG, space=space, search=replace(CONFIG.search, trials=trials))
+        study, _ = search(tmp_path / f"{trials}.journal", config)
+        assert len(study.get_trials()) == enqueued
 
 
 def test_tpe_learns_from_it(journal):

@@ -56,3 +56,11 @@ def test_more_than_a_node_has(wanted):
 def test_a_cluster_may_grow_to_what_is_asked_for():
     wanted = ResourcesConfig(gpus_per_trial=0.5, cpus_per_trial=2, concurrent=8, address="auto")
     assert plan_slots(wanted, [{"CPU": 0}], 50) == Slots(2, 0.5, 8)
+
+
+@pytest.mark.parametrize("left_open", ["gpus_per_trial", "concurrent"])
+def test_a_cluster_without_workers_yet_leaves_nothing_to_choose_from(left_open):
+    """Chosen from nothing, it would be one trial at a time on the cores of machines with GPUs."""
+    wanted = {"gpus_per_trial": 0.5, "concurrent": 8, "address": "auto", left_open: None}
+    with pytest.raises(UsageError, match="--gpus-per-trial .*--concurrent"):
+        plan_slots(ResourcesConfig(**wanted), [{"CPU": 0}], 50)

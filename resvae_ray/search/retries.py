@@ -1,0 +1,71 @@
+"""How often a trial is tried again: a crash counts, the loss of its node does not.
+
+Tune counts both. On a cluster whose nodes come and go a long trial would be given up for what befell its nodes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ray import cloudpickle
+from ray.exceptions import ActorUnavailableError, RayActorError
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from resvae_ray import names
+
+NODE_DIED = "node has died"  # in Ray's message; the error has no field for it
+FAILURE = "Failure # "  # with which Tune begins each error in a trial's file of errors
+
+
+class Retries(Callback):
+    """Ends a trial that has crashed more often than it may.
+
+    Tune decides before any hook is called. So it is to allow one failure more than `most`, and a trial that has used it
+    up by crashing is given back with the reason, for which it then fails; see `refuse_another`.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tune's hook: the trial failed, and Tune is going to try it again."""
+        if _lost_with_its_node(trial):
+            trial.run_metadata.num_failures -= 1
+        elif trial.run_metadata.num_failures > self._most:
+            trial.config[names.CRASHED] = _last_line(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tune's hook: the trial is given up. Our own refusal is not among the errors that led to it."""
+        if names.CRASHED in trial.config and trial.error_file:
+            path = Path(trial.error_file)
+            errors, _, last = path.read_text(errors="replace").rpartition(FAILURE)
+            if CrashedTooOftenError.__name__ in last:
+                path.write_text(errors)
+
+
+class CrashedTooOftenError(Exception):
+    """The trial crashed more often than it may; its message says why."""
+
+
+def refuse_another(config: dict[str, Any]) -> None:
+    """
+    Raises:
+        CrashedTooOftenError: the trial with this configuration must not be tried again.
+    """
+    if names.CRASHED in config:
+        raise CrashedTooOftenError(config[names.CRASHED])
+
+
+def _lost_with_its_node(trial: Trial) -> bool:
+    if trial.pickled_error_file is None:
+        return False
+    try:
+        error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except Exception:  # of a kind that needs more to be made than it was pickled with: no error of Ray's own
+        return False
+    # Unavailable is a worker of which its node says nothing more, not even that it ended.
+    return isinstance(error, ActorUnavailableError) or (isinstance(error, RayActorError) and NODE_DIED in str(error))
+
+
+def _last_line(trial: Trial) -> str:
+    return Path(trial.error_file or "").read_text(errors="replace").strip().splitlines()[-1]

@@ -1,0 +1,141 @@
+"""The scripts that give work to a cluster, with a `ray` that plays one."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+# A job is a file with what its status is; following it shows the first lines of `log`, a line more each time, and makes
+# it what `end` says when there is none left.
+RAY = """#!/usr/bin/env bash
+cd "$(dirname "$0")"
+job=${!#}
+case "$1 $2" in
+    "job status") cat "$job" 2>/dev/null || { echo "RuntimeError: ${gone-Job $job does not exist}" >&2; exit 1; } ;;
+    "job submit")
+        echo "${@:3}" >>submitted
+        cp "$7"/* . 2>/dev/null || true
+        echo "Status for job '$5': RUNNING" >"$5" ;;
+    "job logs")
+        echo x >>calls
+        printf '2026-11-22 22:10:43,815\\tINFO cli.py:42 -- Job submission server address: here\\n'
+        head -n "$(wc -l <calls)" log
+        [ "$(wc -l <calls)" -lt "$(wc -l <log)" ] || {
+            mv end "$job"
+            printf '2026-11-22 22:10:53,460\\tERR cli.py:74 -- the end, and all again:\\n'
+            cat log
+        } ;;
+esac
+"""
+TUNE = ("cluster.yaml", "s3://b/dataset", "s3://b/run")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a cluster's file, a token and that `ray`."""
+    (tmp_path / "ray").write_text(RAY)
+    (tmp_path / "ray").chmod(0o755)
+    (tmp_path / "log").write_text("a line\n")
+    (tmp_path / "end").write_text("Job 'x' succeeded\n")
+    (tmp_path / "cluster.yaml").touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def submit(*arguments: str, script: str = "submit_tune") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([SCRIPTS / script, *arguments], capture_output=True, text=True)
+
+
+def jobs(place: Path) -> list[str]:
+    return (place / "submitted").read_text().splitlines() if (place / "submitted").exists() else []
+
+
+def test_the_head_gets_the_verb_and_its_words_are_shown(place):
+    done = submit(*TUNE, "--trials", "3")
+    assert (done.returncode, done.stdout) == (0, "a line\n")
+    (job,) = jobs(place)
+    assert job.endswith("-- python -m resvae_ray tune s3://b/dataset s3://b/run --trials 3 --address auto")
+    assert "the same command follows it again" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ("Job 'x' failed\nStatus message: Job entrypoint command failed with exit code 3, last logs", 3),
+        ("Job 'x' failed\nStatus message: the supervisor died", 1),
+        ("Job 'x' was stopped", 1),
+    ],
+)
+def test_the_exit_code_is_the_verbs(place, end, code):
+    (place / "end").write_text(end)
+    assert submit(*TUNE).returncode == code
+
+
+def test_a_job_that_runs_is_followed_and_not_begun_again(place):
+    submit(*TUNE)
+    name = jobs(place)[0].split()[2]
+    (place / name).write_text(f"Status for job '{name}': RUNNING")
+    (place / "end").write_text("Job 'x' succeeded")
+    done = submit(*TUNE, "--resume")
+    assert (done.returncode, len(jobs(place))) == (0, 1)
+    assert name in done.stderr
+
+
+def test_after_a_job_has_ended_the_next_one_has_the_next_number(place):
+    for _ in range(2):
+        (place / "end").write_text("Job 'x' succeeded")
+        submit(*TUNE)
+    first, second = (job.split()[2] for job in jobs(place))
+    assert (first[:-1], first[-1], second[-1]) == (second[:-1], "1", "2")
+    (place / "end").write_text("Job 'x' succeeded")
+    submit(*TUNE[:2], "s3://b/another")
+    assert jobs(place)[2].split()[2][:-2] != first[:-2]
+
+
+def test_following_that_ends_while_the_job_runs_goes_on_where_it_stopped(place):
+    (place / "log").write_text("one\ntwo\n")
+    done = submit(*TUNE)
+    assert (done.returncode, done.stdout) == (0, "one\ntwo\n")
+
+
+def test_a_lost_connection_says_what_to_do(place, monkeypatch):
+    monkeypatch.setenv("gone", "Failed to connect to Ray at http://127.0.0.1:1")
+    done = submit(*TUNE)
+    assert done.returncode == 1
+    assert "Failed to connect" in done.stderr
+    assert jobs(place) == []
+
+
+@pytest.mark.parametrize("config", [("--config", "mine.toml"), ("--config=mine.toml",)])
+def test_a_configuration_travels_with_the_job(place, config):
+    (place / "mine.toml").write_text("[search]\n")
+    submit(*TUNE, *config)
+    assert (place / "search.toml").read_text() == "[search]\n"
+    assert " ".join(config).replace("mine", "search") in jobs(place)[0]
+
+
+def test_a_scenario_goes_by_its_name(place):
+    submit(*TUNE, "--config", "quick")
+    assert "--config quick" in jobs(place)[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("submit_tune", TUNE[:2], "usage: scripts/submit_tune CLUSTER.yaml DATASET RUN"),
+        ("submit_encode", TUNE, "usage: scripts/submit_encode CLUSTER.yaml MODEL FEATURES LATENTS"),
+        ("submit_tune", ("absent.yaml", *TUNE[1:]), "absent.yaml: no such file"),
+        ("submit_tune", (*TUNE[:2], "run"), "run: nodes cannot find a relative path"),
+        ("tunnel", (), "usage: scripts/tunnel CLUSTER.yaml [RUN]"),
+    ],
+)
+def test_a_mistake(place, script, arguments, message):
+    done = submit(*arguments, script=script)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
