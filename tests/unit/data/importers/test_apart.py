@@ -43,7 +43,7 @@ def test_import_reads_hdf5_apart(ending, tmp_path, monkeypatch):
     [
         (loops, DataError, "a.h5: after row 20: reading on comes to no end; the file is damaged"),
         (crashes, DataError, r"a.h5: after row 20: its library crashes on it \(SIGSEGV\); the file is damaged"),
-        (is_killed, JobError, r"a.h5: after row 0: its reader has ended \(-9\)"),
+        (is_killed, JobError, r"a.h5: after row 0: the process that reads it has ended \(-9\); memory may be short"),
         (refuses, UsageError, "a.h5: --sheet one: no such sheet"),
     ],
 )
