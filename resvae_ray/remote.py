@@ -72,6 +72,7 @@ def _bucket(bucket: str, endpoint: str | None, region: str | None) -> pafs.FileS
         endpoint_override=endpoint,
         # Only Amazon itself can be asked where a bucket is.
         region=region or (ANY_REGION if endpoint else pafs.resolve_s3_region(bucket)),
+        allow_delayed_open=True,  # one request for a small file, not three
         connect_timeout=CONNECT_S,
         request_timeout=REQUEST_S,
         retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),

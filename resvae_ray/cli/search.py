@@ -12,7 +12,6 @@ from resvae_ray.config import DEFAULT_SCENARIO, Config, TrainingConfig, field_ty
 from resvae_ray.config_file import SECTIONS, load_config, scenario_names
 from resvae_ray.errors import UsageError
 from resvae_ray.names import RUN_FILE
-from resvae_ray.remote import place
 
 # flag, section of the configuration, field, help
 TUNE_FLAGS = (
@@ -118,6 +117,7 @@ def _add_export(verbs: Any) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     from resvae_ray.model.bundle import read_model_config
+    from resvae_ray.remote import place
     from resvae_ray.search.export import export
 
     path = export(options.run, options.model, onnx=options.onnx, torch_export=options.torch_export)

@@ -4,7 +4,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from resvae_ray.data.features import Features, parquet_file
+from resvae_ray.data.features import Features
+from resvae_ray.data.parquet_pieces import parquet_file
 from resvae_ray.errors import DataError
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
 from resvae_ray.remote import Place, place

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from resvae_ray import names
 from resvae_ray.cluster import ray_session
-from resvae_ray.data.features import SUFFIX, Features, parquet_file, rows_in
+from resvae_ray.data.features import Features, rows_in
 from resvae_ray.data.features_writer import open_writer
+from resvae_ray.data.parquet_pieces import SUFFIX, parquet_file
 from resvae_ray.encode.latents import Output, kept_model, latents_table
 from resvae_ray.encode.units import Unit, units_of
 from resvae_ray.errors import DataError, JobError, UsageError

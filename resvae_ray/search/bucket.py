@@ -20,7 +20,7 @@ from pathlib import Path
 from pyarrow import fs as pafs
 
 from resvae_ray import names
-from resvae_ray.errors import DataError
+from resvae_ray.errors import DataError, JobError
 from resvae_ray.model.checkpoint import read_state
 from resvae_ray.remote import Remote, download, upload
 from resvae_ray.storage import local_copy, read_json
@@ -39,10 +39,12 @@ class BucketCopy:
     Attributes:
         home: where the RUN is.
         folder: the copy.
+        taken_by: who works in the RUN instead of us, if it was taken from us; then nothing is sent any more.
     """
 
     def __init__(self, home: Remote, folder: Path) -> None:
         self.home, self.folder = home, folder
+        self.taken_by = ""
         self._sent: dict[str, tuple[int, int]] = {}
         self._fetched: dict[str, tuple[int | None, int | None]] = {}
 
@@ -50,12 +52,30 @@ class BucketCopy:
         """Sends what has changed, the study's journal last: what it says has ended is there then with all its epochs.
 
         Raises:
-            JobError: the bucket cannot be reached.
+            JobError: the bucket cannot be reached, or another process works there.
         """
+        if self.taken_by:
+            raise JobError(
+                f"{self.home}: nothing was heard of this search for so long that {self.taken_by} has taken it up"
+            )
         changed = [name for name in self._changed("") if not OF_TRAININGS.fullmatch(name) or _is_result(name)]
         self._send(name for name in changed if name != names.JOURNAL_FILE)
         self._send(name for name in changed if name == names.JOURNAL_FILE)
         self._drop(names.TUNE_FOLDER)
+
+    def clear(self) -> None:
+        """Removes the copy."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def take_up(self) -> None:
+        """Makes the copy as new as what is in the bucket.
+
+        It is kept where it goes on from what is there, since it may have what was not sent before a kill. Where the
+        search was taken up elsewhere since, or never here, it is fetched anew.
+        """
+        if not _goes_on(self.folder / names.RUN_FILE, self.home / names.RUN_FILE):
+            self.clear()
+            self.fetch()
 
     def send_folder(self, below: str) -> None:
         """Makes the folder `below` in the bucket what it is here."""
@@ -175,28 +195,14 @@ def working_copy(home: Remote) -> BucketCopy:
     """The copy that a search on this machine works in; the same folder for the same bucket and name."""
     root = Path(os.environ.get(HOME) or "~/.cache/resvae_ray").expanduser()
     digest = hashlib.blake2b(f"{os.environ.get('AWS_ENDPOINT_URL', '')} {home}".encode(), digest_size=6).hexdigest()
-    return BucketCopy(home, root / "runs" / f"{digest}" / home.name)
+    return BucketCopy(home, root / "runs" / digest / home.name)
 
 
-def copy_to_take_up(home: Remote) -> BucketCopy:
-    """The working copy, as new as what is in the bucket.
-
-    It is kept where it is of the last session in the bucket, since it may then have what was not sent before a kill.
-    Where the search was taken up elsewhere since, or never here, it is fetched anew.
-    """
-    copy = working_copy(home)
-    if not (home / names.RUN_FILE).is_file() or _sessions(copy.folder / names.RUN_FILE) != _sessions(
-        home / names.RUN_FILE
-    ):
-        shutil.rmtree(copy.folder, ignore_errors=True)
-        copy.fetch()
-    return copy
-
-
-def _sessions(run_file: Path | Remote) -> object:
-    """Study and sessions of a run.json; None where there is none."""
+def _goes_on(here: Path, there: Remote) -> bool:
+    """Whether one run.json is of the same study as another, and of its sessions or more."""
     try:
-        content = read_json(run_file)
-        return content["study"], content["sessions"]
+        own, its = read_json(here), read_json(there)
+        begun = its["sessions"]
+        return own["study"] == its["study"] and own["sessions"][: len(begun)] == begun
     except (DataError, KeyError, TypeError):
-        return None
+        return False

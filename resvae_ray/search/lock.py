@@ -2,10 +2,6 @@
 
 The lock ends with its process, however that ends, but is only sure to be seen on the machine where it is held. So the
 process also renews the time of the lock file, and readers on other machines go by its age.
-
-A bucket has no locks, and pyarrow no conditional writes. There the process writes an object with its name, waits, and
-has the lock if the object is still its own: of two that begin at once, one sees the other's name and gives up. That
-holds as long as a write of a few bytes takes less than SETTLE_S.
 """
 
 import fcntl
@@ -14,16 +10,13 @@ import os
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from resvae_ray.errors import JobError, UsageError
-from resvae_ray.remote import Remote
-from resvae_ray.storage import is_alive
+from resvae_ray.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +24,6 @@ BEAT_S = 15.0  # between two signs of life
 SILENCE_S = 180.0  # after which a process on another machine is taken for dead; network folders show a minute's delay
 TRIES = 5  # for the lock, since a reader holds it for an instant to see whether it is free
 TRY_S = 0.1
-SETTLE_S = 2.0  # in which a write to a bucket is seen by all
 
 
 @dataclass(frozen=True)
@@ -84,72 +76,6 @@ def worker(path: Path) -> Worker | None:
         return None
     sure = held is not None and who.endswith(f" on {socket.gethostname()}")
     return Worker(who or "a process", round(max(0.0, age), 1), bool(held) or (age < SILENCE_S and not sure))
-
-
-@contextmanager
-def hold_in_bucket(lock: Remote) -> Iterator[None]:
-    """Holds the lock object; signs of life renew it.
-
-    Raises:
-        UsageError: another process holds it, or was alive a short time ago.
-        JobError: the bucket cannot be reached.
-    """
-    mine = f"process {os.getpid()} on {socket.gethostname()} {uuid.uuid4().hex}\n".encode()
-    _refuse_if_alive(lock)
-    lock.write_bytes(mine)
-    time.sleep(SETTLE_S)
-    if _content(lock) != mine:
-        raise UsageError(f"{lock}: another search has begun there at the same moment")
-    ended = threading.Event()
-    beating = threading.Thread(target=_beat_in_bucket, args=(lock, mine, ended), name="signs of life", daemon=True)
-    beating.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        beating.join()
-        if _content(lock) == mine:
-            lock.unlink(missing_ok=True)
-
-
-def worker_in_bucket(lock: Remote) -> Worker | None:
-    """Who works by the lock object, or did until it was killed; None if the last one ended in good order."""
-    if not (who := _who(lock)):
-        return None
-    age = max(0.0, lock.age(time.time()))
-    return Worker(who, round(age, 1), age < SILENCE_S and not _is_gone(who))
-
-
-def _refuse_if_alive(lock: Remote) -> None:
-    who, age = _who(lock), lock.age(time.time())
-    if who and age < SILENCE_S and not _is_gone(who):
-        raise UsageError(
-            f"{lock}: a search is running there ({who}, last sign of life {max(0.0, age):.0f} s ago); if it is dead, "
-            f"--resume goes on when {SILENCE_S:.0f} s have passed"
-        )
-
-
-def _is_gone(who: str) -> bool:
-    """Whether it was a process of this machine that has ended."""
-    number, _, host = who.removeprefix("process ").partition(" on ")
-    return host == socket.gethostname() and number.isdigit() and not is_alive(int(number))
-
-
-def _who(lock: Remote) -> str:
-    return _content(lock).decode(errors="replace").rpartition(" ")[0]
-
-
-def _content(lock: Remote) -> bytes:
-    try:
-        return lock.read_bytes()
-    except FileNotFoundError:
-        return b""
-
-
-def _beat_in_bucket(lock: Remote, mine: bytes, ended: threading.Event) -> None:
-    while not ended.wait(BEAT_S):
-        with suppress(JobError):
-            lock.write_bytes(mine)
 
 
 def _acquire(file: IO[str], path: Path) -> None:

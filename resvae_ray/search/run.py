@@ -9,10 +9,8 @@ The study's journal and epochs.jsonl are the record. Everything else (trials.csv
 """
 
 import shlex
-import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,15 @@ from typing import Any
 import pandas as pd
 
 from resvae_ray import names
-from resvae_ray.config import Config, TrainingConfig, field_type
+from resvae_ray.config import Config
 from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.remote import Place, Remote, place
-from resvae_ray.search.bucket import BucketCopy, copy_to_read, copy_to_take_up, working_copy
+from resvae_ray.remote import Place, place
+from resvae_ray.search.bucket import BucketCopy, copy_to_read
+from resvae_ray.search.bucket_lock import worker_in_bucket
 from resvae_ray.search.finalists import Finalist, best_weights, left_to_train, read_choice, read_finalists
-from resvae_ray.search.lock import Worker, hold, hold_in_bucket, worker, worker_in_bucket
+from resvae_ray.search.lock import Worker, hold, worker
 from resvae_ray.search.records import (
     ENDED,
     BestTrial,
@@ -40,9 +39,8 @@ from resvae_ray.search.records import (
 )
 from resvae_ray.search.shown import as_html, as_line
 from resvae_ray.search.status import status_of
-from resvae_ray.storage import read_json, refuse_existing, staged_file, write_json, write_text
-
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+from resvae_ray.search.tables import result_table, trials_table, write_result, write_trials
+from resvae_ray.storage import read_json, refuse_existing, write_json, write_text
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,28 +60,30 @@ class Run:
     copy: BucketCopy | None = None
 
     @classmethod
-    def create(cls, path: str | Path, config: Config, dataset: Dataset, about: dict[str, Any]) -> "Run":
+    def create(
+        cls,
+        path: str | Place,
+        config: Config,
+        dataset: Dataset,
+        about: dict[str, Any],
+        copy: BucketCopy | None = None,
+    ) -> "Run":
         """Makes the folder with run.json; nothing has started then.
 
         Args:
             about: the study's name and whatever else is worth knowing later.
+            copy: to work in, if `path` is in a bucket.
 
         Raises:
             UsageError: the folder holds something already.
         """
         where = place(path)
         refuse_existing_run(where)
-        copy = working_copy(where) if isinstance(where, Remote) else None
         if copy:
-            shutil.rmtree(copy.folder, ignore_errors=True)  # of a RUN that was there, and is no more
-        content = {
-            **about,
-            "config": config_to_dict(config),
-            "dataset": {**asdict(dataset), "path": str(dataset.path)},
-            "sessions": [],
-        }
+            copy.clear()  # of a RUN that was there, and is no more
+        content = {**about, **_content(config, dataset), "sessions": []}
         write_json((copy.folder if copy else where) / names.RUN_FILE, content)
-        run = cls._read(where, copy)
+        run = cls.read(where, copy)
         run.send()
         return run
 
@@ -94,23 +94,18 @@ class Run:
             DataError: no RUN there.
         """
         where = place(path)
+        if not (where / names.RUN_FILE).is_file():
+            raise DataError(f"{where}: no RUN: it has no {names.RUN_FILE}; `resvae-ray tune` makes one")
         if isinstance(where, Path):
-            return cls._read(where, None)
+            return cls.read(where, None)
         copy = copy_to_read(where)
         copy.fetch()
-        return cls._read(where, copy)
+        return cls.read(where, copy)
 
     @classmethod
-    def take_up(cls, path: str | Path) -> "Run":
-        """A RUN to write in; see `open`."""
-        where = place(path)
-        return cls._read(where, copy_to_take_up(where) if isinstance(where, Remote) else None)
-
-    @classmethod
-    def _read(cls, where: Place, copy: BucketCopy | None) -> "Run":
+    def read(cls, where: Place, copy: BucketCopy | None) -> "Run":
+        """The RUN at `where`; if it is in a bucket, as its copy is at this moment."""
         folder = copy.folder if copy else Path(str(where))
-        if not (folder / names.RUN_FILE).is_file():
-            raise DataError(f"{where}: no RUN: it has no {names.RUN_FILE}; `resvae-ray tune` makes one")
         info = read_json(folder / names.RUN_FILE)
         try:
             for key in ("study", "dataset", "sessions"):
@@ -121,12 +116,7 @@ class Run:
 
     def begin_session(self, config: Config, dataset: Dataset, session: dict[str, Any]) -> "Run":
         """Writes down that the search is taken up with `config`, before it is."""
-        info = {
-            **self.info,
-            "config": config_to_dict(config),
-            "dataset": {**asdict(dataset), "path": str(dataset.path)},
-            "sessions": [*self.info["sessions"], session],
-        }
+        info = {**self.info, **_content(config, dataset), "sessions": [*self.info["sessions"], session]}
         write_text(self.path / names.SEARCH_FILE, config_to_toml(config))
         write_json(self.path / names.RUN_FILE, info)
         self.send()
@@ -138,11 +128,7 @@ class Run:
         return self.copy.home if self.copy else self.path
 
     def send(self) -> None:
-        """Sends what has changed to the bucket, if it is in one.
-
-        Raises:
-            JobError: the bucket cannot be reached.
-        """
+        """Sends what has changed to the bucket, if it is in one; see `BucketCopy.send`."""
         if self.copy:
             self.copy.send()
 
@@ -151,18 +137,13 @@ class Run:
         """The command that goes on with it."""
         return shlex.join(["resvae-ray", "tune", self.info["dataset"]["path"], str(self.where), "--resume"])
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Holds the right to write in this folder; ends with the process, however that ends.
+    def lock(self) -> AbstractContextManager[None]:
+        """Holds the right to write in this folder of a disk; ends with the process, however that ends.
 
         Raises:
             UsageError: another process holds it.
         """
-        with ExitStack() as stack:
-            stack.enter_context(hold(self.path / names.LOCK_FILE))
-            if self.copy:
-                stack.enter_context(hold_in_bucket(self.copy.home / names.LOCK_FILE))
-            yield
+        return hold(self.path / names.LOCK_FILE)
 
     def records(self) -> list[TrialRecord]:
         """All that is recorded of the trials, by number."""
@@ -174,7 +155,7 @@ class Run:
 
     def trials(self) -> pd.DataFrame:
         """A row a trial: number, state, parameters, best loss and epoch, epochs, seconds, node, reason of a failure."""
-        return self._table(self.records())
+        return trials_table(self.records(), self.config)
 
     def best(self) -> BestTrial | None:
         """The lowest validation loss that any trial reported at any epoch."""
@@ -241,21 +222,6 @@ class Run:
         """What a notebook shows."""
         return as_html(self.where, self.status())
 
-    def forget_unknown(self) -> None:
-        """Removes from the bucket what trainings left there that came further than the record; see bucket.py."""
-        if self.copy is None:
-            return
-        known = {
-            f"{names.TRIALS_FOLDER}/{names.TRIAL_FOLDER.format(number=record.number)}": None
-            if record.state in ENDED
-            else record.last_epoch
-            for record in self.records()
-        }
-        for repeat in (repeat for finalist in self.finalists() for repeat in finalist.repeats):
-            name = names.FINALIST_FOLDER.format(number=repeat.number, repeat=repeat.repeat)
-            known[f"{names.FINALISTS_FOLDER}/{name}"] = None if repeat.ended else repeat.last_epoch
-        self.copy.forget_unknown(known)
-
     def _fetch_weights(self) -> None:
         if self.copy:
             self.copy.fetch_weights()
@@ -267,46 +233,17 @@ class Run:
 
     def write_tables(self) -> None:
         """trials.csv, trials.parquet and best.csv, each replaced in one step."""
-        records = self.records()
-        trials = self._table(records)
-        with staged_file(self.path / names.TRIALS_CSV) as staging:
-            _as_cells(trials).to_csv(staging, index=False)
-        with staged_file(self.path / names.TRIALS_PARQUET) as staging:
-            trials.to_parquet(staging, index=False)
+        write_trials(self.path, self.trials())
         if (best := self.saved_best()) is not None:
-            with staged_file(self.path / names.BEST_CSV) as staging:
-                _as_cells(self.result_table(best)).to_csv(staging, index=False)
+            write_result(self.path, self.result_table(best))
 
     def result_table(self, best: BestTrial) -> pd.DataFrame:
         """The result table of the paper, with this search's best in it."""
-        training = replace(self.config.training, **best.params)
-        row = {
-            "model": self.config.name,
-            "z_dim": training.z_dim,
-            "hidden_dim": training.hidden_dim,
-            "learning_rate": training.lr,
-            "eval_loss": best.best_val_loss,
-            "loss_type": self.config.training.loss_type,  # by which all trials are measured
-            "epoch": best.best_epoch,
-            "input_dim": self.info["dataset"]["dim"],
-        }
-        return pd.DataFrame([row])
-
-    def _table(self, records: list[TrialRecord]) -> pd.DataFrame:
-        columns = list(TrialRecord(0, "", dict.fromkeys(self.config.space)).row())
-        whole = [name for name in self.config.space if field_type(TrainingConfig, name) is int]
-        kinds = dict.fromkeys([names.NUMBER, *whole, names.BEST_EPOCH, names.EPOCHS], "Int64")
-        return pd.DataFrame([record.row() for record in records], columns=columns).astype(kinds)
+        return result_table(best, self.config, self.info["dataset"]["dim"])
 
 
-def _as_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a `'` before each text that a spreadsheet would take for a formula."""
-    texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
-    return table.assign(**{name: [_as_cell(value) for value in table[name]] for name in texts})
-
-
-def _as_cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
+def _content(config: Config, dataset: Dataset) -> dict[str, Any]:
+    return {"config": config_to_dict(config), "dataset": {**asdict(dataset), "path": str(dataset.path)}}
 
 
 def refuse_existing_run(folder: Place) -> None:
@@ -316,4 +253,6 @@ def refuse_existing_run(folder: Place) -> None:
     """
     if (folder / names.RUN_FILE).exists():
         raise UsageError(f"{folder}: holds a run already; --resume goes on with it, or choose another folder")
-    refuse_existing(folder)
+    # In a bucket the lock is taken before anything is written, and may be left by one that was killed right then.
+    if isinstance(folder, Path) or set(folder.files()) != {names.LOCK_FILE}:
+        refuse_existing(folder)

@@ -45,6 +45,7 @@ from resvae_ray.search.scheduler import DurableASHA, history_of
 from resvae_ray.search.tensorboard import TensorBoard, trial_board
 from resvae_ray.search.tensorboard_server import tensorboard_server
 from resvae_ray.search.trial import Job, run_trial
+from resvae_ray.search.writing import created, taken_up
 from resvae_ray.storage import replace_folder
 
 PACKAGES = ("torch", "ray", "optuna", "numpy", "pyarrow", "pandas", "safetensors")
@@ -78,9 +79,7 @@ def tune(
     data = Dataset.open(dataset)
     with ExitStack() as stack:
         if resume:
-            stack.enter_context(Run.take_up(run).lock())
-            known = Run.take_up(run)  # as whoever held it before has left it
-            known.forget_unknown()
+            known = stack.enter_context(taken_up(run))
             resolved = resumed_config(known, data, config)
         else:
             known, resolved = None, first_config(data, config)
@@ -89,8 +88,7 @@ def tune(
         slots = plan_slots(resolved.resources, nodes, resolved.search.trials)
         if known is None:
             # Nothing was written so far: what could be refused has been refused.
-            known = Run.create(run, resolved, data, _about())
-            stack.enter_context(known.lock())
+            known = stack.enter_context(created(run, resolved, data, _about()))
         known = known.begin_session(resolved, data, _session(slots, nodes))
         return _carried_out(known, data, slots, tensorboard)
 

@@ -18,6 +18,7 @@ LAYERS = [
         "config_file",
         "errors",
         "extras",
+        "listing",
         "names",
         "progress",
         "remote",

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from resvae_ray import remote, storage
+from resvae_ray import listing, remote
 from resvae_ray.errors import DataError, JobError, UsageError
+from resvae_ray.listing import list_files
 from resvae_ray.storage import (
     cut_torn_line,
-    list_files,
     local_target,
     replace_folder,
     staged_file,
@@ -147,7 +147,7 @@ class TestUnreachableStorage:
         def fail(_):
             raise OSError("AWS Error NETWORK_CONNECTION: no host")
 
-        monkeypatch.setattr(storage, "locate", lambda _: (SimpleNamespace(get_file_info=fail), "b/f.parquet"))
+        monkeypatch.setattr(listing, "locate", lambda _: (SimpleNamespace(get_file_info=fail), "b/f.parquet"))
         with pytest.raises(JobError, match=r"s3://b/f\.parquet: cannot be reached: AWS"):
             list_files("s3://b/f.parquet", ".parquet")
 

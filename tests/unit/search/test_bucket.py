@@ -4,24 +4,27 @@ import json
 import os
 import socket
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import pytest
 import torch
 
 from resvae_ray import names
-from resvae_ray.errors import UsageError
+from resvae_ray.errors import JobError, UsageError
 from resvae_ray.model.checkpoint import write_tensors
 from resvae_ray.remote import Remote, place, upload
-from resvae_ray.search import lock as lock_module
-from resvae_ray.search.bucket import BucketCopy, copy_to_take_up, working_copy
+from resvae_ray.search import bucket_lock as lock_module
+from resvae_ray.search.bucket import BucketCopy, working_copy
+from resvae_ray.search.bucket_lock import worker_in_bucket
 from resvae_ray.search.kept import kept_in
-from resvae_ray.search.lock import hold_in_bucket, worker_in_bucket
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("RESVAE_RAY_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(lock_module, "SETTLE_S", 0.05)
+    monkeypatch.setattr(lock_module, "SETTLE_S", 0.4)
 
 
 @pytest.fixture
@@ -91,7 +94,9 @@ class TestCopies:
         write(copy.folder, FILES)
         copy.send()
         write(copy.folder, {"study.journal": "a\nnot sent before the kill\n"})
-        assert (copy_to_take_up(run).folder / "study.journal").read_text() == "a\nnot sent before the kill\n"
+        again = working_copy(run)
+        again.take_up()
+        assert (again.folder / "study.journal").read_text() == "a\nnot sent before the kill\n"
 
     def test_but_not_in_one_that_another_machine_has_overtaken(self, run):
         copy = working_copy(run)
@@ -99,7 +104,8 @@ class TestCopies:
         copy.send()
         (run / "run.json").write_bytes(json.dumps({"study": "s", "sessions": [1, 2]}).encode())
         (run / "study.journal").write_bytes(b"a\nof the other machine\n")
-        taken_up = copy_to_take_up(run)
+        taken_up = working_copy(run)
+        taken_up.take_up()
         assert (taken_up.folder / "study.journal").read_text() == "a\nof the other machine\n"
         assert not (taken_up.folder / "tune" / ".hidden").exists()
 
@@ -115,6 +121,12 @@ class TestCopies:
         BucketCopy(run, tmp_path / "copy").forget_unknown({f"trials/000{key}": epoch for key, epoch in known.items()})
         left = {name.split("/")[1] for name in run.files()}
         assert left == {"0000", "0001", "0003", "0004"}, "2 is ahead, 5 has no state, 6 is not in the record"
+
+
+@contextmanager
+def hold_in_bucket(lock):
+    with lock_module.hold_in_bucket(lock, lambda other: pytest.fail(f"lost to {other}")):
+        yield
 
 
 class TestLock:
@@ -158,6 +170,42 @@ class TestLock:
             pass
         assert lock.read_text() == "process 2 on elsewhere y\n", "the other's lock is left alone"
 
+    def test_who_was_too_slow_to_be_seen_by_all_does_not_go_on(self, run, monkeypatch):
+        lock, write = run / names.LOCK_FILE, Remote.write_bytes
+
+        def slowly(self, content):
+            lock_module.time.sleep(0.4)
+            write(self, content)
+
+        monkeypatch.setattr(Remote, "write_bytes", slowly)
+        with pytest.raises(JobError, match=r"only within 0\.4 s is it sure that no other"), hold_in_bucket(lock):
+            pass
+        assert not lock.exists()
+
+    def test_of_many_that_begin_at_once_at_most_one_holds_it(self, run, monkeypatch):
+        monkeypatch.setattr(lock_module, "SETTLE_S", 0.5)
+        lock, together, inside = run / names.LOCK_FILE, threading.Barrier(4), []
+
+        def begin(_):
+            together.wait()
+            with suppress(UsageError, JobError), hold_in_bucket(lock):
+                inside.append(1)
+                lock_module.time.sleep(0.3)
+                inside.append(-1)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(begin, range(4)))
+        assert inside in ([1, -1], []), "one, and none only where the server was too slow"
+
+    def test_who_was_taken_for_dead_stops_and_leaves_the_lock_alone(self, run, monkeypatch):
+        monkeypatch.setattr(lock_module, "BEAT_S", 0.01)
+        lock, other, told = run / names.LOCK_FILE, b"process 2 on elsewhere y\n", threading.Event()
+        heard = []
+        with lock_module.hold_in_bucket(lock, lambda who: heard.append(who) or told.set()):
+            lock.write_bytes(other)
+            assert told.wait(10)
+        assert (heard, lock.read_bytes()) == (["process 2 on elsewhere"], other)
+
     def test_signs_of_life(self, run, monkeypatch):
         monkeypatch.setattr(lock_module, "BEAT_S", 0.01)
         lock = run / names.LOCK_FILE
@@ -169,6 +217,16 @@ class TestLock:
                 lock_module.time.sleep(0.01)
             else:
                 raise AssertionError("none came")
+
+
+class TestTakenAway:
+    def test_nothing_is_sent_any_more(self, run, tmp_path):
+        copy = BucketCopy(run, tmp_path / "copy")
+        write(copy.folder, FILES)
+        copy.taken_by = "process 2 on elsewhere"
+        with pytest.raises(JobError, match="process 2 on elsewhere has taken it up"):
+            copy.send()
+        assert not run.exists()
 
 
 class TestKept:

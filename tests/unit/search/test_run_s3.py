@@ -1,5 +1,6 @@
 """A RUN in a bucket, from its creation to the exported model, without Ray: trained by the function that Ray runs."""
 
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 
 import pytest
@@ -12,12 +13,13 @@ from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.model.network import ResVAE
 from resvae_ray.remote import Remote
-from resvae_ray.search import lock, trial
+from resvae_ray.search import bucket_lock, trial
 from resvae_ray.search.export import export
 from resvae_ray.search.optimizer import open_study, start_study
 from resvae_ray.search.recorder import EpochLog
-from resvae_ray.search.run import Run
+from resvae_ray.search.run import Run, refuse_existing_run
 from resvae_ray.search.trial import Job, run_trial
+from resvae_ray.search.writing import created, taken_up
 
 CONFIG = Config(
     space={"z_dim": Domain(2, 4)},
@@ -38,15 +40,12 @@ def search(root, reported, monkeypatch):
 
     monkeypatch.setattr(trial.tune, "report", report)
     dataset = Dataset.open(f"{root}/dataset")
-    Run.create(f"{root}/run", CONFIG, dataset, {"study": "s"})
-    run = Run.take_up(f"{root}/run")
-    with run.lock():
-        run.forget_unknown()
+    with created(f"{root}/run", CONFIG, dataset, {"study": "s"}) as run, ExitStack() as stack:
         study = open_study(run.path / names.JOURNAL_FILE, "s")
         start_study(study, replace(CONFIG, training=replace(CONFIG.training, **PARAMS)))
         asked = study.ask()
         asked.suggest_int("z_dim", 2, 4)
-        log = EpochLog(run.path / names.EPOCHS_FILE)
+        log = stack.enter_context(closing(EpochLog(run.path / names.EPOCHS_FILE)))
         job = Job(
             dataset=str(dataset.path),
             fingerprint=dataset.fingerprint,
@@ -71,7 +70,7 @@ def search(root, reported, monkeypatch):
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("RESVAE_RAY_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(lock, "SETTLE_S", 0.05)
+    monkeypatch.setattr(bucket_lock, "SETTLE_S", 0.5)
 
 
 def test_from_its_creation_to_the_model(bucket, make_features, monkeypatch, tmp_path):
@@ -93,3 +92,30 @@ def test_from_its_creation_to_the_model(bucket, make_features, monkeypatch, tmp_
     export(f"{bucket}/run", tmp_path / "model")
     here, there = (ResVAE.from_pretrained(path).state_dict() for path in (tmp_path / "model", f"{bucket}/model"))
     assert all(torch.equal(here[name], there[name]) for name in here)
+
+
+def test_of_two_searches_that_begin_in_one_place_the_second_touches_nothing(bucket, make_features, tmp_path):
+    dataset = split_features(make_features(60, 6), tmp_path / "dataset")
+    path = f"{bucket}/run"
+    with created(path, CONFIG, dataset, {"study": "first"}) as run:
+        (run.path / names.EPOCHS_FILE).write_text("")
+        begun = replace(CONFIG, name="second")
+        with pytest.raises(UsageError, match="search is running"), created(path, begun, dataset, {"study": "second"}):
+            pass
+        assert (run.path / names.EPOCHS_FILE).exists()
+    assert Run.open(path).info["study"] == "first"
+    with pytest.raises(UsageError, match="holds a run already"), created(path, begun, dataset, {"study": "second"}):
+        pass
+    with taken_up(path) as run:
+        assert run.info["study"] == "first"
+
+
+def test_a_lock_that_a_killed_search_left_before_it_began_is_no_run(bucket, make_features, tmp_path):
+    dataset = split_features(make_features(60, 6), tmp_path / "dataset")
+    (Remote(f"{bucket}/run") / names.LOCK_FILE).write_bytes(b"process 999999999 on here x\n")
+    refuse_existing_run(Remote(f"{bucket}/run"))
+    with pytest.raises(DataError, match="no RUN"), taken_up(f"{bucket}/run"):
+        pass
+    (Remote(f"{bucket}/run") / "other").write_bytes(b"x")
+    with pytest.raises(UsageError, match="already there"):
+        Run.create(f"{bucket}/run", CONFIG, dataset, {"study": "s"})
