@@ -98,6 +98,11 @@ def reaching(path: "str | Place") -> Iterator[None]:
         raise JobError(f"{path}: cannot be reached: {first_line(error)}") from None
 
 
+def is_lost(error: Exception) -> bool:
+    """Whether reading failed on the way to the storage; otherwise it is the file that is wrong."""
+    return isinstance(error, OSError) and "AWS Error" in str(error)
+
+
 @dataclass(frozen=True)
 class Remote:
     """A file or folder that is not on a mounted disk; folders are there as long as a file is below them."""

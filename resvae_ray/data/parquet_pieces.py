@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from resvae_ray.errors import DataError, first_line
+from resvae_ray.errors import DataError, JobError, first_line
 from resvae_ray.names import PROVENANCE_KEY
+from resvae_ray.remote import is_lost
 
 SUFFIX = ".parquet"
 ID_BATCH_ROWS = 65536
@@ -22,6 +23,7 @@ def parquet_file(filesystem: pafs.FileSystem, path: str) -> pq.ParquetFile:
 
     Raises:
         DataError: no such file, or not Parquet.
+        JobError: the storage cannot be reached.
     """
     try:
         return pq.ParquetFile(
@@ -36,6 +38,7 @@ def parquet_file(filesystem: pafs.FileSystem, path: str) -> pq.ParquetFile:
     except MemoryError:
         raise
     except Exception as error:  # whatever a damaged file makes its reader raise
+        _raise_if_lost(error, path)
         if isinstance(error, pa.ArrowInvalid) and not path.lower().endswith(SUFFIX):
             raise DataError(f"{path}: not FEATURES, which are Parquet; run `resvae-ray import` first") from None
         raise DataError(f"{path}: not a readable Parquet file: {first_line(error)}") from None
@@ -75,13 +78,21 @@ def reading_parquet(where: str) -> Iterator[None]:
     """
     Raises:
         DataError: reading fails, since the file is damaged or gone.
+        JobError: the storage cannot be reached.
     """
     try:
         yield
     except (DataError, MemoryError):
         raise
     except Exception as error:  # whatever a damaged file makes its reader raise
+        _raise_if_lost(error, where)
         raise DataError(f"{where}: damaged: {first_line(error)}") from None
+
+
+def _raise_if_lost(error: Exception, where: str) -> None:
+    """A network that fails must not be taken for a damaged file, which would end a search."""
+    if is_lost(error):
+        raise JobError(f"{where}: cannot be reached: {first_line(error)}") from None
 
 
 def _require_sound(column: pa.Array, where: str) -> None:

@@ -54,7 +54,10 @@ def read_bundle(path: str | Place) -> tuple[dict[str, torch.Tensor], dict[str, A
     """
     config = read_model_config(path)
     with local_copy(place(path) / names.WEIGHTS_FILE) as weights:
-        return read_tensors(weights)[0], config
+        tensors, _ = read_tensors(weights)
+    if read_model_config(path) != config:
+        raise DataError(f"{path}: was replaced while it was read; run the same command again")
+    return tensors, config
 
 
 def read_model_config(path: str | Place) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from resvae_ray.storage import local_copy, read_json
 
 HOME = "RESVAE_RAY_HOME"  # where the copies are that searches work in; ~/.cache/resvae_ray without it
 AT_ONCE = 8  # files on their way
+MODEL_CONFIG = f"{names.MODEL_FOLDER}/{names.CONFIG_FILE}"
+LAST = (MODEL_CONFIG, names.JOURNAL_FILE)  # to be sent, in this order
 TRIES = 3  # to fetch what trainings replace meanwhile
 OF_TRAININGS = re.compile(
     rf"({names.TRIALS_FOLDER}|{names.FINALISTS_FOLDER})/[^/]+/([^/]+\.safetensors|{re.escape(names.RESULT_FILE)})"
@@ -59,8 +61,13 @@ class BucketCopy:
                 f"{self.home}: nothing was heard of this search for so long that {self.taken_by} has taken it up"
             )
         changed = [name for name in self._changed("") if not OF_TRAININGS.fullmatch(name) or _is_result(name)]
-        self._send(name for name in changed if name != names.JOURNAL_FILE)
-        self._send(name for name in changed if name == names.JOURNAL_FILE)
+        if any(name.startswith(f"{names.MODEL_FOLDER}/") for name in changed):
+            # Without it there is no MODEL to be read, of which one file is new and another old.
+            (self.home / MODEL_CONFIG).unlink(missing_ok=True)
+            changed = [*changed, MODEL_CONFIG]
+        self._send({name for name in changed if name not in LAST})
+        for last in LAST:
+            self._send({name for name in changed if name == last})
         self._drop(names.TUNE_FOLDER)
 
     def clear(self) -> None:
@@ -135,14 +142,16 @@ class BucketCopy:
             if name.startswith(prefix)
             and name != names.LOCK_FILE
             and not any(part.startswith(".") for part in name.split("/"))
-            and self._sent.get(name) != _state(file)
+            and (name not in self._sent or self._sent[name] != _state_if_there(file))
         ]
 
     def _send(self, changed: Iterable[str]) -> None:
         def send(name: str) -> None:
-            state = _state(self.folder / name)
-            upload(self.folder / name, self.home / name)
-            self._sent[name] = state
+            # Ray replaces and removes files of its own at any time.
+            with suppress(FileNotFoundError):
+                state = _state(self.folder / name)
+                upload(self.folder / name, self.home / name)
+                self._sent[name] = state
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(send, changed))
@@ -176,6 +185,10 @@ class BucketCopy:
 
 def _is_result(name: str) -> bool:
     return name.endswith(f"/{names.RESULT_FILE}")
+
+
+def _state_if_there(file: Path) -> tuple[int, int] | None:
+    return _state(file) if file.exists() else None
 
 
 def _state(file: Path) -> tuple[int, int]:

@@ -10,12 +10,14 @@ from dataclasses import replace
 import optuna
 import pyarrow.parquet as pq
 import pytest
+import torch
 from conftest import ONE_AT_A_TIME, finish, outcome
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from resvae_ray.cli import main
+from resvae_ray.model.network import ResVAE
 from resvae_ray.remote import Remote, download, place
 from resvae_ray.search.run import Run
 
@@ -46,6 +48,10 @@ def apply(root):
 
 def content(path):
     return place(path).read_bytes()
+
+
+def weights(model):
+    return ResVAE.from_pretrained(model).state_dict()
 
 
 def ended(journal, study):
@@ -103,9 +109,10 @@ def test_killed_and_taken_up_elsewhere_it_is_what_it_is_on_a_disk(
 
     for root in (bucket, disk):
         apply(root)
-    name = "model/model.safetensors"
-    assert content(f"{bucket}/{name}") == content(f"{disk}/{name}") == content(f"{disk}/run/{name}")
-    assert content(f"{bucket}/run/{name}") == content(f"{disk}/run/{name}")
+    expected = weights(f"{disk}/run/model")
+    for model in (f"{bucket}/run/model", f"{bucket}/model", f"{disk}/model"):
+        found = weights(model)
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert content(f"{bucket}/latents.parquet") == content(f"{disk}/latents.parquet")
     for side in ("train", "val"):
         part = f"both/{side}/part-00000.parquet"

@@ -16,6 +16,7 @@ from resvae_ray.data.importers import import_features
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.listing import list_files
+from resvae_ray.model import bundle
 from resvae_ray.model.bundle import read_model_config
 from resvae_ray.model.network import ResVAE
 from resvae_ray.remote import Remote, place
@@ -136,6 +137,35 @@ def test_features_dataset_and_model_are_those_of_a_disk(bucket, make_features, t
         weights = safetensors.torch.load_file(copy)
     assert not copy.exists()
     assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_model_that_is_replaced_while_it_is_read_is_refused(bucket, monkeypatch):
+    model = ResVAE(6, 8, 3)
+    model.save_pretrained(f"{bucket}/model", {"a": 1})
+    original = bundle.read_tensors
+
+    def read_and_replace(path):
+        write_json(place(f"{bucket}/model/config.json"), read_model_config(f"{bucket}/model") | {"a": 2})
+        return original(path)
+
+    monkeypatch.setattr(bundle, "read_tensors", read_and_replace)
+    with pytest.raises(DataError, match="model: was replaced while it was read"):
+        ResVAE.from_pretrained(f"{bucket}/model")
+
+
+def test_a_network_that_fails_is_not_a_damaged_file(bucket, make_features, monkeypatch):
+    import_features(make_features(), f"{bucket}/f.parquet")
+    features = Features.open(f"{bucket}/f.parquet")
+
+    def fail(*_, **__):
+        raise OSError("When reading: AWS Error NETWORK_CONNECTION during GetObject operation: curlCode: 28")
+
+    with monkeypatch.context() as patch, pytest.raises(JobError, match="cannot be reached: When reading: AWS Error"):
+        patch.setattr(pq.ParquetFile, "iter_batches", fail)
+        list(features.batches())
+    with monkeypatch.context() as patch, pytest.raises(JobError, match="cannot be reached"):
+        patch.setattr(pq, "ParquetFile", fail)
+        list(features.batches())
 
 
 def test_globs_and_hidden_files(bucket):

@@ -65,6 +65,36 @@ class TestCopies:
         assert sent[-1] == "study.journal"
         assert "run.json" in sent
 
+    def test_at_no_moment_is_there_a_model_of_old_and_new_files(self, run, tmp_path, monkeypatch):
+        copy, seen = BucketCopy(run, tmp_path / "copy"), []
+        files = {"model/config.json": "old", "model/model.safetensors": "old", "model/README.md": "old"}
+        write(copy.folder, files)
+        copy.send()
+        original = upload
+
+        def look(source, target):
+            seen.append({name: (run / name).read_text() for name in files if (run / name).exists()})
+            original(source, target)
+
+        monkeypatch.setattr("resvae_ray.search.bucket.upload", look)
+        write(copy.folder, {name: "newer" for name in files if not name.endswith(".md")})
+        copy.send()
+        assert [there for there in seen if "model/config.json" in there] == []
+        assert (run / "model/config.json").read_text() == (run / "model/model.safetensors").read_text() == "newer"
+
+    def test_what_ray_removes_meanwhile_is_passed_over(self, run, tmp_path, monkeypatch):
+        copy = BucketCopy(run, tmp_path / "copy")
+        write(copy.folder, FILES)
+        original = BucketCopy._send
+
+        def send(self, changed):
+            (copy.folder / "tune/x/events").unlink(missing_ok=True)
+            original(self, changed)
+
+        monkeypatch.setattr(BucketCopy, "_send", send)
+        copy.send()
+        assert set(run.files()) == set(FILES) - {"tune/.hidden", "tune/x/events"}
+
     def test_what_others_put_there_stays_but_old_boards_go(self, run, tmp_path):
         copy = BucketCopy(run, tmp_path / "copy")
         write(copy.folder, FILES)
