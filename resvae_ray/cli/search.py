@@ -75,7 +75,7 @@ def _tune(options: argparse.Namespace) -> None:
     run = tune(options.dataset, options.run, config, resume=options.resume, tensorboard=options.tensorboard)
     stands, best = run.status(), run.saved_best()
     ended = ", ".join(f"{count} {state}" for state, count in stands["counts"].items() if count)
-    print(f"{run.path}: {ended}; {stands['epochs']:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
+    print(f"{run.where}: {ended}; {stands['epochs']:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
     if stands["state"] == "interrupted":
         print(f"stopped by --max-hours; go on with: {run.resume_command}")
     if best is not None:

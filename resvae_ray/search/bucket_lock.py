@@ -97,11 +97,17 @@ def _content(lock: Remote) -> bytes:
 
 
 def _beat(lock: Remote, mine: bytes, ended: threading.Event, on_loss: Callable[[str], None]) -> None:
+    last = time.time()
     while not ended.wait(BEAT_S):
         # Where the bucket cannot be reached, the search itself will say so.
         with suppress(JobError):
-            found = _content(lock)
+            looked, found = time.time(), _content(lock)
             if found not in (mine, b""):
                 on_loss(_name(found))
                 return
             lock.write_bytes(mine)
+            if time.time() - last > SILENCE_S and time.time() - looked > SETTLE_S:
+                # Stopped between the two: who took the lock meanwhile has lost its name, and will stop too.
+                on_loss("another process, perhaps,")
+                return
+            last = looked

@@ -88,7 +88,7 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: str | Path) -> "Run":
+    def open(cls, path: str | Place) -> "Run":
         """
         Raises:
             DataError: no RUN there.

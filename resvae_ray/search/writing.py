@@ -63,7 +63,9 @@ def _held(copy: BucketCopy) -> Iterator[BucketCopy]:
 
     def lose(other: str) -> None:
         copy.taken_by = other
-        os.kill(os.getpid(), signal.SIGINT)
+        # A shell that starts a process in the background has it ignore SIGINT.
+        ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        os.kill(os.getpid(), signal.SIGTERM if ignored else signal.SIGINT)
 
     # The lock file is beside the copy, which may be replaced.
     with hold(copy.folder.parent / names.LOCK_FILE), hold_in_bucket(copy.home / names.LOCK_FILE, lose):

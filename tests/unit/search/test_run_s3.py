@@ -1,5 +1,7 @@
 """A RUN in a bucket, from its creation to the exported model, without Ray: trained by the function that Ray runs."""
 
+import signal
+import time
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 
@@ -10,7 +12,7 @@ from resvae_ray import names
 from resvae_ray.config import Config, DataConfig, Domain, SearchConfig, TrainingConfig
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.splitting.split import split_features
-from resvae_ray.errors import DataError, UsageError
+from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.model.network import ResVAE
 from resvae_ray.remote import Remote
 from resvae_ray.search import bucket_lock, trial
@@ -108,6 +110,21 @@ def test_of_two_searches_that_begin_in_one_place_the_second_touches_nothing(buck
         pass
     with taken_up(path) as run:
         assert run.info["study"] == "first"
+
+
+def test_a_search_that_was_taken_for_dead_is_stopped(bucket, make_features, tmp_path, monkeypatch):
+    monkeypatch.setattr(bucket_lock, "BEAT_S", 0.05)
+    dataset = split_features(make_features(60, 6), tmp_path / "dataset")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), created(f"{bucket}/run", CONFIG, dataset, {"study": "s"}) as run:
+            while True:  # a sign of life may be on its way
+                (run.where / names.LOCK_FILE).write_bytes(b"process 2 on elsewhere x\n")
+                time.sleep(0.1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pytest.raises(JobError, match="process 2 on elsewhere has taken it up"):
+        run.send()
 
 
 def test_a_lock_that_a_killed_search_left_before_it_began_is_no_run(bucket, make_features, tmp_path):
