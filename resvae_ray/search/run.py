@@ -22,8 +22,8 @@ from resvae_ray.config import Config
 from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.remote import Place, place
-from resvae_ray.search.bucket import BucketCopy, copy_to_read
+from resvae_ray.remote import Place, Remote, place
+from resvae_ray.search.bucket import BucketCopy, copy_to_read, working_copy
 from resvae_ray.search.bucket_lock import worker_in_bucket
 from resvae_ray.search.finalists import Finalist, best_weights, left_to_train, read_choice, read_finalists
 from resvae_ray.search.lock import Worker, hold, worker
@@ -72,14 +72,15 @@ class Run:
 
         Args:
             about: the study's name and whatever else is worth knowing later.
-            copy: to work in, if `path` is in a bucket.
+            copy: to work in, if `path` is in a bucket; by default the one that `tune` works in.
 
         Raises:
             UsageError: the folder holds something already.
         """
         where = place(path)
         refuse_existing_run(where)
-        if copy:
+        if isinstance(where, Remote):
+            copy = copy or working_copy(where)
             copy.clear()  # of a RUN that was there, and is no more
         content = {**about, **_content(config, dataset), "sessions": []}
         write_json((copy.folder if copy else where) / names.RUN_FILE, content)
