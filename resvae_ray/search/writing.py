@@ -59,7 +59,6 @@ def taken_up(path: str | Path) -> Iterator[Run]:
 @contextmanager
 def _held(copy: BucketCopy) -> Iterator[BucketCopy]:
     """Both the copy and what it is a copy of."""
-    copy.folder.parent.mkdir(parents=True, exist_ok=True)
 
     def lose(other: str) -> None:
         copy.taken_by = other
@@ -67,9 +66,11 @@ def _held(copy: BucketCopy) -> Iterator[BucketCopy]:
         ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
         os.kill(os.getpid(), signal.SIGTERM if ignored else signal.SIGINT)
 
-    # The lock file is beside the copy, which may be replaced.
-    with hold(copy.folder.parent / names.LOCK_FILE), hold_in_bucket(copy.home / names.LOCK_FILE, lose):
-        yield copy
+    with hold_in_bucket(copy.home / names.LOCK_FILE, lose):
+        copy.folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the copy, which may be replaced.
+        with hold(copy.folder.parent / names.LOCK_FILE):
+            yield copy
 
 
 def _last_epochs(run: Run) -> dict[str, int | None]:
