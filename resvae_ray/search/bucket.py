@@ -104,10 +104,6 @@ class BucketCopy:
             if (name := self._name(file)) not in there and OF_TRAININGS.fullmatch(name):
                 file.unlink()
 
-    def resumes(self) -> list[Remote]:
-        """What unfinished trainings go on from."""
-        return [self.home / name for name in self.home.files() if name.endswith(f"/{names.RESUME_FILE}")]
-
     def forget_unknown(self, known: Mapping[str, int | None]) -> None:
         """Removes what trainings have left that came further than the record that is here.
 
