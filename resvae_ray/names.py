@@ -86,6 +86,7 @@ NUMBER = "number"  # Optuna's number of the trial, from 0
 STATE = "state"
 FAULT = "fault"  # in a result: what is wrong not with the trial, but with the data or the machine
 FAILURE = "failure"  # in a result: the reason why the trial cannot go on
+SHORT_OF_MEMORY = "short_of_memory"  # beside a failure: because of memory, which other trials will not have either
 CRASHED = "crashed"  # in the configuration of a trial that crashed more often than it may: why it did last
 REPEAT = "repeat"  # which retraining of a finalist, from 0
 EPOCHS = "epochs"

@@ -33,6 +33,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], state: dict[str,
     metadata[CHECKSUM_KEY] = _checksum(plain, metadata)
     with staged_file(path) as staging:
         save_file(plain, staging, metadata=metadata)
+        _order_header(staging)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -92,6 +93,18 @@ def _state(file: Any) -> dict[str, Any]:
         return json.loads((file.metadata() or {}).get(STATE_KEY, "{}"))
     except RecursionError:
         raise ValueError("its state is not valid JSON") from None
+
+
+def _order_header(path: Path) -> None:
+    """The library writes the metadata in an order that changes; the same content shall be the same bytes."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
+        if len(ordered) == size:
+            file.seek(8)
+            file.write(ordered)
 
 
 def _checksum(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> str:

@@ -107,7 +107,8 @@ def _run(job: Job, params: dict[str, Any], seed: int, folder: Place) -> dict[str
     try:
         return with_less_if_short(lambda: attempt(job.data), lambda: attempt(_frugal(job.data)))
     except ShortOfMemory as error:
-        failure = {names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf"), names.FAILURE: str(error)}
+        none_yet = {names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf")}
+        failure = none_yet | {names.FAILURE: str(error), names.SHORT_OF_MEMORY: True}
         tune.report(failure)
         return failure
 
