@@ -77,6 +77,7 @@ def wait_for_journal(root, folder, process, count):
     raise AssertionError("the journal did not come")
 
 
+@pytest.mark.timeout(900)  # three searches, four encodings
 def test_killed_and_taken_up_elsewhere_it_is_what_it_is_on_a_disk(
     bucket, home, make_features, start, write_config, tmp_path, capsys, monkeypatch
 ):
