@@ -62,6 +62,9 @@ EMBEDDING_FILE = "embedding.json"  # which proteins and options the folder belon
 BLOCK_FILES = "block-{number:05d}.parquet"  # proteins, checked, in the order of the input
 PART_FILES = "part-{number:05d}.npy"  # vectors of the proteins of a part
 
+# --- in a bucket -------------------------------------------------------------------------------------------------
+UPLOADING = "_uploading"  # in a folder while files of it are missing
+
 # --- metrics of an epoch -----------------------------------------------------------------------------------------
 EPOCH = "epoch"  # 1 for the first
 TRAIN_LOSS = "train_loss"  # mean over the training rows, on the scale of VAL_LOSS, in training mode

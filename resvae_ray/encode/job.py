@@ -6,25 +6,25 @@ an interrupted job goes on with the files that are missing.
 """
 
 import hashlib
-import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from pyarrow import fs as pafs
 
 from resvae_ray import names
 from resvae_ray.cluster import ray_session
-from resvae_ray.data.features import SUFFIX, Features, parquet_file, rows_in
+from resvae_ray.data.features import Features, rows_in
 from resvae_ray.data.features_writer import open_writer
+from resvae_ray.data.parquet_pieces import SUFFIX, parquet_file
 from resvae_ray.encode.latents import Output, kept_model, latents_table
 from resvae_ray.encode.units import Unit, units_of
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.model.bundle import read_model_config
 from resvae_ray.progress import Progress, silent
+from resvae_ray.remote import Place, locate, place
 from resvae_ray.seeds import LATENTS, derive
-from resvae_ray.storage import local_target, read_json, refuse_existing, staged_file, write_json
+from resvae_ray.storage import read_json, refuse_existing, remove_folder, staged_file, write_json
 from resvae_ray.tasks import gpu_share, run_tasks
 
 DONE = "done"  # in _encoding.json: all rows are there
@@ -39,14 +39,14 @@ class Job:
         folder: where the output files are written.
     """
 
-    model: Path
+    model: Place
     features: Features
-    folder: Path
+    folder: Place
     output: Output
 
 
 def encode_features(
-    model: str | Path,
+    model: str | Place,
     features: str | Path,
     latents: str | Path,
     output: Output | None = None,
@@ -66,13 +66,13 @@ def encode_features(
         UsageError: `latents` holds something else.
         JobError: rows are missing at the end.
     """
-    source, target = Features.open(features), local_target(latents)
+    source, target = Features.open(features), place(latents)
     config = read_model_config(model)
     if source.dim != config["input_dim"]:
         raise DataError(
             f"{features}: vectors of {source.dim} numbers, but the model {model} takes {config['input_dim']}"
         )
-    job, units = Job(local_target(model), source, target, output or Output()), units_of(source)
+    job, units = Job(place(model), source, target, output or Output()), units_of(source)
     about = _about(job)
     if target.suffix != SUFFIX:
         _encode_folder(job, units, about, address, progress)
@@ -80,7 +80,7 @@ def encode_features(
     parts = target.with_name(f".{target.name}.parts")
     if target.exists() or _known(parts) != about:
         # Left by a job that was killed at its very end, or of something else: nobody but us knows of this folder.
-        shutil.rmtree(parts, ignore_errors=True)
+        remove_folder(parts)
     refuse_existing(target)
     _encode_folder(replace(job, folder=parts), units, about, address, progress)
     _join(parts, units, target)
@@ -116,7 +116,7 @@ def _about(job: Job) -> dict[str, Any]:
     return {"model": digest, "features": files, "output": asdict(job.output), "rows": source.rows}
 
 
-def _known(folder: Path) -> dict[str, Any] | None:
+def _known(folder: Place) -> dict[str, Any] | None:
     """What the latents in a folder come from; None if it holds none."""
     record = folder / names.ENCODING_FILE
     if not record.exists():
@@ -151,23 +151,22 @@ def _encode_units(job: Job, units: list[Unit], address: str, progress: Progress)
             progress(done, total)
 
 
-def _finish(folder: Path, about: dict[str, Any], units: list[Unit]) -> None:
+def _finish(folder: Place, about: dict[str, Any], units: list[Unit]) -> None:
     """Counts what is on the disk before calling it done."""
     for unit in units:
         path = folder / unit.output
-        found = pq.read_metadata(path).num_rows if path.exists() else 0
+        found = parquet_file(*locate(path)).metadata.num_rows if path.exists() else 0
         if found != unit.rows:
             raise JobError(f"{path}: {found} rows instead of {unit.rows}; run the same command again")
     write_json(folder / names.ENCODING_FILE, {**about, DONE: True})
 
 
-def _join(folder: Path, units: list[Unit], target: Path) -> None:
+def _join(folder: Place, units: list[Unit], target: Place) -> None:
     """One file from the files of a folder, which is removed."""
-    local = pafs.LocalFileSystem()
     with staged_file(target) as staging:
-        schema = parquet_file(local, str(folder / units[0].output)).schema_arrow
+        schema = parquet_file(*locate(folder / units[0].output)).schema_arrow
         with pq.ParquetWriter(staging, schema, compression="zstd") as writer:
             for unit in units:
-                for piece in parquet_file(local, str(folder / unit.output)).iter_batches():
+                for piece in parquet_file(*locate(folder / unit.output)).iter_batches():
                     writer.write_batch(piece)
-    shutil.rmtree(folder)
+    remove_folder(folder)

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from resvae_ray.errors import DataError
 from resvae_ray.names import BEST_FILES, RESUME_FILE
+from resvae_ray.remote import Place
 from resvae_ray.storage import staged_file
 
 STATE_KEY = "state"
@@ -119,13 +120,13 @@ def resume_path(folder: Path) -> Path:
     return folder / RESUME_FILE
 
 
-def load_weights(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Path) -> None:
+def load_weights(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Place) -> None:
     """Copies `tensors` into `model`; see `require_fit`."""
     require_fit(model, tensors, where)
     model.load_state_dict(tensors)
 
 
-def require_fit(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Path) -> None:
+def require_fit(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Place) -> None:
     """
     Raises:
         DataError: a tensor is missing, superfluous or of another shape; path, expected and found are named.
