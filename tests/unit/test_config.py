@@ -5,6 +5,7 @@ import pytest
 from resvae_ray.config import Config, Domain, SearchConfig, TrainingConfig, pinned
 from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml, load_config, scenario_names
 from resvae_ray.errors import UsageError
+from resvae_ray.search.space import first_proposal
 
 
 def test_the_default_is_the_papers_search():
@@ -112,3 +113,9 @@ def test_a_pinned_field_is_not_searched():
 def test_not_everything_can_be_pinned():
     with pytest.raises(UsageError, match="hidden_dim, lr, z_dim given there is nothing left to search"):
         pinned(Config(), {"z_dim": 18, "hidden_dim": 859, "lr": 1e-3})
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_what_a_scenario_tries_first_lies_in_its_space(name):
+    config = load_config(name)
+    assert set(first_proposal(config)) == set(config.space)
