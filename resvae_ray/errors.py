@@ -23,6 +23,10 @@ class DataError(ResVAERayError, ValueError):
     exit_code = 3
 
 
+class BadFileError(DataError):
+    """One of several files cannot be read; the others can do without it."""
+
+
 class Interrupted(ResVAERayError):
     """The user stopped the work; the message says how to resume it."""
 

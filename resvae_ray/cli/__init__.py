@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from resvae_ray._version import __version__
 from resvae_ray.cli import doctor, embed, encode, features, insight, search
+from resvae_ray.cli.verb import one_line
 from resvae_ray.errors import Interrupted, JobError, ResVAERayError
 
 
@@ -56,8 +57,5 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _fail(message: str, code: int) -> int:
-    line = " ".join(message.split())
-    # Names out of files of others: they must not steer a terminal.
-    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
-    print(f"resvae-ray: {shown}", file=sys.stderr)
+    print(f"resvae-ray: {one_line(message)}", file=sys.stderr)
     return code
