@@ -12,7 +12,19 @@ import resvae_ray
 ROOT = Path(resvae_ray.__file__).parent
 # Each layer may import itself and the layers below it.
 LAYERS = [
-    ["_version", "config", "config_file", "errors", "extras", "names", "progress", "seeds", "storage", "scenarios"],
+    [
+        "_version",
+        "config",
+        "config_file",
+        "errors",
+        "extras",
+        "leftovers",
+        "names",
+        "progress",
+        "seeds",
+        "storage",
+        "scenarios",
+    ],
     ["data"],
     ["model"],
     ["cluster", "tasks"],
