@@ -23,10 +23,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -36,9 +36,12 @@ from resvae_ray.config import Config, DataConfig, Domain, ResourcesConfig, Searc
 from resvae_ray.config_file import config_to_toml
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.synthetic import synthetic_batches
+from resvae_ray.errors import JobError
 from resvae_ray.leftovers import processes_in
 
+T = TypeVar("T")
 DIM, ROWS, FILES = 16, 64, 6
+TRIES = 4
 WARM_UP = 0.25  # of the rounds, in which libraries and caches are loaded: they say nothing about growth
 # What a number may gain over all rounds together, which is noise: a part of its median, and so much in any case.
 MAY_GAIN = {"driver_mb": (0.1, 16.0), "driver_files": (0.0, 1.0), "peak_mb": (0.1, 64.0), "shm_files": (0.0, 1.0)}
@@ -95,23 +98,38 @@ def _prepare(place: Path) -> None:
 def _round(place: Path, number: int, draw: random.Random) -> dict[str, Any]:
     """Searches and encodes, each begun elsewhere and ended in this process; what is seen then."""
     run, latents, end = place / "run", place / "latents", ENDS[number % len(ENDS)]
-    started = time.monotonic()
+    started, failures = time.monotonic(), list[str]()
     with _watching() as peak:
         begin = ("tune", place / "dataset", run, "--config", place / "search.toml")
         codes = [_begun(begin, end, run / "run.json", draw.uniform(0, 12))]
-        known = rr.tune(place / "dataset", run, resume=True) if (run / "run.json").exists() else None
-        found = known or rr.tune(place / "dataset", run, place / "search.toml")
+        found = _patiently(lambda: _searched(place, run), failures)
         begin = ("encode", run / "model", place / "features", latents)
         codes.append(_begun(begin, end, latents, draw.uniform(0, 4)))
-        rows = rr.encode_features(run / "model", place / "features", latents)
+        rows = _patiently(lambda: rr.encode_features(run / "model", place / "features", latents), failures)
     states = found.trials()["state"].tolist()
     if len(states) != SEARCH.search.trials or rows != ROWS * FILES or "running" in states:
         raise RuntimeError(f"round {number}: trials {states}, {rows} rows")
     seen = {"round": number, "end": end.name if end else "", "codes": codes, "s": round(time.monotonic() - started, 1)}
-    seen |= {"load": os.getloadavg()[0], "peak_mb": max(peak), **_look(place)}
+    seen |= {"failures": failures, "load": os.getloadavg()[0], "peak_mb": max(peak), **_look(place)}
     for folder in (run, latents):
         shutil.rmtree(folder)
     return seen
+
+
+def _searched(place: Path, run: Path) -> rr.Run:
+    if (run / "run.json").exists():
+        return rr.tune(place / "dataset", run, resume=True)
+    return rr.tune(place / "dataset", run, place / "search.toml")
+
+
+def _patiently(work: Callable[[], T], failures: list[str]) -> T:
+    """Does it again where it fails and says so, as its user would: Ray may not start on a machine with much to do."""
+    for _ in range(TRIES - 1):
+        try:
+            return work()
+        except JobError as error:
+            failures.append(str(error))
+    return work()
 
 
 def _begun(arguments: Sequence[object], end: signal.Signals | None, sign: Path, wait_s: float) -> int:
@@ -151,6 +169,7 @@ def judge(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
         gain, median = slope * len(values), float(np.median(values))
         found[name] = {"median": round(median, 2), "gain": round(gain, 2), "flat": gain <= max(part * median, most)}
     found |= {name: max(seen[name] for seen in rounds) for name in LEFT}
+    found["failures"] = sum(len(seen["failures"]) for seen in rounds)
     return found | {"flat": all(found[name]["flat"] for name in MAY_GAIN) and not any(found[name] for name in LEFT)}
 
 

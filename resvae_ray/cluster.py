@@ -37,7 +37,7 @@ def ray_session(address: str = "") -> Iterator[list[Mapping[str, float]]]:
         address: of a running cluster, or "auto"; empty starts a local one, on loopback, and ends it afterwards.
 
     Raises:
-        JobError: no cluster answers at `address`.
+        JobError: no cluster answers at `address`, or a local Ray does not start.
     """
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -71,17 +71,28 @@ def _local() -> Iterator[None]:
 
     with session_folder() as folder:
         try:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=str(folder),
-                **QUIET,
-            )
+            _start(str(folder))
             yield
         finally:
             ray.shutdown()
+
+
+def _start(folder: str) -> None:
+    import ray
+
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=folder,
+            **QUIET,
+        )
+    except Exception as error:  # a bare one, on a machine that has so much to do that Ray gives up waiting for itself
+        raise JobError(
+            f"Ray does not start on this machine: {first_line(error)}; try the same command again"
+        ) from error
 
 
 def _require_listener(address: str) -> None:

@@ -3,6 +3,7 @@
 Everything that is written goes to a temporary name beside its target, is flushed to the disk and then renamed.
 """
 
+import ctypes
 import fnmatch
 import glob
 import json
@@ -17,6 +18,8 @@ from typing import Any
 from pyarrow import fs as pafs
 
 from resvae_ray.errors import DataError, JobError, UsageError, first_line
+
+AT_WORKING_FOLDER, EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
@@ -147,29 +150,43 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(target: Path) -> Iterator[Path]:
-    """A path beside `target` for a new folder; on leaving without an error it takes the place of `target`."""
-    fresh = _staging(target)
+    """A path for a new folder; on leaving without an error it takes the place of `target`."""
+    staging = _staging(target)
+    fresh = staging / target.name
+    staging.mkdir(parents=True)
     try:
         yield fresh
-        if target.exists():
-            old = fresh.with_name(f"{fresh.name}.old")
-            os.rename(target, old)
+        if not target.exists():
             os.rename(fresh, target)
-            shutil.rmtree(old)
-        else:
+        elif not _exchange(fresh, target):
+            os.rename(target, staging / "old")
             os.rename(fresh, target)
+        _flush(target.parent)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Gives two paths each other's names in one step; whether this system and its storage can."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    return not renameat2(AT_WORKING_FOLDER, os.fsencode(one), AT_WORKING_FOLDER, os.fsencode(other), EXCHANGE)
 
 
 def _staging(target: Path) -> Path:
     """A name beside `target` that only this process uses; what killed processes of this host left there is removed."""
-    host = socket.gethostname()
-    for left in target.parent.glob(f".{glob.escape(target.name)}.partial-{host}-*"):
-        pid = left.name.rpartition("-")[2].removesuffix(".old")
-        if pid.isdigit() and (int(pid) == os.getpid() or not _is_alive(int(pid))):
+    for left in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
+        if _is_left(left):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return target.parent / f".{target.name}.partial-{host}-{os.getpid()}"
+    return target.parent / f".{target.name}.partial-{socket.gethostname()}-{os.getpid()}"
+
+
+def _is_left(path: Path) -> bool:
+    """Whether it is what a killed process of this host has half-written."""
+    writer = path.name.partition(f".partial-{socket.gethostname()}-")[2]
+    return writer.isdigit() and (int(writer) == os.getpid() or not _is_alive(int(writer)))
 
 
 def _umask() -> int:
@@ -194,7 +211,7 @@ def refuse_existing(target: Path) -> None:
     Raises:
         UsageError: `target` is a file or a folder with something in it.
     """
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+    if target.is_file() or (target.is_dir() and not all(map(_is_left, target.iterdir()))):
         raise UsageError(f"{target}: already there; choose another name, or remove it first")
 
 
