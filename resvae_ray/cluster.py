@@ -26,6 +26,7 @@ RAY_SETTINGS = {
 }
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 ANSWER_SECONDS = 5.0
+STARTS = 3  # tries to start a local Ray
 OBJECT_STORE_BYTES = 256 << 20  # ids and metrics pass through it, features do not
 
 
@@ -78,21 +79,26 @@ def _local() -> Iterator[None]:
 
 
 def _start(folder: str) -> None:
+    """On a machine that has much to do, Ray gives up waiting for itself after half a minute, with a bare Exception."""
     import ray
 
-    try:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=folder,
-            **QUIET,
-        )
-    except Exception as error:  # a bare one, on a machine that has so much to do that Ray gives up waiting for itself
-        raise JobError(
-            f"Ray does not start on this machine: {first_line(error)}; try the same command again"
-        ) from error
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+                **QUIET,
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            if not left:
+                raise JobError(
+                    f"Ray does not start on this machine: {first_line(error)}; try the same command again"
+                ) from error
 
 
 def _require_listener(address: str) -> None:

@@ -39,6 +39,11 @@ def first_line(error: BaseException) -> str:
     return next(filter(None, lines), type(error).__name__)
 
 
+def system_line(error: OSError) -> str:
+    """What the system refused, and of which file."""
+    return f"{error.filename or 'the system'}: {error.strerror or error}"
+
+
 def in_words(error: Exception) -> tuple[str, str]:
     """As what an error travels from one process to another: the name of one of these exceptions, and its message."""
     if isinstance(error, ResVAERayError):

@@ -29,6 +29,7 @@ from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import RESIDENT, STREAM
 from resvae_ray.errors import Interrupted, JobError, first_line
+from resvae_ray.search.disk import require_space
 from resvae_ray.search.experiment import run_experiment
 from resvae_ray.search.export import export_best
 from resvae_ray.search.final_round import train_finalists
@@ -85,6 +86,7 @@ def tune(
             refuse_existing_run(local_target(run))
         nodes = stack.enter_context(ray_session(resolved.resources.address))
         slots = plan_slots(resolved.resources, nodes, resolved.search.trials)
+        require_space(local_target(run), resolved, data.dim, slots.concurrent)
         if known is None:
             # Nothing was written so far: what could be refused has been refused.
             known = Run.create(run, resolved, data, _about())
