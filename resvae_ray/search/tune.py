@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -126,8 +126,14 @@ def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) ->
             stopped = _patiently(run, lambda: _all_trained(run, dataset, slots, started))
             return _finish(run, dataset, stopped)
     except JobError:
-        run.write_tables()
+        with suppress(OSError):  # of a full disk, about which the error is
+            run.write_tables()
         raise
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        what = f"{error.filename or run.path}: {error.strerror or error}"
+        raise JobError(f"{what}; when that is mended, go on with: {run.resume_command}") from None
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; go on with: {run.resume_command}") from None
     except (RayError, TuneError) as error:

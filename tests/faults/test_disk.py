@@ -156,11 +156,11 @@ def test_a_search_on_a_disk_that_fails(harm, mend, told, disk, make_dataset, tmp
     assert told in err.splitlines()[-1], err
     assert "Traceback" not in err
     assert f"tune {dataset} {run} --resume" in err.splitlines()[-1], err
+    mend(disk)
     status = Run.open(run).status()
     assert status["counts"]["complete"] == 1
     assert status["counts"]["failed"] == 0
     before = [row for row in outcome(run) if row[1] == "complete"]
-    mend(disk)
     process = tune(dataset, run, "--resume")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
