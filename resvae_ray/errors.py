@@ -39,9 +39,9 @@ def first_line(error: BaseException) -> str:
     return next(filter(None, lines), type(error).__name__)
 
 
-def system_line(error: OSError) -> str:
-    """What the system refused, and of which file."""
-    return f"{error.filename or 'the system'}: {error.strerror or error}"
+def system_line(error: OSError, place: object = "the system") -> str:
+    """What the system refused, and of which file; of `place`, where it does not say."""
+    return f"{error.filename or place}: {error.strerror or error}"
 
 
 def in_words(error: Exception) -> tuple[str, str]:

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PREFIX = "resvae-"  # short: a socket's path has at most 107 characters, most of them Ray's
+PREFIX = "resvae-"
+PLACE_MOST = 27  # bytes: a socket's path has at most 107, of which the folder takes 16 and Ray 64
 LOCK = "driver.lock"
 ENDING_S = 10.0  # that processes get to end by themselves and to be gone
 
@@ -47,9 +48,10 @@ def remove_leftovers() -> None:
 
 
 def _place() -> Path:
-    """Where Ray would put its files."""
-    linux = os.environ.get("TMPDIR") if sys.platform.startswith("linux") else None
-    return Path(os.environ.get("RAY_TMPDIR") or linux or "/tmp")  # noqa: S108 - the folder in it is made by mkdtemp
+    """Where Ray would put its files, but where the path of its sockets would be too long for the system."""
+    names = ("RAY_TMPDIR", "TMPDIR") if sys.platform.startswith("linux") else ("RAY_TMPDIR",)
+    wanted = next(filter(None, map(os.environ.get, names)), "")
+    return Path(wanted if wanted and len(os.fsencode(wanted)) <= PLACE_MOST else "/tmp")  # noqa: S108 - by mkdtemp
 
 
 def _remove(folder: Path) -> None:

@@ -28,7 +28,7 @@ from resvae_ray.cluster import ray_session
 from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import RESIDENT, STREAM
-from resvae_ray.errors import Interrupted, JobError, first_line
+from resvae_ray.errors import Interrupted, JobError, first_line, system_line
 from resvae_ray.search.disk import require_space
 from resvae_ray.search.experiment import run_experiment
 from resvae_ray.search.export import export_best
@@ -132,8 +132,9 @@ def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) ->
     except BrokenPipeError:
         raise
     except OSError as error:
-        what = f"{error.filename or run.path}: {error.strerror or error}"
-        raise JobError(f"{what}; when that is mended, go on with: {run.resume_command}") from None
+        raise JobError(
+            f"{system_line(error, run.path)}; when that is mended, go on with: {run.resume_command}"
+        ) from None
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; go on with: {run.resume_command}") from None
     except (RayError, TuneError) as error:

@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
 from conftest import ONE_AT_A_TIME, finish, wait_for_epochs
 
 from resvae_ray.leftovers import processes_in
@@ -53,8 +56,15 @@ def cluster(folder, environment):
         process.wait()
 
 
-def test_a_driver_without_the_token_is_refused(tmp_path, tmp_path_factory):
-    with cluster(tmp_path_factory.mktemp("r"), environment(tmp_path, SECRET)) as address:
+@pytest.fixture
+def short():
+    """A folder with a name that leaves room for Ray's."""
+    with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_a_driver_without_the_token_is_refused(tmp_path, short):
+    with cluster(short, environment(tmp_path, SECRET)) as address:
         said = {}
         for token in (SECRET, "another" * 8, ""):
             command = [sys.executable, "-c", DRIVER, address]
@@ -74,23 +84,22 @@ def holding(folder):
 
 
 def test_secrets_are_written_nowhere_and_a_killed_driver_leaves_nothing(
-    tmp_path, make_dataset, write_config, start, monkeypatch
+    tmp_path, short, make_dataset, write_config, start, monkeypatch
 ):
     for name in ("RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"):
         monkeypatch.setenv(name, SECRET)
-    (tmp_path / "t").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))
+    monkeypatch.setenv("TMPDIR", str(short))
     dataset, run = make_dataset(64, 8), tmp_path / "run"
     process = start("tune", dataset, run, "--config", write_config(ONE_AT_A_TIME))
     wait_for_epochs(run, 5, process)
     process.kill()
     process.wait()
-    (left,) = (tmp_path / "t").glob("resvae-*")
+    (left,) = short.glob("resvae-*")
     assert (left / "driver.lock").exists()
     assert list(left.rglob("*.log")) or list(left.rglob("*.out"))
-    assert not holding(tmp_path / "t")
+    assert not holding(short)
     out, err = finish(start("tune", dataset, run, "--resume"))
     assert SECRET not in out + err
     assert not holding(run)
-    assert not list((tmp_path / "t").glob("resvae-*"))
+    assert not list(short.glob("resvae-*"))
     assert not processes_in(left)

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -52,16 +53,19 @@ def test_somebody_at_the_address_is_left_to_ray(monkeypatch):
             pass
 
 
-def test_a_ray_that_does_not_start_is_told_and_leaves_nothing(monkeypatch, tmp_path):
+def test_a_ray_that_does_not_start_is_told_and_leaves_nothing(monkeypatch):
     """On a machine with twenty times the work that it can do, Ray raised a bare Exception after a minute."""
     import ray
 
-    def fail(**_):
+    tried = []
+
+    def fail(_temp_dir, **_):
+        tried.append(Path(_temp_dir))
         raise Exception("The current node timed out during startup. This could happen because")
 
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", fail)
     with pytest.raises(JobError, match="Ray does not start on this machine: The current node timed out"), ray_session():
         pass
-    assert not list(tmp_path.iterdir())
+    assert len(tried) == cluster.STARTS
+    assert not tried[0].exists()

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +21,10 @@ WORKER = "import sys, time; log = open(sys.argv[1], sys.argv[2]); print('ready',
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    return tmp_path
+def place(monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -103,3 +106,11 @@ def test_a_link_is_not_followed(place, start):
     with session_folder() as folder:
         (folder / "session_latest").symlink_to(place / "kept")
     assert (place / "kept" / "thesis.doc").exists()
+
+
+def test_a_place_with_a_long_name_is_not_taken(tmp_path, monkeypatch):
+    """Ray would not start: a socket's path has at most 107 bytes."""
+    (tmp_path / ("n" * 30)).mkdir()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("n" * 30)))
+    with session_folder() as folder:
+        assert folder.parent == Path("/tmp")
