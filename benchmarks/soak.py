@@ -41,7 +41,7 @@ from resvae_ray.leftovers import processes_in
 
 T = TypeVar("T")
 DIM, ROWS, FILES = 16, 64, 6
-TRIES = 4
+TRIES, PAUSE_S = 20, 15.0
 WARM_UP = 0.25  # of the rounds, in which libraries and caches are loaded: they say nothing about growth
 # What a number may gain over all rounds together, which is noise: a part of its median, and so much in any case.
 MAY_GAIN = {"driver_mb": (0.1, 16.0), "driver_files": (0.0, 1.0), "peak_mb": (0.1, 64.0), "shm_files": (0.0, 1.0)}
@@ -129,6 +129,7 @@ def _patiently(work: Callable[[], T], failures: list[str]) -> T:
             return work()
         except JobError as error:
             failures.append(str(error))
+            time.sleep(PAUSE_S)
     return work()
 
 

@@ -3,11 +3,12 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from resvae_ray import names
-from resvae_ray.config import Config, TrainingConfig
+from resvae_ray.config import Config
 from resvae_ray.errors import JobError
 from resvae_ray.model.network import ResVAE
 
@@ -60,11 +61,11 @@ def _weight_bytes(config: Config, dim: int) -> int:
 
 
 def _largest(config: Config, name: str) -> int:
-    training: TrainingConfig = config.training
     domain = config.space.get(name)
     if domain is None:
-        return getattr(training, name)
-    return int(max(domain.choices) if domain.choices else domain.high)
+        return getattr(config.training, name)
+    highest: Any = max(domain.choices, default=domain.high)
+    return int(highest)
 
 
 def _taken(run: Path) -> int:
