@@ -87,7 +87,7 @@ def write_parquet(path: Path, rows: int, dim: int) -> None:
     with pq.ParquetWriter(path, schema, use_dictionary=with_dictionary) as writer:
         tables = (
             pa.table([ids, labels, vectors(matrix).cast(pa.list_(pa.float32()))], schema=schema)
-            for ids, labels, matrix in _blocks(rows, dim)
+            for ids, labels, matrix in blocks(rows, dim)
         )
         while group := list(islice(tables, GROUP_BLOCKS)):
             writer.write_table(pa.concat_tables(group), row_group_size=GROUP_BLOCKS * BLOCK_ROWS)
@@ -98,12 +98,12 @@ def write_csv(path: Path, rows: int, dim: int) -> None:
     names = [f"{PREFIX}{number}" for number in range(dim)]
     schema = pa.schema([("id", pa.string()), ("label", pa.string()), *((name, pa.float32()) for name in names)])
     with pacsv.CSVWriter(path, schema) as writer:
-        for ids, labels, matrix in _blocks(rows, dim):
+        for ids, labels, matrix in blocks(rows, dim):
             columns = [ids, labels, *(pa.array(column) for column in matrix.T.copy())]
             writer.write_table(pa.table(columns, schema=schema))
 
 
-def _blocks(rows: int, dim: int) -> Iterator[tuple[pa.Array, pa.Array, np.ndarray]]:
+def blocks(rows: int, dim: int) -> Iterator[tuple[pa.Array, pa.Array, np.ndarray]]:
     """Ids, labels and features; the features come from a pool of blocks, each time scaled otherwise."""
     pool = list(synthetic_batches(POOL * BLOCK_ROWS, dim))
     for number, start in enumerate(range(0, rows, BLOCK_ROWS)):

@@ -10,13 +10,12 @@ CPU seconds are the whole machine's, from /proc/stat, so nothing else should run
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measuring import verb
 from resvae_ray import names
 from resvae_ray.search.run import Run
 
@@ -31,16 +30,12 @@ def main() -> None:
     options, rest = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        _verb("import", options.features, folder / "features.parquet")
-        _verb("split", folder / "features.parquet", folder / "dataset")
+        verb("import", options.features, folder / "features.parquet")
+        verb("split", folder / "features.parquet", folder / "dataset")
         wall, cpu = time.time(), _machine_cpu_seconds()
-        _verb("tune", folder / "dataset", folder / "run", "--seed", options.seed, *rest)
+        verb("tune", folder / "dataset", folder / "run", "--seed", options.seed, *rest)
         cost = {"wall_s": round(time.time() - wall, 1), "cpu_s": round(_machine_cpu_seconds() - cpu, 1)}
         print(json.dumps(_result(Run.open(folder / "run"), options.target) | cost))
-
-
-def _verb(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "resvae_ray", *map(str, arguments)], check=True, stdout=sys.stderr)
 
 
 def _result(run: Run, target: float) -> dict[str, Any]:

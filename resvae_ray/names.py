@@ -63,6 +63,9 @@ EMBEDDING_FILE = "embedding.json"  # which proteins and options the folder belon
 BLOCK_FILES = "block-{number:05d}.parquet"  # proteins, checked, in the order of the input
 PART_FILES = "part-{number:05d}.npy"  # vectors of the proteins of a part
 
+# --- in a bucket -------------------------------------------------------------------------------------------------
+UPLOADING = "_uploading"  # in a folder while files of it are missing
+
 # --- metrics of an epoch -----------------------------------------------------------------------------------------
 EPOCH = "epoch"  # 1 for the first
 TRAIN_LOSS = "train_loss"  # mean over the training rows, on the scale of VAL_LOSS, in training mode
@@ -84,6 +87,7 @@ NUMBER = "number"  # Optuna's number of the trial, from 0
 STATE = "state"
 FAULT = "fault"  # in a result: what is wrong not with the trial, but with the data or the machine
 FAILURE = "failure"  # in a result: the reason why the trial cannot go on
+SHORT_OF_MEMORY = "short_of_memory"  # beside a failure: because of memory, which other trials will not have either
 CRASHED = "crashed"  # in the configuration of a trial that crashed more often than it may: why it did last
 REPEAT = "repeat"  # which retraining of a finalist, from 0
 EPOCHS = "epochs"

@@ -1,102 +1,27 @@
-"""Files: where they are (local, mounted or s3://), and how they are written so that nobody ever sees half of one.
+"""Files, local, mounted or s3://, and how they are written so that nobody ever sees half of one.
 
-Everything that is written goes to a temporary name beside its target, is flushed to the disk and then renamed.
+What is written to a disk goes to a temporary name beside its target, is flushed and then renamed. What is written to a
+bucket goes to a temporary folder of this machine first; objects appear whole, and a folder of them has `_uploading` in
+it until all are there.
 """
 
 import ctypes
-import fnmatch
 import glob
 import json
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyarrow import fs as pafs
-
-from resvae_ray.errors import DataError, JobError, UsageError, first_line
+from resvae_ray.errors import DataError, UsageError
+from resvae_ray.names import UPLOADING
+from resvae_ray.remote import Place, Remote, download, upload
 
 AT_WORKING_FOLDER, EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
-
-
-def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
-    """The file system of `path` and the path on it. A path without a scheme is local and made absolute.
-
-    Raises:
-        UsageError: the scheme is unknown.
-        JobError: the storage cannot be reached.
-    """
-    text = str(path)
-    if "://" not in text:
-        return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
-    try:
-        with reaching(text):
-            return pafs.FileSystem.from_uri(text)
-    except JobError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{text}: not a path or URI that can be opened: {error}") from None
-
-
-@contextmanager
-def reaching(path: str | Path) -> Iterator[None]:
-    """
-    Raises:
-        JobError: the storage on which `path` is cannot be reached, or does not let us look.
-    """
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise JobError(f"{path}: cannot be reached: {first_line(error)}") from None
-
-
-def list_files(path: str | Path, suffix: str) -> tuple[pafs.FileSystem, list[str]]:
-    """The files with `suffix` that `path` stands for, sorted: one file, all below a folder, or those a glob matches.
-
-    Names that begin with '.' or '_' are passed over below a folder, as Parquet readers do.
-
-    Raises:
-        DataError: nothing is there, or no file with the suffix.
-        JobError: the storage cannot be reached.
-    """
-    filesystem, place = locate(path)
-    with reaching(path):
-        found = _found(filesystem, place, suffix)
-    if found is None:
-        raise DataError(f"{path}: no such file or folder")
-    if not found:
-        raise DataError(f"{path}: no {suffix} file there")
-    return filesystem, sorted(found)
-
-
-def _found(filesystem: pafs.FileSystem, place: str, suffix: str) -> list[str] | None:
-    kind = filesystem.get_file_info(place).type
-    if kind == pafs.FileType.File:
-        return [place]
-    if kind == pafs.FileType.Directory:
-        return _below(filesystem, place, suffix)
-    return _matches(filesystem, place) if any(sign in place for sign in "*?[") else None
-
-
-def _matches(filesystem: pafs.FileSystem, pattern: str) -> list[str]:
-    if isinstance(filesystem, pafs.LocalFileSystem):
-        return [path for path in glob.glob(pattern) if os.path.isfile(path)]
-    folder = pattern[: min(pattern.index(sign) for sign in "*?[" if sign in pattern)].rpartition("/")[0]
-    selector = pafs.FileSelector(folder, recursive=True)
-    return [i.path for i in filesystem.get_file_info(selector) if i.is_file and fnmatch.fnmatchcase(i.path, pattern)]
-
-
-def _below(filesystem: pafs.FileSystem, folder: str, suffix: str) -> list[str]:
-    def visible(path: str) -> bool:
-        return not any(part[0] in "._" for part in path.removeprefix(folder).strip("/").split("/"))
-
-    infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
-    return [i.path for i in infos if i.is_file and i.path.endswith(suffix) and visible(i.path)]
 
 
 def local_target(path: str | Path) -> Path:
@@ -106,13 +31,39 @@ def local_target(path: str | Path) -> Path:
         UsageError: it is a URI.
     """
     if "://" in str(path):
-        raise UsageError(f"{path}: results are written to a local or mounted folder; give a path without a scheme")
+        raise UsageError(f"{path}: this is written to a local or mounted folder; give a path without a scheme")
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
 @contextmanager
-def staged_file(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target`; on leaving, the file written there replaces `target` in one step."""
+def local_copy(path: Place) -> Iterator[Path]:
+    """The file on this machine: `path` itself, or a copy of it that is removed afterwards.
+
+    Raises:
+        DataError: no such file in the bucket.
+    """
+    if isinstance(path, Path):
+        yield path
+        return
+    with _staged_here(path) as copy:
+        download(path, copy)
+        yield copy
+
+
+@contextmanager
+def _staged_here(path: Remote) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="resvae_ray-") as folder:
+        yield Path(folder) / path.name
+
+
+@contextmanager
+def staged_file(target: Place) -> Iterator[Path]:
+    """A temporary path; on leaving without an error, the file written there replaces `target` in one step."""
+    if isinstance(target, Remote):
+        with _staged_here(target) as staging:
+            yield staging
+            upload(staging, target)
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = _staging(target)
     try:
@@ -127,13 +78,22 @@ def staged_file(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def staged_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside `target`; on leaving without an error it becomes `target`, else it is removed.
+def staged_folder(target: Place, last: str = "") -> Iterator[Path]:
+    """A new folder; on leaving without an error it becomes `target`, else it is removed.
+
+    Args:
+        last: the file without which the folder is nothing; in a bucket, the last to appear.
 
     Raises:
         UsageError: `target` is there already and is not an empty folder.
     """
     refuse_existing(target)
+    if isinstance(target, Remote):
+        with _staged_here(target) as staging:
+            staging.mkdir()
+            yield staging
+            upload_folder(staging, target, last)
+        return
     staging = _staging(target)
     staging.mkdir(parents=True)
     try:
@@ -146,6 +106,16 @@ def staged_folder(target: Path) -> Iterator[Path]:
         _flush(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def upload_folder(source: Path, target: Remote, last: str) -> None:
+    """All files of a folder; whoever reads the target before they are all there is told so."""
+    files = sorted(file for file in source.rglob("*") if file.is_file())
+    marker = target / UPLOADING
+    marker.write_bytes(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    for file in sorted(files, key=lambda file: file == source / last):
+        upload(file, target / file.relative_to(source).as_posix())
+    marker.unlink()
 
 
 @contextmanager
@@ -186,7 +156,7 @@ def _staging(target: Path) -> Path:
 def _is_left(path: Path) -> bool:
     """Whether it is what a killed process of this host has half-written."""
     writer = path.name.partition(f".partial-{socket.gethostname()}-")[2]
-    return writer.isdigit() and (int(writer) == os.getpid() or not _is_alive(int(writer)))
+    return writer.isdigit() and (int(writer) == os.getpid() or not is_alive(int(writer)))
 
 
 def _umask() -> int:
@@ -196,7 +166,8 @@ def _umask() -> int:
     return mask
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of this number on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -206,27 +177,42 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def refuse_existing(target: Path) -> None:
+def refuse_existing(target: Place) -> None:
     """
     Raises:
         UsageError: `target` is a file or a folder with something in it.
     """
-    if target.is_file() or (target.is_dir() and not all(map(_is_left, target.iterdir()))):
+    if isinstance(target, Remote) and UPLOADING in target.files():
+        raise UsageError(f"{target}: is being written, or was when that was interrupted; remove it to begin anew")
+    if target.is_file() or (target.is_dir() and not _is_empty(target)):
         raise UsageError(f"{target}: already there; choose another name, or remove it first")
 
 
-def write_text(target: Path, text: str) -> None:
+def _is_empty(folder: Place) -> bool:
+    """A folder in a bucket is there only as long as something is in it."""
+    return isinstance(folder, Path) and all(map(_is_left, folder.iterdir()))
+
+
+def remove_folder(folder: Place) -> None:
+    """Removes it with all that is in it, if it is there."""
+    if isinstance(folder, Remote):
+        folder.remove_folder()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_text(target: Place, text: str) -> None:
     """Replaces `target` by a file with `text`, in one step."""
     with staged_file(target) as staging:
         staging.write_text(text)
 
 
-def write_json(target: Path, content: Any) -> None:
+def write_json(target: Place, content: Any) -> None:
     """Replaces `target` by `content` as JSON, in one step."""
     write_text(target, json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Place) -> Any:
     """
     Raises:
         DataError: no such file, or not JSON.

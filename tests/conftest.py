@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +148,35 @@ def _drawn(domain, generator: np.random.Generator) -> float:
         return float(generator.integers(len(domain.choices)))
     value = generator.uniform(domain.low, domain.high)
     return float(round(value)) if isinstance(domain.low, int) else value
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server on loopback, in this process."""
+    server = pytest.importorskip("moto.server", reason="needs moto, of the extra `test`").ThreadedMotoServer(
+        ip_address="127.0.0.1", port=0, verbose=False
+    )
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """s3:// of an empty bucket, with the environment that leads there."""
+    from pyarrow import fs as pafs
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    name = f"bucket-{uuid.uuid4().hex[:8]}"
+    options = {"endpoint_override": s3_server, "region": "us-east-1", "allow_bucket_creation": True}
+    pafs.S3FileSystem(**options).create_dir(name)
+    return f"s3://{name}"

@@ -4,7 +4,6 @@ import argparse
 import sys
 import time
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 from resvae_ray.cli import status
@@ -76,7 +75,7 @@ def _tune(options: argparse.Namespace) -> None:
     run = tune(options.dataset, options.run, config, resume=options.resume, tensorboard=options.tensorboard)
     stands, best = run.status(), run.saved_best()
     ended = ", ".join(f"{count} {state}" for state, count in stands["counts"].items() if count)
-    print(f"{run.path}: {ended}; {stands['epochs']:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
+    print(f"{run.where}: {ended}; {stands['epochs']:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
     if stands["state"] == "interrupted":
         print(f"stopped by --max-hours; go on with: {run.resume_command}")
     if best is not None:
@@ -118,13 +117,14 @@ def _add_export(verbs: Any) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     from resvae_ray.model.bundle import read_model_config
+    from resvae_ray.remote import place
     from resvae_ray.search.export import export
 
     path = export(options.run, options.model, onnx=options.onnx, torch_export=options.torch_export)
     config = read_model_config(path)
     loss = f", validation loss {config['best_val_loss']:,.2f}" if "best_val_loss" in config else ""
     print(f"{path}: {config['input_dim']} features to {config['z_dim']} latents{loss}")
-    if (Path(options.run) / RUN_FILE).exists():
+    if (place(options.run) / RUN_FILE).exists():
         from resvae_ray.search.run import Run
 
         _say_what_was_lost(Run.open(options.run))

@@ -150,7 +150,7 @@ def _which(training: dict[str, Any]) -> str:
 
 def _headlines(run: "Run", status: Status) -> list[str]:
     counts = ", ".join(f"{count} {state}" for state, count in status["counts"].items())
-    lines = [f"{run.path}: {status['state']}; {counts}; {status['epochs']:,} epochs{_pace(status)}"]
+    lines = [f"{run.where}: {status['state']}; {counts}; {status['epochs']:,} epochs{_pace(status)}"]
     if best := status["best"]:
         params = ", ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"

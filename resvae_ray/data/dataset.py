@@ -2,13 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from resvae_ray.data.features import Features, parquet_file
+from resvae_ray.data.features import Features
+from resvae_ray.data.parquet_pieces import parquet_file
 from resvae_ray.errors import DataError
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
-from resvae_ray.storage import local_target, read_json
+from resvae_ray.remote import Place, place
+from resvae_ray.storage import read_json
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Dataset:
             rows have another one; it is compared whenever the DATASET is opened.
     """
 
-    path: Path
+    path: Place
     dim: int
     train_rows: int
     val_rows: int
@@ -48,12 +49,12 @@ class Dataset:
     footers: str = ""
 
     @classmethod
-    def open(cls, path: str | Path) -> "Dataset":
+    def open(cls, path: str | Place) -> "Dataset":
         """
         Raises:
             DataError: no DATASET there, or its files are not those that were written.
         """
-        folder = local_target(path)
+        folder = place(path)
         if not (folder / DATASET_FILE).is_file():
             raise DataError(f"{folder}: no DATASET: it has no {DATASET_FILE}; make one with `resvae-ray split`")
         content = read_json(folder / DATASET_FILE)
@@ -73,7 +74,7 @@ class Dataset:
         return Features.open(self.path / side)
 
 
-def footers_of(folder: Path) -> str:
+def footers_of(folder: Place) -> str:
     """A hash of the footers of the Parquet files below a DATASET's folder, by side and in order."""
     digest = hashlib.blake2b(digest_size=16)
     for side in (TRAIN, VAL):

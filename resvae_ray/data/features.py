@@ -5,20 +5,17 @@ for batch in features.batches():                      # FeatureBatch: ids, float
     ...
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from resvae_ray.data.hashes import hash_texts
+from resvae_ray.data.parquet_pieces import SUFFIX, column_pieces, parquet_file, pieces_of, provenance_of
 from resvae_ray.data.schema import (
     ColumnChoice,
     FeatureBatch,
@@ -29,14 +26,11 @@ from resvae_ray.data.schema import (
     decode_matrix,
     layout_of,
 )
-from resvae_ray.errors import DataError, first_line
-from resvae_ray.names import PROVENANCE_KEY
-from resvae_ray.storage import list_files
+from resvae_ray.errors import DataError
+from resvae_ray.listing import list_files
+from resvae_ray.remote import Place
 
-SUFFIX = ".parquet"
 BATCH_BYTES = 8 << 20  # of float32 that a reader holds at a time
-ID_BATCH_ROWS = 65536
-READ_BUFFER_BYTES = 1 << 20  # of a column chunk read ahead, instead of all of it: row groups of others can be huge
 FILE_BYTES = 256 << 20  # of float32 in one file of a folder: what one worker encodes at a time
 
 
@@ -80,7 +74,7 @@ class Features:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: str | Path, choice: ColumnChoice | None = None) -> "Features":
+    def open(cls, path: str | Place, choice: ColumnChoice | None = None) -> "Features":
         """
         Raises:
             DataError: no such file, not Parquet, no rows, or no features in it.
@@ -89,7 +83,7 @@ class Features:
 
     @classmethod
     def of(
-        cls, path: str | Path, filesystem: pafs.FileSystem, files: Sequence[str], choice: ColumnChoice | None = None
+        cls, path: str | Place, filesystem: pafs.FileSystem, files: Sequence[str], choice: ColumnChoice | None = None
     ) -> "Features":
         """As `open`, with some of the files that `path` stands for."""
         schema = parquet_file(filesystem, files[0]).schema_arrow
@@ -152,7 +146,7 @@ class Features:
         source = parquet_file(self.filesystem, file)
         self._require_columns(source.schema_arrow, file)
         row = 1 + sum(source.metadata.row_group(group).num_rows for group in range(groups[0] if groups else 0))
-        for piece in _pieces(source, groups, rows or batch_rows(self.dim), list(self._wanted()), file):
+        for piece in pieces_of(source, groups, rows or batch_rows(self.dim), list(self._wanted()), file):
             yield row, pa.Table.from_batches([piece])
             row += len(piece)
 
@@ -197,94 +191,15 @@ def draw_groups(rows: Sequence[int], most: int, random: np.random.Generator) -> 
     return sorted(order[before < most].tolist())
 
 
-def parquet_file(filesystem: pafs.FileSystem, path: str) -> pq.ParquetFile:
-    """The file, whose pages are compared with their checksums, where it has some, as they are read.
-
-    Raises:
-        DataError: no such file, or not Parquet.
-    """
-    try:
-        return pq.ParquetFile(
-            path,
-            filesystem=filesystem,
-            pre_buffer=False,
-            buffer_size=READ_BUFFER_BYTES,
-            page_checksum_verification=True,
-        )
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever a damaged file makes its reader raise
-        if isinstance(error, pa.ArrowInvalid) and not path.lower().endswith(SUFFIX):
-            raise DataError(f"{path}: not FEATURES, which are Parquet; run `resvae-ray import` first") from None
-        raise DataError(f"{path}: not a readable Parquet file: {first_line(error)}") from None
-
-
-def column_pieces(filesystem: pafs.FileSystem, files: Iterable[str], names: list[str]) -> Iterator[pa.Table]:
-    """Only the columns `names` of Parquet files, whatever else they hold, in order, in batches.
-
-    Raises:
-        DataError: a file is damaged, or lacks a column.
-    """
-    for file in files:
-        source = parquet_file(filesystem, file)
-        if absent := [name for name in names if name not in source.schema_arrow.names]:
-            raise DataError(f"{file}: no column {absent[0]!r}, which other files there have")
-        for piece in _pieces(source, None, ID_BATCH_ROWS, names, file):
-            yield pa.Table.from_batches([piece])
-
-
 def _width(filesystem: pafs.FileSystem, files: Iterable[str], layout: Layout) -> int:
     """The width of the first vector; 0 if there is none."""
     for file in files:
         source = parquet_file(filesystem, file)
-        for piece in _pieces(source, None, 1, list(layout.features), file):
+        for piece in pieces_of(source, None, 1, list(layout.features), file):
             vector = piece.column(0)
             if layout.wide or not vector.null_count:
                 return decode_matrix(pa.Table.from_batches([piece]), layout, file).shape[1]
     return 0
-
-
-def _pieces(
-    source: pq.ParquetFile, groups: Sequence[int] | None, rows: int, wanted: list[str], path: str
-) -> Iterator[pa.RecordBatch]:
-    with reading_parquet(path):
-        for piece in source.iter_batches(rows, row_groups=groups, columns=wanted, use_threads=False):
-            for name, column in zip(piece.schema.names, piece.columns, strict=True):
-                _require_sound(column, f"{path}: column {name}")
-            yield piece
-
-
-@contextmanager
-def reading_parquet(where: str) -> Iterator[None]:
-    """
-    Raises:
-        DataError: reading fails, since the file is damaged or gone.
-    """
-    try:
-        yield
-    except (DataError, MemoryError):
-        raise
-    except Exception as error:  # whatever a damaged file makes its reader raise
-        raise DataError(f"{where}: damaged: {first_line(error)}") from None
-
-
-def _require_sound(column: pa.Array, where: str) -> None:
-    """Arrow takes text as it finds it, and the next to use what is no UTF-8 would fail without a place."""
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{where}: damaged: {first_line(error)}") from None
-
-
-def provenance_of(schema: pa.Schema) -> dict[str, Any]:
-    """What produced the features of a Parquet file; empty where it does not say."""
-    try:
-        content = json.loads((schema.metadata or {}).get(PROVENANCE_KEY, b"{}"))
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def require_unique_ids(

@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resvae_ray.data.features import FILE_BYTES, SUFFIX, rows_in
+from resvae_ray.data.features import FILE_BYTES, rows_in
+from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.names import PROVENANCE_KEY
 

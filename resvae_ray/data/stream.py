@@ -18,7 +18,8 @@ import torch
 
 from resvae_ray.config import DataConfig
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.features import Features, RowGroup, parquet_file, reading_parquet, rows_in
+from resvae_ray.data.features import Features, RowGroup, rows_in
+from resvae_ray.data.parquet_pieces import parquet_file, reading_parquet
 from resvae_ray.data.schema import all_finite, decode_matrix
 from resvae_ray.errors import DataError
 from resvae_ray.names import TRAIN, VAL

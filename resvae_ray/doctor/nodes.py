@@ -11,7 +11,7 @@ from resvae_ray.cluster import ray_session
 from resvae_ray.doctor.examination import Examiner
 from resvae_ray.doctor.findings import Finding, Node, judge, judge_answers
 from resvae_ray.errors import JobError, ResVAERayError, first_line
-from resvae_ray.storage import locate
+from resvae_ray.remote import locate
 
 ANSWER_S = 120.0  # a machine has to load torch, perhaps from a slow disk
 CLOCK_ASKED = 5  # times; the quickest answer counts

@@ -15,7 +15,7 @@ import numpy as np
 from resvae_ray import names
 from resvae_ray._version import __version__
 from resvae_ray.cluster import ray_session
-from resvae_ray.data.features import SUFFIX
+from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.proteins import ProteinChoice
 from resvae_ray.data.text_table import open_stream
 from resvae_ray.embed.model_files import ModelFiles

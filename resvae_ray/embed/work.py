@@ -21,8 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from resvae_ray import names
-from resvae_ray.data.features import BATCH_BYTES, SUFFIX, require_unique_ids, rows_in
+from resvae_ray.data.features import BATCH_BYTES, require_unique_ids, rows_in
 from resvae_ray.data.features_writer import FeaturesWriter
+from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.proteins import ProteinBatch, ProteinChoice, read_proteins
 from resvae_ray.data.proteins.sites import Sites
 from resvae_ray.data.schema import FeatureBatch

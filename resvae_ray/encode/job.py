@@ -5,17 +5,16 @@ output file of the same name, which appears when it is whole. So ids stay with t
 an interrupted job goes on with the files that are missing.
 """
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from pyarrow import fs as pafs
 
 from resvae_ray.cluster import ray_session
-from resvae_ray.data.features import SUFFIX, Features, parquet_file, rows_in
+from resvae_ray.data.features import Features, rows_in
 from resvae_ray.data.features_writer import open_writer
+from resvae_ray.data.parquet_pieces import SUFFIX, parquet_file
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.encode.latents import Output, kept_model, latents_table
 from resvae_ray.encode.record import DONE, Job, about_of, is_same, known_of, remove_changed, write_record
@@ -24,15 +23,16 @@ from resvae_ray.encode.units import Unit, units_of
 from resvae_ray.errors import BadFileError, DataError, JobError, UsageError
 from resvae_ray.model.bundle import read_model_config
 from resvae_ray.progress import Progress, silent
+from resvae_ray.remote import Place, locate, place
 from resvae_ray.seeds import LATENTS, derive
-from resvae_ray.storage import local_target, refuse_existing, staged_file
+from resvae_ray.storage import refuse_existing, remove_folder, staged_file
 from resvae_ray.tasks import gpu_share, try_tasks
 
 BATCH_BYTES = 16 << 20  # of float32 that go through the network at a time
 
 
 def encode_features(
-    model: str | Path,
+    model: str | Place,
     features: str | Path,
     latents: str | Path,
     output: Output | None = None,
@@ -55,12 +55,12 @@ def encode_features(
         UsageError: `latents` holds something else.
         JobError: rows are missing at the end, or files were skipped.
     """
-    target, skipped = local_target(latents), SkipList(local_target(latents), on_bad_file)
+    target, skipped = place(latents), SkipList(place(latents), on_bad_file)
     config = read_model_config(model)
     source, listed = open_readable(features, model, config["input_dim"], skipped)
     whole = target.suffix != SUFFIX
     folder = target if whole else target.with_name(f".{target.name}.parts")
-    job, units = Job(local_target(model), source, folder, output or Output()), units_of(source, listed)
+    job, units = Job(place(model), source, folder, output or Output()), units_of(source, listed)
     about = about_of(job, units)
     if not whole:
         _prepare_parts(folder, about, target, skipped)
@@ -70,11 +70,11 @@ def encode_features(
     if skipped.now:
         raise JobError(_what_is_missing(target, skipped))
     if not whole:
-        shutil.rmtree(folder)
+        remove_folder(folder)
     return source.rows
 
 
-def _what_is_missing(target: Path, skipped: SkipList) -> str:
+def _what_is_missing(target: Place, skipped: SkipList) -> str:
     files = len({entry.file for entry in skipped.now})
     return (
         f"{target}: {files} {'file' if files == 1 else 'files'} could not be read and {'is' if files == 1 else 'are'} "
@@ -110,7 +110,7 @@ def _read(unit: Unit, features: Features) -> Iterator[FeatureBatch]:
         raise BadFileError(str(error)) from None
 
 
-def _prepare_parts(folder: Path, about: dict[str, Any], target: Path, skipped: SkipList) -> None:
+def _prepare_parts(folder: Place, about: dict[str, Any], target: Place, skipped: SkipList) -> None:
     """Removes the folder in which the parts of one file wait, unless it can be gone on with.
 
     Raises:
@@ -123,7 +123,7 @@ def _prepare_parts(folder: Path, about: dict[str, Any], target: Path, skipped: S
         refuse_existing(target)
     if target.exists() or not same:
         # Left by a job that was killed at its very end, or of something else: nobody but us knows of this folder.
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
     refuse_existing(target)
 
 
@@ -175,24 +175,23 @@ def _encode_units(job: Job, units: list[Unit], skipped: SkipList, address: str, 
     return bad
 
 
-def _count(folder: Path, units: list[Unit]) -> None:
+def _count(folder: Place, units: list[Unit]) -> None:
     """
     Raises:
         JobError: what is on the disk is not what there has to be.
     """
     for unit in units:
         path = folder / unit.output
-        found = pq.read_metadata(path).num_rows if path.exists() else 0
+        found = parquet_file(*locate(path)).metadata.num_rows if path.exists() else 0
         if found != unit.rows:
             raise JobError(f"{path}: {found} rows instead of {unit.rows}; run the same command again")
 
 
-def _join(folder: Path, units: list[Unit], target: Path) -> None:
+def _join(folder: Place, units: list[Unit], target: Place) -> None:
     """One file from the files of a folder."""
-    local = pafs.LocalFileSystem()
     with staged_file(target) as staging:
-        schema = parquet_file(local, str(folder / units[0].output)).schema_arrow
+        schema = parquet_file(*locate(folder / units[0].output)).schema_arrow
         with pq.ParquetWriter(staging, schema, compression="zstd") as writer:
             for unit in units:
-                for piece in parquet_file(local, str(folder / unit.output)).iter_batches():
+                for piece in parquet_file(*locate(folder / unit.output)).iter_batches():
                     writer.write_batch(piece)

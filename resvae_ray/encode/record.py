@@ -2,14 +2,15 @@
 
 import hashlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from resvae_ray import names
-from resvae_ray.data.features import SUFFIX, Features
+from resvae_ray.data.features import Features
+from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.encode.latents import Output
 from resvae_ray.encode.skipped import SkipList
 from resvae_ray.encode.units import Unit
+from resvae_ray.remote import Place, Remote
 from resvae_ray.storage import read_json, write_json
 
 DONE = "done"  # in the record: all rows are there
@@ -23,9 +24,9 @@ class Job:
         folder: where the output files are written.
     """
 
-    model: Path
+    model: Place
     features: Features
-    folder: Path
+    folder: Place
     output: Output
 
 
@@ -49,7 +50,7 @@ def about_of(job: Job, units: list[Unit]) -> dict[str, Any]:
     }
 
 
-def known_of(folder: Path) -> dict[str, Any] | None:
+def known_of(folder: Place) -> dict[str, Any] | None:
     """What the latents in a folder come from; None if it holds none."""
     record = folder / names.ENCODING_FILE
     if not record.exists():
@@ -69,15 +70,21 @@ def _without(about: dict[str, Any], skipped: SkipList) -> dict[str, Any]:
     return about | {"features": left}
 
 
-def write_record(folder: Path, record: dict[str, Any]) -> None:
+def write_record(folder: Place, record: dict[str, Any]) -> None:
     """Says of the latents in a folder what they come from."""
     write_json(folder / names.ENCODING_FILE, record)
 
 
-def remove_changed(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+def remove_changed(folder: Place, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Removes what a file has become that has been mended since, or is gone; nothing outside of `folder`."""
     changed = [found for file, found in before.items() if now.get(file) != found and isinstance(found, list)]
     stale = {output for found in changed if isinstance(found[-1], dict) for output in found[-1]}
-    for path in folder.rglob(f"*{SUFFIX}") if stale else ():
-        if path.relative_to(folder).as_posix() in stale:
-            path.unlink()
+    for name in _names_in(folder) & stale if stale else ():
+        (folder / name).unlink()
+
+
+def _names_in(folder: Place) -> set[str]:
+    """Of the files below it."""
+    if isinstance(folder, Remote):
+        return set(folder.files())
+    return {path.relative_to(folder).as_posix() for path in folder.rglob(f"*{SUFFIX}")}

@@ -8,9 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from resvae_ray import names
-from resvae_ray.data.features import SUFFIX, Features, parquet_file
+from resvae_ray.data.features import Features
+from resvae_ray.data.parquet_pieces import SUFFIX, parquet_file
 from resvae_ray.errors import BadFileError, DataError
-from resvae_ray.storage import list_files, read_json, write_json
+from resvae_ray.listing import list_files
+from resvae_ray.remote import Place
+from resvae_ray.storage import read_json, write_json
 
 OnBadFile = Callable[[DataError], None]
 
@@ -52,7 +55,7 @@ class SkipList:
         DataError: what lies there is no such list.
     """
 
-    def __init__(self, latents: Path, on_bad_file: OnBadFile) -> None:
+    def __init__(self, latents: Place, on_bad_file: OnBadFile) -> None:
         self.path = latents.with_name(names.SKIPPED_FILE.format(latents=latents.name))
         self.before, self.now = _read(self.path), list[Skipped]()
         self._on_bad_file = on_bad_file
@@ -75,7 +78,7 @@ class SkipList:
             self.path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> list[Skipped]:
+def _read(path: Place) -> list[Skipped]:
     if not path.exists():
         return []
     try:
@@ -84,7 +87,7 @@ def _read(path: Path) -> list[Skipped]:
         raise DataError(f"{path}: not a list of skipped files; remove it, or choose another name for LATENTS") from None
 
 
-def open_readable(path: str | Path, model: str | Path, dim: int, skipped: SkipList) -> tuple[Features, list[str]]:
+def open_readable(path: str | Path, model: str | Place, dim: int, skipped: SkipList) -> tuple[Features, list[str]]:
     """The files of FEATURES whose footers can be read, and the paths of all; the first with rows decides the layout.
 
     Args:
@@ -110,7 +113,7 @@ def open_readable(path: str | Path, model: str | Path, dim: int, skipped: SkipLi
     return first.among(sound), files
 
 
-def _first(features: Features, model: str | Path, dim: int) -> Features:
+def _first(features: Features, model: str | Place, dim: int) -> Features:
     if features.dim != dim:
         found = f"{features.files[0]}: vectors of {features.dim} numbers"
         raise DataError(f"{found}, but the model {model} takes {dim}")

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from pyarrow import fs as pafs
 
-from resvae_ray.data.features import FILE_BYTES, SUFFIX, Features, rows_in
+from resvae_ray.data.features import FILE_BYTES, Features, rows_in
+from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.errors import DataError
-from resvae_ray.storage import locate
+from resvae_ray.remote import locate
 
 
 @dataclass(frozen=True)

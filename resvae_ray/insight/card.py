@@ -1,6 +1,5 @@
 """An evaluation in a MODEL's card."""
 
-from pathlib import Path
 from typing import Any
 
 from resvae_ray.errors import UsageError
@@ -9,10 +8,11 @@ from resvae_ray.insight.text import evaluation_markdown
 from resvae_ray.model.bundle import read_model_config
 from resvae_ray.model.card import CardEvaluation, is_as_made, model_card
 from resvae_ray.names import CARD_FILE
-from resvae_ray.storage import local_target, write_text
+from resvae_ray.remote import Place, place
+from resvae_ray.storage import write_text
 
 
-def write_card(model: str | Path, evaluation: Evaluation) -> Path:
+def write_card(model: str | Place, evaluation: Evaluation) -> Place:
     """Replaces README.md of a MODEL by one with the evaluation in it.
 
     Raises:
@@ -20,20 +20,20 @@ def write_card(model: str | Path, evaluation: Evaluation) -> Path:
         UsageError: somebody has changed README.md.
     """
     require_own_card(model)
-    path = local_target(model) / CARD_FILE
+    path = place(model) / CARD_FILE
     found = CardEvaluation(evaluation_markdown(evaluation), _metrics(evaluation))
     write_text(path, model_card(read_model_config(model), found))
     return path
 
 
-def require_own_card(model: str | Path) -> None:
+def require_own_card(model: str | Place) -> None:
     """
     Raises:
         DataError: no MODEL there.
         UsageError: its README.md is not as this package made it.
     """
     read_model_config(model)
-    path = local_target(model) / CARD_FILE
+    path = place(model) / CARD_FILE
     if path.exists() and not is_as_made(path.read_text(errors="replace")):
         raise UsageError(f"{path}: not as export wrote it; move it away, and --write-card writes a new one")
 

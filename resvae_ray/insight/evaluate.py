@@ -8,7 +8,6 @@ and, where there are too many rows, those that the probes and the trustworthines
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,14 +28,15 @@ from resvae_ray.model.bundle import read_model_config
 from resvae_ray.model.evaluation import BLOCK_ROWS
 from resvae_ray.model.network import ResVAE
 from resvae_ray.progress import Progress, silent
+from resvae_ray.remote import Place
 
 MAX_ROWS = 4000  # that the probes and the trustworthiness get: these look at every pair of rows
 PACKAGES = ("resvae-ray", "torch", "numpy", "scikit-learn")
 
 
 def evaluate_model(
-    model: str | Path,
-    dataset: str | Path,
+    model: str | Place,
+    dataset: str | Place,
     *,
     seed: int = 0,
     max_rows: int = MAX_ROWS,

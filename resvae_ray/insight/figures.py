@@ -80,7 +80,7 @@ class Figures(Mapping[str, style.Figure]):
         return len(self._names)
 
     def __repr__(self) -> str:
-        return f"Figures of {self.findings.run.path}: {', '.join(self)}"
+        return f"Figures of {self.findings.run.where}: {', '.join(self)}"
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self)

@@ -19,8 +19,9 @@ from resvae_ray.insight.images import write_images
 from resvae_ray.insight.page import Html, no_plot, page, plot
 from resvae_ray.insight.sections import Plots, head, sections
 from resvae_ray.progress import Progress, silent
+from resvae_ray.remote import Place, place
 from resvae_ray.search.run import Run
-from resvae_ray.storage import local_target, replace_folder, staged_folder
+from resvae_ray.storage import replace_folder, staged_folder
 
 logger = logging.getLogger(__name__)
 WIDE = ("parallel_coordinates", "slices")  # too much for the width of a phone
@@ -36,7 +37,7 @@ class Report:
         no_images: why there are no PNG and SVG.
     """
 
-    path: Path
+    path: Place
     missing: dict[str, str]
     no_images: str | None
 
@@ -59,16 +60,17 @@ def report(run: Run | str | Path, out: str | Path | None = None, *, progress: Pr
         shown = {name: drawn[name] for name in drawn if name not in missing}
         no_images = write_images(shown, folder / names.PLOTS_FOLDER)
         (folder / names.REPORT_FILE).write_text(_page(drawn, plots))
-    return Report(_folder(drawn.findings.run, out) / names.REPORT_FILE, missing, no_images)
-
-
-def _folder(run: Run, out: str | Path | None) -> Path:
-    return run.path / names.REPORT_FOLDER if out is None else local_target(out)
+    run = drawn.findings.run
+    if out is None and run.copy:
+        run.copy.send_folder(names.REPORT_FOLDER)
+    folder = run.where / names.REPORT_FOLDER if out is None else place(out)
+    return Report(folder / names.REPORT_FILE, missing, no_images)
 
 
 def _target(run: Run, out: str | Path | None) -> AbstractContextManager[Path]:
-    folder = _folder(run, out)
-    return replace_folder(folder) if out is None else staged_folder(folder)
+    if out is None:
+        return replace_folder(run.path / names.REPORT_FOLDER)
+    return staged_folder(place(out), names.REPORT_FILE)
 
 
 def _draw(drawn: Figures, progress: Progress) -> tuple[Plots, dict[str, str]]:
@@ -94,6 +96,6 @@ def _draw(drawn: Figures, progress: Progress) -> tuple[Plots, dict[str, str]]:
 def _page(drawn: Figures, plots: Plots) -> str:
     findings = drawn.findings
     written = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    title = f"{findings.run.path.name} · Res-VAE search"
+    title = f"{findings.run.where.name} · Res-VAE search"
     foot = f"Written {written} by resvae_ray {__version__}."
     return page(title, head(findings), sections(findings, plots), foot)

@@ -13,7 +13,8 @@ from resvae_ray import names
 from resvae_ray.errors import DataError
 from resvae_ray.model.card import model_card
 from resvae_ray.model.checkpoint import read_tensors, write_tensors
-from resvae_ray.storage import local_target, read_json, staged_folder, write_json
+from resvae_ray.remote import Place, place
+from resvae_ray.storage import local_copy, read_json, staged_folder, write_json
 
 WIDTH_MOST = 1 << 24  # of a layer; a number beyond all bounds would overflow the count of the weights
 
@@ -23,11 +24,11 @@ def nothing_else(folder: Path) -> None:
 
 
 def write_bundle(
-    path: str | Path,
+    path: str | Place,
     tensors: dict[str, torch.Tensor],
     config: dict[str, Any],
     add_files: Callable[[Path], None] = nothing_else,
-) -> Path:
+) -> Place:
     """Writes a MODEL folder, all of it or nothing.
 
     Args:
@@ -36,8 +37,8 @@ def write_bundle(
     Raises:
         UsageError: `path` is there already and not empty.
     """
-    folder = local_target(path)
-    with staged_folder(folder) as staging:
+    folder = place(path)
+    with staged_folder(folder, names.CONFIG_FILE) as staging:
         write_tensors(staging / names.WEIGHTS_FILE, tensors, {})
         write_json(staging / names.CONFIG_FILE, config)
         (staging / names.CARD_FILE).write_text(model_card(config))
@@ -45,23 +46,27 @@ def write_bundle(
     return folder
 
 
-def read_bundle(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read_bundle(path: str | Place) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Weights and config.json of a MODEL folder; no code of the folder runs.
 
     Raises:
         DataError: no MODEL there, or a damaged one.
     """
     config = read_model_config(path)
-    return read_tensors(local_target(path) / names.WEIGHTS_FILE)[0], config
+    with local_copy(place(path) / names.WEIGHTS_FILE) as weights:
+        tensors, _ = read_tensors(weights)
+    if read_model_config(path) != config:
+        raise DataError(f"{path}: was replaced while it was read; run the same command again")
+    return tensors, config
 
 
-def read_model_config(path: str | Path) -> dict[str, Any]:
+def read_model_config(path: str | Place) -> dict[str, Any]:
     """config.json of a MODEL folder.
 
     Raises:
         DataError: no MODEL there, or one without its widths.
     """
-    folder = local_target(path)
+    folder = place(path)
     if not (folder / names.CONFIG_FILE).is_file():
         raise DataError(f"{folder}: no MODEL: it has no {names.CONFIG_FILE}; make one with `resvae-ray export`")
     config = read_json(folder / names.CONFIG_FILE)

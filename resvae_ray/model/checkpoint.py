@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from resvae_ray.errors import DataError
 from resvae_ray.names import BEST_FILES, RESUME_FILE
+from resvae_ray.remote import Place
 from resvae_ray.storage import staged_file
 
 STATE_KEY = "state"
@@ -41,6 +42,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], state: dict[str,
             save_file(plain, staging, metadata=metadata)
         except SafetensorError as error:
             raise _refused(error, path) from error
+        _order_header(staging)
 
 
 def _refused(error: SafetensorError, path: Path) -> OSError:
@@ -108,6 +110,18 @@ def _state(file: Any) -> dict[str, Any]:
         raise ValueError("its state is not valid JSON") from None
 
 
+def _order_header(path: Path) -> None:
+    """The library writes the metadata in an order that changes; the same content shall be the same bytes."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
+        if len(ordered) == size:
+            file.seek(8)
+            file.write(ordered)
+
+
 def _checksum(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> str:
     crc = zlib.crc32(metadata.get(STATE_KEY, "").encode())
     for name in sorted(tensors):
@@ -121,13 +135,13 @@ def resume_path(folder: Path) -> Path:
     return folder / RESUME_FILE
 
 
-def load_weights(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Path) -> None:
+def load_weights(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Place) -> None:
     """Copies `tensors` into `model`; see `require_fit`."""
     require_fit(model, tensors, where)
     model.load_state_dict(tensors)
 
 
-def require_fit(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Path) -> None:
+def require_fit(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Place) -> None:
     """
     Raises:
         DataError: a tensor is missing, superfluous or of another shape; path, expected and found are named.

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from resvae_ray.errors import UsageError
 from resvae_ray.model.bundle import nothing_else, read_bundle, write_bundle
 from resvae_ray.model.checkpoint import load_weights, require_fit
+from resvae_ray.remote import Place
 
 
 class ResidualBlock(nn.Module):
@@ -74,7 +75,7 @@ class ResVAE(nn.Module):
         self.fc4 = nn.Linear(hidden_dim, input_dim)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> "ResVAE":
+    def from_pretrained(cls, path: str | Place) -> "ResVAE":
         """The model of a MODEL folder, on the CPU, in eval mode; no code of the folder runs.
 
         Raises:
@@ -90,10 +91,10 @@ class ResVAE(nn.Module):
 
     def save_pretrained(
         self,
-        path: str | Path,
+        path: str | Place,
         about: dict[str, Any] | None = None,
         add_files: Callable[[Path], None] = nothing_else,
-    ) -> Path:
+    ) -> Place:
         """Writes a MODEL folder.
 
         Args:

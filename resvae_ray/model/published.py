@@ -4,10 +4,11 @@ from pathlib import Path
 
 import torch
 
-from resvae_ray.errors import DataError, first_line
+from resvae_ray.errors import DataError, ResVAERayError, first_line
 from resvae_ray.model.checkpoint import load_weights
 from resvae_ray.model.network import ResVAE
-from resvae_ray.storage import local_target
+from resvae_ray.remote import place
+from resvae_ray.storage import local_copy
 
 
 def load_published_weights(path: str | Path) -> ResVAE:
@@ -17,7 +18,10 @@ def load_published_weights(path: str | Path) -> ResVAE:
         DataError: no such file, not a state dict, or not one of a Res-VAE. No code of the file runs.
     """
     try:
-        tensors = torch.load(local_target(path), map_location="cpu", weights_only=True)
+        with local_copy(place(path)) as file:
+            tensors = torch.load(file, map_location="cpu", weights_only=True)
+    except ResVAERayError:
+        raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except Exception as error:  # torch raises a different type for each way in which a file is no state dict

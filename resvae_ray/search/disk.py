@@ -11,6 +11,7 @@ from resvae_ray import names
 from resvae_ray.config import Config
 from resvae_ray.errors import JobError
 from resvae_ray.model.network import ResVAE
+from resvae_ray.remote import Place
 
 RECORDS_BYTES = 32 << 20  # journal, epochs, tables, TensorBoard's and Ray's files, the projector
 HEADER_BYTES = 64 << 10  # of a file with tensors
@@ -33,15 +34,18 @@ def space_needed(config: Config, dim: int, at_once: int) -> int:
     return (kept + models + at_once) * weights + 2 * at_once * state + RECORDS_BYTES
 
 
-def require_space(run: Path, config: Config, dim: int, at_once: int) -> None:
+def require_space(run: Place, config: Config, dim: int, at_once: int) -> None:
     """Says what the search will take at most.
 
     Args:
-        run: the RUN's folder, which need not be there yet; what it has of weights already is not needed again.
+        run: the RUN's folder, which need not be there yet; what it has of weights already is not needed again. Of a
+            bucket nobody knows what is free.
 
     Raises:
         JobError: so much is not free there.
     """
+    if not isinstance(run, Path):
+        return
     needed = max(0, space_needed(config, dim, at_once) - _taken(run))
     free = shutil.disk_usage(next(folder for folder in (run, *run.parents) if folder.exists())).free
     if needed > free:

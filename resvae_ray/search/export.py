@@ -12,12 +12,13 @@ from resvae_ray.model.checkpoint import load_weights, read_tensors
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.portable import require_onnx, write_onnx, write_torch_export
 from resvae_ray.model.published import load_published_weights
+from resvae_ray.remote import Place, place
 from resvae_ray.search.records import ENDED, SavedWeights
 from resvae_ray.search.run import Run
-from resvae_ray.storage import local_target, refuse_existing
+from resvae_ray.storage import refuse_existing
 
 
-def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_export: bool = False) -> Path:
+def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_export: bool = False) -> Place:
     """Writes a MODEL from a RUN, or from a `.pt` file with the published class's weights.
 
     Args:
@@ -29,11 +30,11 @@ def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_
         UsageError: `target` is there already, or what writes ONNX is not installed.
         JobError: model.onnx or model.pt2 does not give the model's latents.
     """
-    folder = local_target(target)
+    folder = place(target)
     refuse_existing(folder)
     if onnx:
         require_onnx()
-    model, about = _published(Path(source)) if str(source).endswith(".pt") else best_model(Run.open(source))
+    model, about = _published(str(source)) if str(source).endswith(".pt") else best_model(Run.open(source))
     features = {key: about[key] for key in _ABOUT_FEATURES if key in about}
     wanted = {names.ONNX_FILE: write_onnx} if onnx else {}
     wanted |= {names.TORCH_EXPORT_FILE: write_torch_export} if torch_export else {}
@@ -45,14 +46,14 @@ def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_
     return model.save_pretrained(folder, about | ({"portable": list(wanted)} if wanted else {}), add_files)
 
 
-def export_best(run: Run, target: str | Path) -> Path:
+def export_best(run: Run, target: str | Path) -> Place:
     """Writes the best weights that a search has saved as a MODEL; see `export`."""
     model, about = best_model(run)
     return model.save_pretrained(target, about)
 
 
-def _published(source: Path) -> tuple[ResVAE, dict[str, Any]]:
-    return load_published_weights(source), {"resvae_ray_version": __version__, "source": source.name}
+def _published(source: str) -> tuple[ResVAE, dict[str, Any]]:
+    return load_published_weights(source), {"resvae_ray_version": __version__, "source": source.rpartition("/")[2]}
 
 
 def best_model(run: Run) -> tuple[ResVAE, dict[str, Any]]:
@@ -63,7 +64,7 @@ def best_model(run: Run) -> tuple[ResVAE, dict[str, Any]]:
     """
     saved = run.weights()
     if saved is None:
-        raise DataError(f"{run.path}: no trial has saved weights yet")
+        raise DataError(f"{run.where}: no trial has saved weights yet")
     model, state = load_weights_of(saved)
     return model, _about(run, saved.number, state) | _finalists(run)
 

@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial
 from resvae_ray import names
 from resvae_ray.search.experiment import run_experiment
 from resvae_ray.search.finalists import Finalist, Repeat, finalist_folder, left_to_train, write_choice
-from resvae_ray.search.recorder import EpochLog, clear_staging, forget_resume
+from resvae_ray.search.recorder import EpochLog, Sender, clear_staging, forget_resume
 from resvae_ray.search.resources import Slots
 from resvae_ray.search.run import Run
 from resvae_ray.search.space import describe
@@ -35,7 +35,7 @@ def train_finalists(run: Run, job: Job, slots: Slots, seconds: float | None) -> 
     """
     finalists = run.finalists()
     repeats = left_to_train(finalists)
-    _tidy(finalists)
+    _tidy(run, finalists)
     stopped = _train(run, job, slots, seconds, repeats) if repeats else False
     write_choice(run.path, run.finalists())
     return stopped
@@ -53,19 +53,19 @@ def _train(run: Run, job: Job, slots: Slots, seconds: float | None, repeats: lis
             {"job": asdict(job), "final": ray_tune.grid_search([_task(repeat) for repeat in repeats])},
             slots,
             name_of=lambda trial: _board(trial).folder,
-            callbacks=[record, board],
+            callbacks=[record, board, Sender(run)],
             seconds=seconds,
             metric=names.BEST_VAL_LOSS,
             mode="min",
         )
 
 
-def _tidy(finalists: Sequence[Finalist]) -> None:
+def _tidy(run: Run, finalists: Sequence[Finalist]) -> None:
     """Removes what killed processes left behind."""
     for repeat in (repeat for finalist in finalists for repeat in finalist.repeats):
         clear_staging(repeat.folder)
         if repeat.ended:
-            forget_resume(repeat.folder)
+            forget_resume(finalist_folder(run.where, repeat.number, repeat.repeat))
 
 
 def _task(repeat: Repeat) -> dict[str, Any]:

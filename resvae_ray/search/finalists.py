@@ -14,7 +14,7 @@ from typing import Any
 
 from resvae_ray import names
 from resvae_ray.config import SearchConfig
-from resvae_ray.search.records import EpochRow, SavedWeights, TrialRecord, read_epochs, saved_weights
+from resvae_ray.search.records import AnyPlace, EpochRow, SavedWeights, TrialRecord, read_epochs, saved_weights
 from resvae_ray.storage import read_json, write_json
 
 
@@ -166,7 +166,7 @@ def best_weights(finalist: Finalist) -> SavedWeights | None:
     return saved_weights(finalist.number, finalist.best.folder) if finalist.best else None
 
 
-def finalist_folder(run: Path, number: int, repeat: int) -> Path:
+def finalist_folder(run: AnyPlace, number: int, repeat: int) -> AnyPlace:
     """Where a retraining keeps its state, its weights and what it came to."""
     return run / names.FINALISTS_FOLDER / names.FINALIST_FOLDER.format(number=number, repeat=repeat)
 

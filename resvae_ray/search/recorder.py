@@ -13,6 +13,8 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from resvae_ray import names
+from resvae_ray.errors import JobError
+from resvae_ray.remote import Place
 from resvae_ray.search.records import trial_folder
 from resvae_ray.search.run import Run
 from resvae_ray.storage import cut_torn_line, write_text
@@ -103,10 +105,10 @@ class Recorder(Callback):
         write_text(trial_folder(self._run.path, number) / names.ERROR_FILE, text.strip() + "\n")
 
     def _end(self, number: int) -> None:
-        forget_resume(trial_folder(self._run.path, number))
         try:
+            forget_resume(trial_folder(self._run.where, number))
             self._run.write_tables()
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, JobError) as error:
             # They are made from the record, and made again at the next end of a trial: no reason to stop a search.
             logger.warning("%s: the tables could not be written: %s", self._run.path, error)
 
@@ -116,7 +118,36 @@ def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def forget_resume(folder: Path) -> None:
+class Sender(Callback):
+    """Sends a RUN to its bucket after every trial that ends; nothing to do for one on a disk."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its callbacks for a restore that is not used here."""
+        return {}
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook."""
+        self._send()
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook."""
+        self._send()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _send(self) -> None:
+        try:
+            self._run.send()
+        except JobError as error:
+            # All of it is still here, and is sent when the next trial ends.
+            logger.warning("not sent to the bucket: %s", error)
+
+
+def forget_resume(folder: Place) -> None:
     """Removes what only an unfinished training needs, by far the largest part of its folder."""
     (folder / names.RESUME_FILE).unlink(missing_ok=True)
 

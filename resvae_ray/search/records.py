@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.storages import JournalStorage
@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from resvae_ray import names
 from resvae_ray.errors import DataError, first_line
 from resvae_ray.model.checkpoint import newest_best, read_state
+from resvae_ray.remote import Place
 
 STATES = {
     TrialState.WAITING: names.PENDING,
@@ -30,6 +31,7 @@ COUNTED = (names.REPEAT, names.NUMBER, names.EPOCH)  # of an epoch's row, whole 
 MEASURED = (names.VAL_LOSS, names.SECONDS, names.TIME)  # what every row has
 
 EpochRow = dict[str, Any]
+AnyPlace = TypeVar("AnyPlace", Path, Place)
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def reading_journal(journal: Path) -> Iterator[None]:
         raise DataError(f"{journal}: the study's journal is damaged ({kind}: {first_line(error)})") from None
 
 
-def trial_folder(run: Path, number: int) -> Path:
+def trial_folder(run: AnyPlace, number: int) -> AnyPlace:
     """Where a trial of the RUN keeps its weights and, if it failed, the reason."""
     return run / names.TRIALS_FOLDER / names.TRIAL_FOLDER.format(number=number)
 

@@ -36,7 +36,7 @@ def resumed_config(run: Run, dataset: Dataset, config: Config | str | Path | Non
     """
     if (fingerprint := run.info["dataset"]["fingerprint"]) != dataset.fingerprint:
         raise DataError(
-            f"{dataset.path}: its content (fingerprint {dataset.fingerprint}) is not what {run.path} was started with "
+            f"{dataset.path}: its content (fingerprint {dataset.fingerprint}) is not what {run.where} was started with "
             f"({fingerprint})"
         )
     if config is None:
@@ -45,7 +45,7 @@ def resumed_config(run: Run, dataset: Dataset, config: Config | str | Path | Non
     changes = {name: getattr(given.search, name) for name in MAY_CHANGE}
     allowed = replace(run.config, search=replace(run.config.search, **changes), resources=given.resources)
     if allowed != given:
-        raise UsageError(f"{run.path}: was started with {_difference(allowed, given)}; a change needs a new run")
+        raise UsageError(f"{run.where}: was started with {_difference(allowed, given)}; a change needs a new run")
     return given
 
 

@@ -18,12 +18,15 @@ from typing import Any
 import pandas as pd
 
 from resvae_ray import names
-from resvae_ray.config import Config, TrainingConfig, field_type
+from resvae_ray.config import Config
 from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
+from resvae_ray.remote import Place, Remote, place
+from resvae_ray.search.bucket import BucketCopy, copy_to_read, working_copy
+from resvae_ray.search.bucket_lock import worker_in_bucket
 from resvae_ray.search.finalists import Finalist, best_weights, left_to_train, read_choice, read_finalists
-from resvae_ray.search.lock import hold, worker
+from resvae_ray.search.lock import Worker, hold, worker
 from resvae_ray.search.records import (
     ENDED,
     BestTrial,
@@ -36,9 +39,8 @@ from resvae_ray.search.records import (
 )
 from resvae_ray.search.shown import as_html, as_line
 from resvae_ray.search.status import status_of
-from resvae_ray.storage import local_target, read_json, refuse_existing, staged_file, write_json, write_text
-
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+from resvae_ray.search.tables import result_table, trials_table, write_result, write_trials
+from resvae_ray.storage import read_json, refuse_existing, write_json, write_text
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,73 +48,98 @@ class Run:
     """A RUN folder.
 
     Attributes:
-        path: the folder.
+        path: the folder; of a RUN in a bucket, a copy on this machine.
         info: run.json.
         config: the resolved configuration.
+        copy: of what is in a bucket; None for a RUN on a disk.
     """
 
     path: Path
     info: dict[str, Any]
     config: Config
+    copy: BucketCopy | None = None
 
     @classmethod
-    def create(cls, path: str | Path, config: Config, dataset: Dataset, about: dict[str, Any]) -> "Run":
+    def create(
+        cls,
+        path: str | Place,
+        config: Config,
+        dataset: Dataset,
+        about: dict[str, Any],
+        copy: BucketCopy | None = None,
+    ) -> "Run":
         """Makes the folder with run.json; nothing has started then.
 
         Args:
             about: the study's name and whatever else is worth knowing later.
+            copy: to work in, if `path` is in a bucket; by default the one that `tune` works in.
 
         Raises:
             UsageError: the folder holds something already.
         """
-        folder = local_target(path)
-        refuse_existing_run(folder)
-        content = {
-            **about,
-            "config": config_to_dict(config),
-            "dataset": {**asdict(dataset), "path": str(dataset.path)},
-            "sessions": [],
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / names.RUN_FILE, content)
-        return cls.open(folder)
+        where = place(path)
+        refuse_existing_run(where)
+        if isinstance(where, Remote):
+            copy = copy or working_copy(where)
+            copy.clear()  # of a RUN that was there, and is no more
+        content = {**about, **_content(config, dataset), "sessions": []}
+        write_json((copy.folder if copy else where) / names.RUN_FILE, content)
+        run = cls.read(where, copy)
+        run.send()
+        return run
 
     @classmethod
-    def open(cls, path: str | Path) -> "Run":
+    def open(cls, path: str | Place) -> "Run":
         """
         Raises:
             DataError: no RUN there.
         """
-        folder = local_target(path)
-        if not (folder / names.RUN_FILE).is_file():
-            raise DataError(f"{folder}: no RUN: it has no {names.RUN_FILE}; `resvae-ray tune` makes one")
+        where = place(path)
+        if not (where / names.RUN_FILE).is_file():
+            raise DataError(f"{where}: no RUN: it has no {names.RUN_FILE}; `resvae-ray tune` makes one")
+        if isinstance(where, Path):
+            return cls.read(where, None)
+        copy = copy_to_read(where)
+        copy.fetch()
+        return cls.read(where, copy)
+
+    @classmethod
+    def read(cls, where: Place, copy: BucketCopy | None) -> "Run":
+        """The RUN at `where`; if it is in a bucket, as its copy is at this moment."""
+        folder = copy.folder if copy else Path(str(where))
         info = read_json(folder / names.RUN_FILE)
         try:
             for key in ("study", "dataset", "sessions"):
                 info[key]
-            return cls(folder, info, config_from_dict(info["config"]))
+            return cls(folder, info, config_from_dict(info["config"]), copy)
         except (KeyError, TypeError, UsageError) as error:
-            raise DataError(f"{folder / names.RUN_FILE}: not a run of this version: {error}") from None
+            raise DataError(f"{where / names.RUN_FILE}: not a run of this version: {error}") from None
 
     def begin_session(self, config: Config, dataset: Dataset, session: dict[str, Any]) -> "Run":
         """Writes down that the search is taken up with `config`, before it is."""
-        info = {
-            **self.info,
-            "config": config_to_dict(config),
-            "dataset": {**asdict(dataset), "path": str(dataset.path)},
-            "sessions": [*self.info["sessions"], session],
-        }
+        info = {**self.info, **_content(config, dataset), "sessions": [*self.info["sessions"], session]}
         write_text(self.path / names.SEARCH_FILE, config_to_toml(config))
         write_json(self.path / names.RUN_FILE, info)
+        self.send()
         return replace(self, info=info, config=config)
+
+    @property
+    def where(self) -> Place:
+        """What the user calls it: `path`, or its place in a bucket."""
+        return self.copy.home if self.copy else self.path
+
+    def send(self) -> None:
+        """Sends what has changed to the bucket, if it is in one; see `BucketCopy.send`."""
+        if self.copy:
+            self.copy.send()
 
     @property
     def resume_command(self) -> str:
         """The command that goes on with it."""
-        return shlex.join(["resvae-ray", "tune", self.info["dataset"]["path"], str(self.path), "--resume"])
+        return shlex.join(["resvae-ray", "tune", self.info["dataset"]["path"], str(self.where), "--resume"])
 
     def lock(self) -> AbstractContextManager[None]:
-        """Holds the right to write in this folder; ends with the process, however that ends.
+        """Holds the right to write in this folder of a disk; ends with the process, however that ends.
 
         Raises:
             UsageError: another process holds it.
@@ -129,7 +156,7 @@ class Run:
 
     def trials(self) -> pd.DataFrame:
         """A row a trial: number, state, parameters, best loss and epoch, epochs, seconds, node, reason of a failure."""
-        return self._table(self.records())
+        return trials_table(self.records(), self.config)
 
     def best(self) -> BestTrial | None:
         """The lowest validation loss that any trial reported at any epoch."""
@@ -137,6 +164,7 @@ class Run:
 
     def finalists(self) -> list[Finalist]:
         """The configurations that are trained again, the best of the search first; none while trials are left."""
+        self._fetch_weights()
         return read_finalists(self.path, self.config.search, self.records())
 
     def trainings_left(self) -> int:
@@ -154,6 +182,7 @@ class Run:
 
         Only saved ones count: a trial that was cut off may have come lower after its last checkpoint.
         """
+        self._fetch_weights()
         if (chosen := self.chosen()) is not None:
             return best_weights(chosen[0])
         return next(iter(read_saved(self.path)), None)
@@ -167,8 +196,9 @@ class Run:
 
     def lost_best(self) -> str | None:
         """A sentence about a reported loss that is lower than any saved one, if there is such a loss."""
+        self._fetch_weights()
         best, saved = self.best(), next(iter(read_saved(self.path)), None)
-        at_work = worker(self.path / names.LOCK_FILE)
+        at_work = self._worker()
         if best is None or (saved is not None and saved.val_loss <= best.best_val_loss) or (at_work and at_work.alive):
             return None
         state = next(record.state for record in self.records() if record.number == best.number)
@@ -182,66 +212,48 @@ class Run:
         """What `resvae-ray status --json` prints."""
         records = self.records()
         finalists = read_finalists(self.path, self.config.search, records)
-        at_work = worker(self.path / names.LOCK_FILE)
+        at_work = self._worker()
         chosen = read_choice(self.path, records)
         return status_of(records, finalists, chosen and chosen[0], self.config, at_work, self.info["sessions"])
 
     def __repr__(self) -> str:
-        return as_line(self.path, self.status())
+        return as_line(self.where, self.status())
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return as_html(self.path, self.status())
+        return as_html(self.where, self.status())
+
+    def _fetch_weights(self) -> None:
+        if self.copy:
+            self.copy.fetch_weights()
+
+    def _worker(self) -> Worker | None:
+        if self.copy is None:
+            return worker(self.path / names.LOCK_FILE)
+        return worker_in_bucket(self.copy.home / names.LOCK_FILE)
 
     def write_tables(self) -> None:
         """trials.csv, trials.parquet and best.csv, each replaced in one step."""
-        records = self.records()
-        trials = self._table(records)
-        with staged_file(self.path / names.TRIALS_CSV) as staging:
-            _as_cells(trials).to_csv(staging, index=False)
-        with staged_file(self.path / names.TRIALS_PARQUET) as staging:
-            trials.to_parquet(staging, index=False)
+        write_trials(self.path, self.trials())
         if (best := self.saved_best()) is not None:
-            with staged_file(self.path / names.BEST_CSV) as staging:
-                _as_cells(self.result_table(best)).to_csv(staging, index=False)
+            write_result(self.path, self.result_table(best))
 
     def result_table(self, best: BestTrial) -> pd.DataFrame:
         """The result table of the paper, with this search's best in it."""
-        training = replace(self.config.training, **best.params)
-        row = {
-            "model": self.config.name,
-            "z_dim": training.z_dim,
-            "hidden_dim": training.hidden_dim,
-            "learning_rate": training.lr,
-            "eval_loss": best.best_val_loss,
-            "loss_type": self.config.training.loss_type,  # by which all trials are measured
-            "epoch": best.best_epoch,
-            "input_dim": self.info["dataset"]["dim"],
-        }
-        return pd.DataFrame([row])
-
-    def _table(self, records: list[TrialRecord]) -> pd.DataFrame:
-        columns = list(TrialRecord(0, "", dict.fromkeys(self.config.space)).row())
-        whole = [name for name in self.config.space if field_type(TrainingConfig, name) is int]
-        kinds = dict.fromkeys([names.NUMBER, *whole, names.BEST_EPOCH, names.EPOCHS], "Int64")
-        return pd.DataFrame([record.row() for record in records], columns=columns).astype(kinds)
+        return result_table(best, self.config, self.info["dataset"]["dim"])
 
 
-def _as_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a `'` before each text that a spreadsheet would take for a formula."""
-    texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
-    return table.assign(**{name: [_as_cell(value) for value in table[name]] for name in texts})
+def _content(config: Config, dataset: Dataset) -> dict[str, Any]:
+    return {"config": config_to_dict(config), "dataset": {**asdict(dataset), "path": str(dataset.path)}}
 
 
-def _as_cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
-
-
-def refuse_existing_run(folder: Path) -> None:
+def refuse_existing_run(folder: Place) -> None:
     """
     Raises:
         UsageError: the folder holds a run, or anything else.
     """
     if (folder / names.RUN_FILE).exists():
         raise UsageError(f"{folder}: holds a run already; --resume goes on with it, or choose another folder")
-    refuse_existing(folder)
+    # In a bucket the lock is taken before anything is written, and may be left by one that was killed right then.
+    if isinstance(folder, Path) or set(folder.files()) != {names.LOCK_FILE}:
+        refuse_existing(folder)

@@ -1,18 +1,18 @@
 """A RUN in a few words, as a notebook or a Python prompt shows it."""
 
 import html
-from pathlib import Path
 from typing import Any
 
+from resvae_ray.remote import Place
 from resvae_ray.search.space import describe
 
 
-def as_line(path: Path, status: dict[str, Any]) -> str:
+def as_line(path: Place, status: dict[str, Any]) -> str:
     """For a prompt."""
     return f"Run({str(path)!r}: {'; '.join(f'{name} {text}' for name, text in _rows(status))})"
 
 
-def as_html(path: Path, status: dict[str, Any]) -> str:
+def as_html(path: Place, status: dict[str, Any]) -> str:
     """For a notebook: a small table."""
     rows = [("run", str(path)), *_rows(status)]
     cells = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in rows)

@@ -25,7 +25,9 @@ from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import STREAM, Rows, open_sides
 from resvae_ray.errors import DataError, system_line
 from resvae_ray.model.training import Diverged, Training
+from resvae_ray.remote import Place, place
 from resvae_ray.search.finalists import finalist_folder
+from resvae_ray.search.kept import Kept, kept_in
 from resvae_ray.search.memory import ShortOfMemory, with_less_if_short
 from resvae_ray.search.records import trial_folder
 from resvae_ray.search.retries import refuse_another
@@ -71,14 +73,14 @@ def run_trial(config: dict[str, Any]) -> None:
     job, number = Job(**config["job"]), config[names.NUMBER]
     refuse_another(config)
     with _faults_reported():
-        _run(job, config["params"], derive(TRIAL, job.seed, number), trial_folder(Path(job.run), number))
+        _run(job, config["params"], derive(TRIAL, job.seed, number), trial_folder(place(job.run), number))
 
 
 def run_repeat(config: dict[str, Any]) -> None:
     """Trains a finalist as `config["final"]` says, under a seed of its own, and writes down what it came to."""
     job, final = Job(**config["job"]), config["final"]
     number, repeat = final[names.NUMBER], final[names.REPEAT]
-    folder = finalist_folder(Path(job.run), number, repeat)
+    folder = finalist_folder(place(job.run), number, repeat)
     refuse_another(config)
     with _faults_reported():
         result = _run(job, final["params"], derive(FINALIST, job.seed, number, repeat), folder)
@@ -106,7 +108,7 @@ def _report_fault(reason: str) -> None:
     tune.report({names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf"), names.FAULT: reason})
 
 
-def _run(job: Job, params: dict[str, Any], seed: int, folder: Path) -> dict[str, Any]:
+def _run(job: Job, params: dict[str, Any], seed: int, folder: Place) -> dict[str, Any]:
     """Trains to the end; the metrics of the last epoch, with the reason if it failed there."""
 
     def attempt(data: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +117,8 @@ def _run(job: Job, params: dict[str, Any], seed: int, folder: Path) -> dict[str,
     try:
         return with_less_if_short(lambda: attempt(job.data), lambda: attempt(_frugal(job.data)))
     except ShortOfMemory as error:
-        failure = {names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf"), names.FAILURE: str(error)}
+        none_yet = {names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf")}
+        failure = none_yet | {names.FAILURE: str(error), names.SHORT_OF_MEMORY: True}
         tune.report(failure)
         return failure
 
@@ -126,40 +129,43 @@ def _frugal(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"mode": STREAM}
 
 
-def _attempt(job: Job, params: dict[str, Any], seed: int, folder: Path, data: dict[str, Any]) -> dict[str, Any]:
+def _attempt(job: Job, params: dict[str, Any], seed: int, folder: Place, data: dict[str, Any]) -> dict[str, Any]:
     """Trains from where the trial stands in its folder."""
     _require_run(job)
     torch.set_num_threads(job.threads)
     device = "cuda" if job.gpu and torch.cuda.is_available() else "cpu"
-    folder.mkdir(parents=True, exist_ok=True)
     train, val = _rows(job.dataset, job.fingerprint, tuple(data.items()), device)
     config, metric = TrainingConfig(**(job.training | params)), TrainingConfig(**job.training).metric
-    training = _taken_up(lambda: Training(config, train, val, seed, device, metric), folder)
-    if training.epoch:
-        # The process may have been killed after saving this epoch and before the search heard of it.
-        tune.report({**training.last, names.DEVICE: training.device.type})
-    return _train(training, folder, job)
+    with kept_in(folder) as kept:
+        training = _taken_up(lambda: Training(config, train, val, seed, device, metric), kept.folder)
+        if training.epoch:
+            # The process may have been killed after saving this epoch and before the search heard of it.
+            tune.report({**training.last, names.DEVICE: training.device.type})
+        return _train(training, kept, job)
 
 
 def _require_run(job: Job) -> None:
-    if not (Path(job.run) / names.RUN_FILE).exists():
+    if not (place(job.run) / names.RUN_FILE).exists():
         raise DataError(
             f"{job.run}: cannot be seen on {platform.node()}; a cluster needs a folder that all nodes share"
         )
 
 
-def _train(training: Training, folder: Path, job: Job) -> dict[str, Any]:
+def _train(training: Training, kept: Kept, job: Job) -> dict[str, Any]:
     saved = time.monotonic()
     try:
         for metrics in training.epochs():
             last = training.epoch == training.config.epochs
             if last or training.epoch in job.save_epochs or time.monotonic() - saved >= job.save_every_s:
-                _require_run(job)  # else it would be saved below a mount that has vanished
-                training.save(folder)
+                if isinstance(place(job.run), Path):
+                    _require_run(job)  # else it would be saved below a mount that has vanished
+                training.save(kept.folder)
+                kept.send()
                 saved = time.monotonic()
             tune.report({**metrics, names.DEVICE: training.device.type})
     except Diverged as error:
-        training.save_best(folder)
+        training.save_best(kept.folder)
+        kept.send()
         failure = _failure(training, str(error))
         tune.report(failure)
         return failure

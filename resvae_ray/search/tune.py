@@ -29,6 +29,7 @@ from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import RESIDENT, STREAM
 from resvae_ray.errors import Interrupted, JobError, first_line, system_line
+from resvae_ray.remote import place
 from resvae_ray.search.disk import require_space
 from resvae_ray.search.experiment import run_experiment
 from resvae_ray.search.export import export_best
@@ -36,8 +37,8 @@ from resvae_ray.search.final_round import train_finalists
 from resvae_ray.search.optimizer import StudySearch, open_study, start_study, unfinished
 from resvae_ray.search.progress import Progress
 from resvae_ray.search.projector import show_latents
-from resvae_ray.search.recorder import Recorder, clear_staging, forget_resume
-from resvae_ray.search.records import trial_folders
+from resvae_ray.search.recorder import Recorder, Sender, clear_staging, forget_resume
+from resvae_ray.search.records import trial_folder, trial_folders
 from resvae_ray.search.resources import Node, Slots, plan_slots
 from resvae_ray.search.resume import first_config, resumed_config
 from resvae_ray.search.run import Run, refuse_existing_run
@@ -45,7 +46,8 @@ from resvae_ray.search.scheduler import DurableASHA, history_of
 from resvae_ray.search.tensorboard import TensorBoard, trial_board
 from resvae_ray.search.tensorboard_server import tensorboard_server
 from resvae_ray.search.trial import Job, run_trial
-from resvae_ray.storage import local_target, replace_folder
+from resvae_ray.search.writing import created, taken_up
+from resvae_ray.storage import replace_folder
 
 PACKAGES = ("torch", "ray", "optuna", "numpy", "pyarrow", "pandas", "safetensors")
 
@@ -78,19 +80,17 @@ def tune(
     data = Dataset.open(dataset)
     with ExitStack() as stack:
         if resume:
-            known = Run.open(run)
-            stack.enter_context(known.lock())
+            known = stack.enter_context(taken_up(run))
             resolved = resumed_config(known, data, config)
         else:
             known, resolved = None, first_config(data, config)
-            refuse_existing_run(local_target(run))
+            refuse_existing_run(place(run))
         nodes = stack.enter_context(ray_session(resolved.resources.address))
         slots = plan_slots(resolved.resources, nodes, resolved.search.trials)
-        require_space(local_target(run), resolved, data.dim, slots.concurrent)
+        require_space(place(run), resolved, data.dim, slots.concurrent)
         if known is None:
             # Nothing was written so far: what could be refused has been refused.
-            known = Run.create(run, resolved, data, _about())
-            stack.enter_context(known.lock())
+            known = stack.enter_context(created(run, resolved, data, _about()))
         known = known.begin_session(resolved, data, _session(slots, nodes))
         return _carried_out(known, data, slots, tensorboard)
 
@@ -139,6 +139,8 @@ def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) ->
         raise Interrupted(f"stopped; go on with: {run.resume_command}") from None
     except (RayError, TuneError) as error:
         raise JobError(f"Ray gave up: {_reason(error)}; go on with: {run.resume_command}") from error
+    finally:
+        run.send()
 
 
 def _reason(error: RayError | TuneError) -> str:
@@ -190,7 +192,7 @@ def _search(run: Run, dataset: Dataset, slots: Slots, seconds: float | None) -> 
     _announce(run, dataset, slots, left)
     scheduler = DurableASHA(run.config, history_of(study))
     with ExitStack() as stack:
-        writers = [stack.enter_context(closing(kind(run))) for kind in (Recorder, TensorBoard, Progress)]
+        writers = [stack.enter_context(closing(kind(run))) for kind in (Recorder, TensorBoard, Progress, Sender)]
         return run_experiment(
             run,
             run_trial,
@@ -216,7 +218,7 @@ def _announce(run: Run, dataset: Dataset, slots: Slots, left: int) -> None:
     held = {RESIDENT: "held in memory", STREAM: "streamed from Parquet"}[run.config.data.mode]
     print(
         f"{left} trials of up to {run.config.training.epochs} epochs, {slots.concurrent} at a time with {share} each; "
-        f"{rows}, {held}\nfollow it with: resvae-ray status {run.path}, or tensorboard --logdir "
+        f"{rows}, {held}\nfollow it with: resvae-ray status {run.where}, or tensorboard --logdir "
         f"{run.path / names.TUNE_FOLDER}",
         file=sys.stderr,
     )
@@ -227,14 +229,14 @@ def _tidy(run: Run, take_up: list[int]) -> None:
     for number, folder in trial_folders(run.path).items():
         clear_staging(folder)
         if number not in take_up:
-            forget_resume(folder)
+            forget_resume(trial_folder(run.where, number))
 
 
 def _job(run: Run, dataset: Dataset, slots: Slots, save_epochs: tuple[int, ...]) -> Job:
     return Job(
         dataset=str(dataset.path),
         fingerprint=dataset.fingerprint,
-        run=str(run.path),
+        run=str(run.where),
         training=asdict(run.config.training),
         data=asdict(run.config.data),
         seed=run.config.search.seed,
@@ -256,9 +258,11 @@ def _finish(run: Run, dataset: Dataset, stopped: bool) -> Run:
     if stopped and run.trainings_left():
         raise Interrupted(f"stopped; go on with: {run.resume_command}")
     if status["best"] is None and not status["failures"]:
-        raise JobError(f"{run.path}: --max-hours was over before the first epoch; go on with --resume and more of them")
+        raise JobError(
+            f"{run.where}: --max-hours was over before the first epoch; go on with --resume and more of them"
+        )
     if status["best"] is None:
-        raise JobError(f"{run.path}: no trial came through; the first one: {status['failures'][0][names.FAILURE]}")
+        raise JobError(f"{run.where}: no trial came through; the first one: {status['failures'][0][names.FAILURE]}")
     with replace_folder(run.path / names.MODEL_FOLDER) as folder:
         export_best(run, folder)
     show_latents(run, dataset)

@@ -135,14 +135,14 @@ def test_a_stop_in_good_order(number, dataset, expected, tmp_path, start, write_
 def test_a_time_limit_and_going_on(dataset, tmp_path, start, write_config):
     config = replace(
         CONFIG,
-        training=replace(CONFIG.training, epochs=200),
-        search=SearchConfig(trials=2, grace=200, max_hours=9 / 3600, checkpoint_every_s=0.0),
+        training=replace(CONFIG.training, epochs=600),
+        search=SearchConfig(trials=2, grace=600, max_hours=15 / 3600, checkpoint_every_s=0.0),
     )
     out, _ = finish(start("tune", dataset, tmp_path / "run", "--config", write_config(config)))
     assert "stopped by --max-hours; go on with" in out
     status = Run.open(tmp_path / "run").status()
     assert status["state"] == "interrupted"
-    assert 0 < status["epochs"] < 400
+    assert 0 < status["epochs"] < 1200
     assert (tmp_path / "run" / "model").exists(), "what was best so far can be used"
     finish(start("tune", dataset, tmp_path / "run", "--resume", "--max-hours", 0))
     assert Run.open(tmp_path / "run").status()["counts"]["complete"] == 2

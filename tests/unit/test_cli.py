@@ -63,7 +63,6 @@ MISTAKES = [
     ("import few.csv out.parquet --prefix ESM2_cls", 2, "--prefix ESM2_cls: no column ESM2_cls0"),
     ("import few.csv out.parquet --describe model", 2, "--describe model: expected KEY=VALUE"),
     ("import few.csv full", 2, "already there"),
-    ("import few.csv s3://bucket/x", 2, "without a scheme"),
     ("import typo.toml out.parquet", 2, "unknown format"),
     ("import widths.parquet out.parquet", 3, "row 2, column features: 1 numbers, but 2 in row 1"),
     ("import pickled.npz out.parquet", 3, "pickled"),

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from resvae_ray import storage
+from resvae_ray import listing, remote
 from resvae_ray.errors import DataError, JobError, UsageError
+from resvae_ray.listing import list_files
 from resvae_ray.storage import (
     cut_torn_line,
-    list_files,
     local_target,
     refuse_existing,
     replace_folder,
@@ -73,7 +73,7 @@ def test_a_replaced_folder_is_never_missing(tmp_path, monkeypatch):
 
 
 def test_where_folders_cannot_be_exchanged_they_are_renamed(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "_exchange", lambda *_: False)
+    monkeypatch.setattr("resvae_ray.storage._exchange", lambda *_: False)
     target = tmp_path / "model"
     target.mkdir()
     with replace_folder(target) as fresh:
@@ -171,23 +171,23 @@ class TestUnreachableStorage:
     """One exit code, wherever the network fails."""
 
     def test_on_the_way_to_it(self, monkeypatch):
-        def fail(_):
+        def fail(*_):
             raise OSError("AWS Error NETWORK_CONNECTION: no host\nmore")
 
-        monkeypatch.setattr(storage.pafs, "FileSystem", SimpleNamespace(from_uri=fail))
+        monkeypatch.setattr(remote, "_bucket", fail)
         with pytest.raises(
             JobError, match=r"^s3://b/f\.parquet: cannot be reached: AWS Error NETWORK_CONNECTION: no host$"
         ):
-            storage.locate("s3://b/f.parquet")
+            remote.locate("s3://b/f.parquet")
 
     def test_when_it_is_asked_for_files(self, monkeypatch):
         def fail(_):
             raise OSError("AWS Error NETWORK_CONNECTION: no host")
 
-        monkeypatch.setattr(storage, "locate", lambda _: (SimpleNamespace(get_file_info=fail), "b/f.parquet"))
+        monkeypatch.setattr(listing, "locate", lambda _: (SimpleNamespace(get_file_info=fail), "b/f.parquet"))
         with pytest.raises(JobError, match=r"s3://b/f\.parquet: cannot be reached: AWS"):
             list_files("s3://b/f.parquet", ".parquet")
 
     def test_a_scheme_that_nobody_knows_is_still_wrong_usage(self):
         with pytest.raises(UsageError, match="not a path or URI"):
-            storage.locate("gopher://b/f.parquet")
+            remote.locate("gopher://b/f.parquet")

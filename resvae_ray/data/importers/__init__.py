@@ -12,15 +12,17 @@ from pathlib import Path
 
 from pyarrow import fs as pafs
 
-from resvae_ray.data.features import SUFFIX, Features, require_unique_ids
+from resvae_ray.data.features import Features, require_unique_ids
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.importers import delimited, esm_extract, excel, h5ad, hdf5, numpy_arrays, parquet
 from resvae_ray.data.importers.apart import read_apart
+from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import ID, LABEL
 from resvae_ray.progress import Progress, silent
-from resvae_ray.storage import local_target, locate, reaching, refuse_existing, staged_file, staged_folder
+from resvae_ray.remote import locate, place, reaching
+from resvae_ray.storage import refuse_existing, staged_file, staged_folder
 
 Reader = Callable[[str, ColumnChoice], Iterator[FeatureBatch]]
 
@@ -121,7 +123,7 @@ def import_features(
         DataError: the source holds something that is not FEATURES; nothing is written.
         UsageError: an unknown format, a column that is not there, a target that is, a library that is not installed.
     """
-    source, path, choice = str(source), local_target(target), choice or ColumnChoice()
+    source, path, choice = str(source), place(target), choice or ColumnChoice()
     refuse_existing(path)
     with closing(_batches(source, choice)) as batches:
         first = next(batches, None)

@@ -17,8 +17,9 @@ from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import VECTOR_MOST, as_batch, refuse_columns
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch
 from resvae_ray.errors import DataError, UsageError, first_line
+from resvae_ray.listing import list_files
 from resvae_ray.names import ID
-from resvae_ray.storage import list_files, locate, reaching
+from resvae_ray.remote import locate, reaching
 
 SUFFIX = ".pt"
 POOLINGS = {"mean_representations": "mean", "bos_representations": "cls"}  # one vector a protein

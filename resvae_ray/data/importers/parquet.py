@@ -13,11 +13,12 @@ from dataclasses import replace
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from resvae_ray.data.features import SUFFIX, Features
+from resvae_ray.data.features import Features
+from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.schema import ColumnChoice, FeatureBatch, row_numbers
 from resvae_ray.errors import DataError
 from resvae_ray.names import LABEL
-from resvae_ray.storage import locate, reaching
+from resvae_ray.remote import locate, reaching
 
 SHARD = re.compile(r"(?P<split>[^/]+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?\.parquet")
 

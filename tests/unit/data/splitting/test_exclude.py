@@ -126,7 +126,7 @@ def test_a_table_that_is_called_a_list_is_refused(make_features, tmp_path):
 
 
 def test_parquet_is_read_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("resvae_ray.data.features.ID_BATCH_ROWS", 3)
+    monkeypatch.setattr("resvae_ray.data.parquet_pieces.ID_BATCH_ROWS", 3)
     pq.write_table(pa.table({"id": [f"p{n}" for n in range(10)]}), tmp_path / "t.parquet")
     assert [len(texts) for texts in OtherTable.open(tmp_path / "t.parquet").texts("id")] == [3, 3, 3, 1]
 

@@ -7,7 +7,6 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.model_selection import train_test_split
 
-from resvae_ray.data import features as features_module
 from resvae_ray.data.features import Features
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.splitting.split_rules import RULES, _that_fit, split_request
@@ -106,7 +105,7 @@ class TestGroup:
     def test_it_does_not_depend_on_the_order_of_rows_and_batches(self, write, tmp_path, monkeypatch):
         clusters = np.random.default_rng(0).integers(0, 40, 300).astype(str)
         one = split_features(write(cluster=clusters.tolist()), tmp_path / "one", rule="group", by="cluster")
-        monkeypatch.setattr(features_module, "ID_BATCH_ROWS", 7)
+        monkeypatch.setattr("resvae_ray.data.parquet_pieces.ID_BATCH_ROWS", 7)
         order = np.random.default_rng(1).permutation(300)
         moved = write("m.parquet", id=[f"p{n}" for n in order], cluster=clusters[order].tolist())
         other = split_features(moved, tmp_path / "two", rule="group", by="cluster")

@@ -1,0 +1,135 @@
+"""How fast is an encoding beside a copy of the same columns, a plain loop, and a loop over rows?
+
+    python -m benchmarks.encode FOLDER [--rows 200000] [--rounds 5] [--hidden-dim 859]
+
+writes FEATURES (rows × 1280, in files as `import` makes them) into FOLDER and, in turn, in every round: copies id,
+label and as many numbers as there are latents with plain pyarrow; encodes with a plain loop of pyarrow and PyTorch on
+one thread; encodes with `encode_features` on a Ray of one core and of two (started beforehand, not measured). Prints
+the medians in rows a second, their ratios, and what the published README's loop over single rows comes to. With
+`--hidden-dim 16` the network costs nothing, and what is compared is the reading and writing.
+"""
+
+import argparse
+import shutil
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+import torch
+
+from benchmarks.import_split import blocks
+from benchmarks.measuring import interleaved, report
+from resvae_ray.data.features import Features
+from resvae_ray.data.features_writer import FeaturesWriter
+from resvae_ray.data.schema import FeatureBatch
+from resvae_ray.encode.job import encode_features
+from resvae_ray.model.network import ResVAE
+
+DIM, LATENTS, BATCH = 1280, 18, 4096
+SINGLE_ROWS = 2000  # that the loop over rows is timed on
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--hidden-dim", type=int, default=859)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    features, model = options.folder / "features", options.folder / "model"
+    _write(features, options.rows)
+    ResVAE(DIM, options.hidden_dim, LATENTS).eval().save_pretrained(model)
+    files = list(Features.open(features).files)
+    contenders = {
+        "copy": lambda: _each(files, options.folder / "copied", _first_numbers),
+        "loop": lambda: _each(files, options.folder / "looped", _encoder(model)),
+        "ours, 1 core": lambda: _ours(model, features, options.folder / "latents", 1),
+        "ours, 2 cores": lambda: _ours(model, features, options.folder / "latents", 2),
+    }
+    seconds = interleaved(contenders, options.rounds, _Clock())
+    rates = {name: round(options.rows / taken) for name, taken in seconds.items()}
+    rates["row by row"] = round(_single_rows(model, files[0]))
+    of_ours = {
+        name: {peer: rates[name] / rate for peer, rate in rates.items()} for name in rates if name.startswith("ours")
+    }
+    report("encode", rows=options.rows, hidden_dim=options.hidden_dim, rows_per_s=rates, ratios=of_ours)
+    shutil.rmtree(options.folder)
+
+
+class _Clock:
+    """Wall seconds without those in which Ray starts and stops."""
+
+    paused = 0.0
+
+    def __call__(self) -> float:
+        return time.perf_counter() - _Clock.paused
+
+
+def _write(target: Path, rows: int) -> None:
+    target.mkdir(parents=True)
+    with FeaturesWriter(target, DIM, {"model": "SYNTHETIC"}) as writer:
+        for ids, labels, matrix in blocks(rows, DIM):
+            writer.write(FeatureBatch(ids, matrix, pa.table({"label": labels})))
+
+
+def _each(files: list[str], target: Path, numbers: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Reads every file and writes one of the same name, with `numbers` of its features beside id and label."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for file in files:
+        writer = None
+        for batch in pq.ParquetFile(file).iter_batches(BATCH, columns=["id", "label", "features"]):
+            matrix = batch.column("features").flatten().to_numpy().reshape(len(batch), DIM)
+            z = pa.FixedSizeListArray.from_arrays(pa.array(numbers(matrix).ravel()), LATENTS)
+            table = pa.table({"id": batch.column("id"), "z": z, "label": batch.column("label")})
+            writer = writer or pq.ParquetWriter(target / Path(file).name, table.schema, compression="zstd")
+            writer.write_table(table)
+        if writer:
+            writer.close()
+
+
+def _first_numbers(matrix: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(matrix[:, :LATENTS])
+
+
+def _encoder(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    model = ResVAE.from_pretrained(path).eval()
+
+    def encode(matrix: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return model.encode(torch.tensor(matrix))[0].numpy()
+
+    return encode
+
+
+def _ours(model: Path, features: Path, target: Path, cores: int) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    started = time.perf_counter()
+    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
+    _Clock.paused += time.perf_counter() - started
+    encode_features(model, features, target)
+    started = time.perf_counter()
+    ray.shutdown()
+    _Clock.paused += time.perf_counter() - started
+
+
+def _single_rows(path: Path, file: str) -> float:
+    """Rows a second of a loop that encodes one protein at a time."""
+    encode = _encoder(path)
+    batch = next(pq.ParquetFile(file).iter_batches(SINGLE_ROWS, columns=["features"]))
+    matrix = batch.column("features").flatten().to_numpy().reshape(len(batch), DIM)
+    started = time.perf_counter()
+    for row in islice(matrix, SINGLE_ROWS):
+        encode(row[None])
+    return len(matrix) / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()

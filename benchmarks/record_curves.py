@@ -1,0 +1,77 @@
+"""What would every configuration have come to? Learning curves to their full length, recorded once.
+
+    python -m benchmarks.record_curves DATASET OUT.parquet [--points 64] [--config esm2_650m_cls]
+
+trains the points of a Sobol sequence over the scenario's space to the end, without stopping any, and adds a row a point
+to OUT: the parameters, the seed, seconds an epoch and the validation loss of every epoch. `benchmarks.replay` compares
+searchers and schedulers on such a table without training. Hours; it goes on where it was stopped, and a longer sequence
+begins with the points of a shorter one.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import qmc
+from tqdm import tqdm
+
+from resvae_ray import names
+from resvae_ray.config import Config, Domain
+from resvae_ray.config_file import load_config
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.stream import open_sides
+from resvae_ray.model.training import Diverged, Training
+from resvae_ray.storage import staged_file
+
+
+def main() -> None:
+    """Records the points that are missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--points", type=int, default=64)
+    parser.add_argument("--config", default="esm2_650m_cls")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    config = load_config(options.config)
+    sides = open_sides(Dataset.open(options.dataset), config.data)
+    rows = pd.read_parquet(options.out).to_dict("records") if options.out.exists() else []
+    points = list(points_of(config, options.points))
+    for seed in tqdm(range(len(rows), len(points)), initial=len(rows), total=len(points)):
+        training = Training(replace(config.training, **points[seed]), *sides, seed=seed)
+        rows.append({**points[seed], "seed": seed, **_recorded(training)})
+        with staged_file(options.out) as staging:
+            pd.DataFrame(rows).to_parquet(staging)
+
+
+def points_of(config: Config, count: int) -> Iterator[dict[str, Any]]:
+    """Points of the scenario's space, spread evenly; in the logarithm where it is searched there."""
+    for place in qmc.Sobol(d=len(config.space), rng=np.random.default_rng(0)).random(count):
+        yield {name: _value(domain, part) for (name, domain), part in zip(config.space.items(), place, strict=True)}
+
+
+def _value(domain: Domain, part: float) -> float | int:
+    low, high = float(domain.low or 0), float(domain.high or 0)
+    value = float(np.exp(np.log(low) + part * np.log(high / low)) if domain.log else low + part * (high - low))
+    return round(value) if isinstance(domain.low, int) else value
+
+
+def _recorded(training: Training) -> dict[str, Any]:
+    """The losses of all epochs; those that a diverged training did not come to are infinite."""
+    losses, seconds = [], []
+    try:
+        for metrics in training.epochs():
+            losses.append(metrics[names.VAL_LOSS])
+            seconds.append(metrics[names.SECONDS])
+    except Diverged:
+        losses += [np.inf] * (training.config.epochs - len(losses))
+    return {"epoch_s": float(np.median(seconds or [0.0])), "losses": losses}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Which searcher and scheduler finds how much in how many epochs? Searches on recorded curves, without training.
+
+    python -m benchmarks.replay CURVES.parquet [--config esm2_650m_cls] [--seeds 30] [--slots 2] [--target LOSS]
+                                [--grace 5 10 20] [--factor 2 3 4] [--startup 5 10 20]
+
+CURVES is what `benchmarks.record_curves` recorded. Between its points a configuration has the curve that its three
+nearest have, weighted by the inverse square of their distance in the unit cube, and takes as long. A search is a loop
+of events, as Tune's: a slot starts a trial, an epoch ends, the scheduler judges. Its searchers and schedulers are the
+real ones: ours; random proposals with our ASHA; Ray's OptunaSearch and ASHA as they come; the published code's TPE and
+median pruner, one trial after another. More `--grace`, `--factor` and `--startup` are ours with other settings. Prints,
+for each, medians over the seeds with the 10th and 90th percentile: the best loss after so many epochs in all, epochs to
+the target, epochs.
+"""
+
+import argparse
+import heapq
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from resvae_ray import names
+from resvae_ray.config import Config
+from resvae_ray.config_file import load_config
+from resvae_ray.search.optimizer import StudySearch
+from resvae_ray.search.scheduler import DurableASHA
+from resvae_ray.search.space import distributions
+
+NEIGHBOURS = 3
+CHECKPOINTS = (200, 400, 600, 800, 1000, 1200, 1500, 2000)  # epochs in all at which the best loss is shown
+
+
+class Curves:
+    """What a configuration comes to, from those that were recorded."""
+
+    def __init__(self, table: pd.DataFrame, config: Config) -> None:
+        self._space = config.space
+        self._points = np.array([self._place(row) for row in table.to_dict("records")])
+        self._losses, self._epoch_s = np.stack(table["losses"].tolist()), table["epoch_s"].to_numpy()
+        self.epochs = self._losses.shape[1]
+
+    def of(self, params: dict[str, Any]) -> tuple[np.ndarray, float]:
+        """The loss of every epoch, and the seconds of one."""
+        distances = np.linalg.norm(self._points - self._place(params), axis=1)
+        nearest = np.argsort(distances)[:NEIGHBOURS]
+        weights = 1 / np.maximum(distances[nearest], 1e-9) ** 2
+        weights /= weights.sum()
+        return weights @ self._losses[nearest], float(weights @ self._epoch_s[nearest])
+
+    def _place(self, params: dict[str, Any]) -> np.ndarray:
+        place = []
+        for name, domain in self._space.items():
+            low, high, value = (float(number) for number in (domain.low or 0, domain.high or 0, params[name]))
+            if domain.log:
+                low, high, value = np.log([low, high, value])
+            place.append((value - low) / (high - low))
+        return np.array(place)
+
+
+class RandomSearch(StudySearch):
+    """Proposes at random, and tells the study the truth all the same."""
+
+    def _sampler(self, number: int) -> Any:
+        return optuna.samplers.RandomSampler(seed=self._config.search.seed * 1000 + number)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a search came to: the lowest loss after each epoch that any trial trained."""
+
+    best: np.ndarray
+
+    def after(self, epochs: int) -> float:
+        """The lowest loss when so many epochs were trained in all, or at the end if it came before."""
+        return float(self.best[min(epochs, len(self.best)) - 1])
+
+    def until(self, target: float) -> int | None:
+        """Epochs until the target was reached."""
+        reached = np.flatnonzero(self.best <= target)
+        return int(reached[0]) + 1 if len(reached) else None
+
+
+def main() -> None:
+    """Replays and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("curves")
+    parser.add_argument("--config", default="esm2_650m_cls")
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--target", type=float)
+    parser.add_argument("--json", action="store_true")
+    for setting in ("grace", "factor", "startup"):
+        parser.add_argument(f"--{setting}", type=float, nargs="*", default=[])
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    config = load_config(options.config)
+    curves = Curves(pd.read_parquet(options.curves), config)
+    found = {}
+    for name, course_of in contenders(config, curves, options).items():
+        courses = [course_of(_seeded(config, seed)) for seed in range(options.seeds)]
+        found[name] = _summary(courses, options.target)
+        if not options.json:
+            print(_line(name, found[name]), flush=True)
+    if options.json:
+        print(json.dumps(found))
+
+
+def _seeded(config: Config, seed: int) -> Config:
+    return replace(config, search=replace(config.search, seed=seed))
+
+
+def contenders(config: Config, curves: Curves, options: argparse.Namespace) -> dict[str, Callable[[Config], Course]]:
+    """Each as a function from the configuration, with its seed, to what the search comes to."""
+
+    def ours(seeded: Config) -> Course:
+        return simulate(
+            StudySearch(optuna.create_study(), seeded, []), DurableASHA(seeded), curves, seeded, options.slots
+        )
+
+    def random(seeded: Config) -> Course:
+        search = RandomSearch(optuna.create_study(), seeded, [])
+        return simulate(search, DurableASHA(seeded), curves, seeded, options.slots)
+
+    def stock(seeded: Config) -> Course:
+        sampler = optuna.samplers.TPESampler(seed=seeded.search.seed)
+        search = OptunaSearch(distributions(seeded), metric=names.VAL_LOSS, mode="min", sampler=sampler)
+        scheduler = AsyncHyperBandScheduler(
+            names.EPOCH, names.VAL_LOSS, "min", max_t=curves.epochs, grace_period=10, reduction_factor=3
+        )
+        return simulate(search, scheduler, curves, seeded, options.slots)
+
+    def varied(grace: float, factor: float, startup: float) -> Callable[[Config], Course]:
+        changed = {"grace": int(grace), "reduction_factor": factor, "startup_trials": int(startup)}
+        return lambda seeded: ours(replace(seeded, search=replace(seeded.search, **changed)))
+
+    settings = config.search
+    grid = itertools.product(
+        options.grace or [settings.grace],
+        options.factor or [settings.reduction_factor],
+        options.startup or [settings.startup_trials],
+    )
+    named = {f"ours, grace {g:g}, factor {f:g}, start-up {s:g}": varied(g, f, s) for g, f, s in grid}
+    return {
+        **named,
+        "random, our ASHA": random,
+        "OptunaSearch, Ray's ASHA": stock,
+        "published: TPE, median pruner": lambda seeded: published(curves, seeded),
+    }
+
+
+def simulate(search: Searcher, scheduler: TrialScheduler, curves: Curves, config: Config, slots: int) -> Course:
+    """A search on so many slots, event by event."""
+    best: list[float] = []
+    begun, lowest = 0, np.inf
+    events: list[tuple[float, int, Any]] = [(0.0, slot, None) for slot in range(slots)]
+    while events:
+        now, slot, running = heapq.heappop(events)
+        if running is None:
+            if begun == config.search.trials:
+                continue
+            running = _begin(search, scheduler, curves, begun)
+            begun += 1
+            heapq.heappush(events, (now + running.epoch_s, slot, running))
+            continue
+        running.epoch += 1
+        result = running.result()
+        lowest = min(lowest, result[names.VAL_LOSS])
+        best.append(lowest)
+        if _goes_on(search, scheduler, running, result, curves.epochs):
+            heapq.heappush(events, (now + running.epoch_s, slot, running))
+        else:
+            heapq.heappush(events, (now, slot, None))
+    return Course(np.array(best))
+
+
+class _Running:
+    """A trial under way."""
+
+    def __init__(self, trial: Any, losses: np.ndarray, epoch_s: float) -> None:
+        self.trial, self.epoch_s, self.epoch = trial, epoch_s, 0
+        self._losses, self._lowest = losses, np.minimum.accumulate(losses)
+
+    def result(self) -> dict[str, Any]:
+        """What it reports of its epoch."""
+        loss, lowest = float(self._losses[self.epoch - 1]), float(self._lowest[self.epoch - 1])
+        return {
+            names.EPOCH: self.epoch,
+            "training_iteration": self.epoch,
+            names.VAL_LOSS: loss,
+            names.BEST_VAL_LOSS: lowest,
+        }
+
+
+def _begin(search: Searcher, scheduler: TrialScheduler, curves: Curves, number: int) -> _Running:
+    proposed = search.suggest(str(number)) or {}
+    trial: Any = SimpleNamespace(trial_id=str(number), config={names.NUMBER: number})
+    scheduler.on_trial_add(None, trial)  # pyright: ignore[reportArgumentType]
+    return _Running(trial, *curves.of(proposed.get("params", proposed)))
+
+
+def _goes_on(search: Searcher, scheduler: Any, running: _Running, result: dict[str, Any], epochs: int) -> bool:
+    """Tells searcher and scheduler of an epoch, as Tune does; whether the trial has another."""
+    trial = running.trial
+    judged = running.epoch < epochs and scheduler.on_trial_result(None, trial, result) != TrialScheduler.STOP
+    if judged:
+        search.on_trial_result(trial.trial_id, result)
+        return True
+    search.on_trial_complete(trial.trial_id, result)
+    scheduler.on_trial_complete(None, trial, result)
+    return False
+
+
+def published(curves: Curves, config: Config) -> Course:
+    """The published code's search: TPE and median pruner as Optuna has them, one trial after another."""
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=config.search.seed))
+    best: list[float] = []
+    for _ in range(config.search.trials):
+        trial = study.ask(distributions(config))
+        losses, pruned = curves.of(trial.params)[0], False
+        for epoch, loss in enumerate(losses):
+            best.append(min(float(loss), best[-1] if best else np.inf))
+            trial.report(float(loss), epoch)
+            if pruned := trial.should_prune():
+                break
+        if pruned:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            study.tell(trial, float(losses.min()))
+    return Course(np.array(best))
+
+
+def _summary(courses: list[Course], target: float | None) -> dict[str, Any]:
+    ends = [len(course.best) for course in courses]
+    found: dict[str, Any] = {"epochs": _spread(ends), "end": _spread([course.best[-1] for course in courses])}
+    found |= {f"after {at}": _spread([course.after(at) for course in courses]) for at in CHECKPOINTS}
+    if target is not None:
+        reached = [course.until(target) for course in courses]
+        found["to_target"] = _spread([np.inf if epochs is None else epochs for epochs in reached])
+        found["reached"] = sum(epochs is not None for epochs in reached) / len(reached)
+    return found
+
+
+def _spread(values: list[Any]) -> list[float]:
+    """Median, 10th and 90th percentile; of values, not between them, since some may be infinite."""
+    return [float(np.quantile(values, part, method="higher")) for part in (0.5, 0.1, 0.9)]
+
+
+def _line(name: str, found: dict[str, Any]) -> str:
+    cells = [
+        f"{key} {value[0]:,.0f} [{value[1]:,.0f}, {value[2]:,.0f}]" for key, value in found.items() if key != "reached"
+    ]
+    return f"{name}: {'; '.join(cells)}" + (f"; reached {found['reached']:.0%}" if "reached" in found else "")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Who works in a RUN of a bucket: one process, whose name is in an object there that it renews.
+
+A bucket has no locks, and pyarrow none of S3's conditional writes. So this is Fischer's protocol: look that nobody is
+there, write a name, wait, and hold the lock if the name is still there. Of two that begin at once the one that wrote
+first finds the other's name. It is right if nobody takes longer to look and write than all wait, which is measured:
+who was slower does not go on. S3 shows a write to all who read after it.
+"""
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from resvae_ray.errors import JobError, UsageError
+from resvae_ray.remote import Remote
+from resvae_ray.search.lock import BEAT_S, SILENCE_S, Worker
+from resvae_ray.storage import is_alive
+
+SETTLE_S = 2.0  # that all wait
+
+
+@contextmanager
+def hold_in_bucket(lock: Remote, on_loss: Callable[[str], None]) -> Iterator[None]:
+    """Holds the lock object; signs of life renew it.
+
+    Args:
+        on_loss: told who has the lock now, if this process was silent for so long that it was taken for dead.
+
+    Raises:
+        UsageError: another process holds it, or was alive a short time ago.
+        JobError: the bucket cannot be reached, or is too slow.
+    """
+    mine = f"process {os.getpid()} on {socket.gethostname()} {uuid.uuid4().hex}\n".encode()
+    _write_first(lock, mine)
+    time.sleep(SETTLE_S)
+    if _content(lock) != mine:
+        raise UsageError(f"{lock}: another search has begun there at the same moment")
+    ended = threading.Event()
+    beating = threading.Thread(target=_beat, args=(lock, mine, ended, on_loss), name="signs of life", daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beating.join()
+        _release(lock, mine)
+
+
+def worker_in_bucket(lock: Remote) -> Worker | None:
+    """Who works by the lock object, or did until it was killed; None if the last one ended in good order."""
+    if not (who := _name(_content(lock))):
+        return None
+    age = max(0.0, lock.age(time.time()))
+    return Worker(who, round(age, 1), age < SILENCE_S and not _is_gone(who))
+
+
+def _write_first(lock: Remote, mine: bytes) -> None:
+    began = time.monotonic()
+    found = worker_in_bucket(lock)
+    if found and found.alive:
+        raise UsageError(
+            f"{lock}: a search is running there ({found.who}, last sign of life {found.seen_s:.0f} s ago); if it is "
+            f"dead, --resume goes on when {SILENCE_S:.0f} s have passed"
+        )
+    lock.write_bytes(mine)
+    if (took := time.monotonic() - began) > SETTLE_S:
+        _release(lock, mine)
+        raise JobError(
+            f"{lock}: written in {took:.1f} s, and only within {SETTLE_S:g} s is it sure that no other search begins "
+            "there; try again"
+        )
+
+
+def _release(lock: Remote, mine: bytes) -> None:
+    if _content(lock) == mine:
+        lock.unlink(missing_ok=True)
+
+
+def _is_gone(who: str) -> bool:
+    """Whether it was a process of this machine that has ended."""
+    number, _, host = who.removeprefix("process ").partition(" on ")
+    return host == socket.gethostname() and number.isdigit() and not is_alive(int(number))
+
+
+def _name(content: bytes) -> str:
+    return content.decode(errors="replace").rpartition(" ")[0]
+
+
+def _content(lock: Remote) -> bytes:
+    try:
+        return lock.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _beat(lock: Remote, mine: bytes, ended: threading.Event, on_loss: Callable[[str], None]) -> None:
+    last = time.time()
+    while not ended.wait(BEAT_S):
+        # Where the bucket cannot be reached, the search itself will say so.
+        with suppress(JobError):
+            looked, found = time.time(), _content(lock)
+            if found not in (mine, b""):
+                on_loss(_name(found))
+                return
+            lock.write_bytes(mine)
+            if time.time() - last > SILENCE_S and time.time() - looked > SETTLE_S:
+                # Stopped between the two: who took the lock meanwhile has lost its name, and will stop too.
+                on_loss("another process, perhaps,")
+                return
+            last = looked

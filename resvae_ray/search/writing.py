@@ -1,0 +1,87 @@
+"""The right to write in a RUN, from its creation or from where it was left."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from resvae_ray import names
+from resvae_ray.config import Config
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.remote import Remote, place
+from resvae_ray.search.bucket import BucketCopy, working_copy
+from resvae_ray.search.bucket_lock import hold_in_bucket
+from resvae_ray.search.lock import hold
+from resvae_ray.search.records import ENDED
+from resvae_ray.search.run import Run
+
+
+@contextmanager
+def created(path: str | Path, config: Config, dataset: Dataset, about: dict[str, Any]) -> Iterator[Run]:
+    """A new RUN, which nobody else writes in meanwhile; see `Run.create`.
+
+    Raises:
+        UsageError: the folder holds something already, or another process has just begun there.
+    """
+    where = place(path)
+    if isinstance(where, Remote):
+        with _held(working_copy(where)) as copy:
+            yield Run.create(where, config, dataset, about, copy)
+        return
+    run = Run.create(where, config, dataset, about)
+    with run.lock():
+        yield run
+
+
+@contextmanager
+def taken_up(path: str | Path) -> Iterator[Run]:
+    """The RUN as whoever wrote in it before has left it, and nobody else writes in it meanwhile.
+
+    Raises:
+        DataError: no RUN there.
+        UsageError: another process writes in it.
+    """
+    where = place(path)
+    if isinstance(where, Remote):
+        Run.open(where)
+        with _held(working_copy(where)) as copy:
+            copy.take_up()
+            run = Run.read(where, copy)
+            copy.forget_unknown(_last_epochs(run))
+            yield run
+        return
+    with Run.open(where).lock():
+        yield Run.open(where)
+
+
+@contextmanager
+def _held(copy: BucketCopy) -> Iterator[BucketCopy]:
+    """Both the copy and what it is a copy of."""
+
+    def lose(other: str) -> None:
+        copy.taken_by = other
+        # A shell that starts a process in the background has it ignore SIGINT.
+        ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        os.kill(os.getpid(), signal.SIGTERM if ignored else signal.SIGINT)
+
+    with hold_in_bucket(copy.home / names.LOCK_FILE, lose):
+        copy.folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the copy, which may be replaced.
+        with hold(copy.folder.parent / names.LOCK_FILE):
+            yield copy
+
+
+def _last_epochs(run: Run) -> dict[str, int | None]:
+    """The last epoch recorded of each training, None for one that has ended, by its folder."""
+    known = {
+        f"{names.TRIALS_FOLDER}/{names.TRIAL_FOLDER.format(number=record.number)}": None
+        if record.state in ENDED
+        else record.last_epoch
+        for record in run.records()
+    }
+    for repeat in (repeat for finalist in run.finalists() for repeat in finalist.repeats):
+        name = names.FINALIST_FOLDER.format(number=repeat.number, repeat=repeat.repeat)
+        known[f"{names.FINALISTS_FOLDER}/{name}"] = None if repeat.ended else repeat.last_epoch
+    return known
