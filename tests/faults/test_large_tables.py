@@ -34,7 +34,7 @@ def test_not_a_number_in_a_long_csv(reader, tmp_path):
     pacsv.write_csv(pa.table({"id": ids, "f0": matrix[:, 0], "f1": matrix[:, 0]}), tmp_path / "long.csv")
     outcome = reader.read("import", tmp_path / "long.csv")
     assert outcome.kind == REFUSED, outcome
-    assert f"long.csv: row {BAD} (id P{BAD}), column f0: nan" in outcome.text
+    assert f"long.csv: row {BAD}, column f0: the value is missing" in outcome.text
 
 
 @pytest.mark.parametrize("way", ["features", "import"])
