@@ -3,10 +3,12 @@
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from resvae_ray.errors import JobError, first_line
+from resvae_ray.leftovers import session_folder
 
 # What Ray would otherwise do on its own: report usage over the network, write its own logs of each trial beside ours,
 # turn a keyboard interrupt into a stop that the caller cannot see, complain about a GPU that is not asked for, and wait
@@ -22,7 +24,9 @@ RAY_SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "300",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 ANSWER_SECONDS = 5.0
+STARTS = 3  # tries to start a local Ray
 OBJECT_STORE_BYTES = 256 << 20  # ids and metrics pass through it, features do not
 
 
@@ -34,41 +38,67 @@ def ray_session(address: str = "") -> Iterator[list[Mapping[str, float]]]:
         address: of a running cluster, or "auto"; empty starts a local one, on loopback, and ends it afterwards.
 
     Raises:
-        JobError: no cluster answers at `address`.
+        JobError: no cluster answers at `address`, or a local Ray does not start.
     """
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
     import ray
 
-    started = not ray.is_initialized()
-    if started:
-        _start(address)
-    try:
+    with ExitStack() as stack:
+        if not ray.is_initialized():
+            stack.enter_context(_joined(address) if address else _local())
         yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    finally:
-        if started:
-            ray.shutdown()
 
 
-def _start(address: str) -> None:
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
     import ray
     from ray.exceptions import RayError
 
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address:
-        _require_listener(address)
+    _require_listener(address)
+    try:
+        ray.init(address=address, **QUIET)
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+        raise JobError(f"--address {address}: {first_line(error)}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _local() -> Iterator[None]:
+    import ray
+
+    with session_folder() as folder:
         try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError, RayError) as error:
-            raise JobError(f"--address {address}: {first_line(error)}") from None
-    else:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
-            **quiet,
-        )
+            _start(str(folder))
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(folder: str) -> None:
+    """On a machine that has much to do, Ray gives up waiting for itself after half a minute, with a bare Exception."""
+    import ray
+
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+                **QUIET,
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            if not left:
+                raise JobError(
+                    f"Ray does not start on this machine: {first_line(error)}; try the same command again"
+                ) from error
 
 
 def _require_listener(address: str) -> None:

@@ -23,6 +23,10 @@ class DataError(ResVAERayError, ValueError):
     exit_code = 3
 
 
+class BadFileError(DataError):
+    """One of several files cannot be read; the others can do without it."""
+
+
 class Interrupted(ResVAERayError):
     """The user stopped the work; the message says how to resume it."""
 
@@ -33,6 +37,11 @@ def first_line(error: BaseException) -> str:
     """The first line of its message that is not blank; the name of its type where it has no message."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)
+
+
+def system_line(error: OSError, place: object = "the system") -> str:
+    """What the system refused, and of which file; of `place`, where it does not say."""
+    return f"{error.filename or place}: {error.strerror or error}"
 
 
 def in_words(error: Exception) -> tuple[str, str]:

@@ -56,6 +56,7 @@ TORCH_EXPORT_FILE = "model.pt2"  # on demand: the same, for torch.export.load
 
 # --- LATENTS -----------------------------------------------------------------------------------------------------
 ENCODING_FILE = "_encoding.json"  # which model and features a folder of LATENTS comes from
+SKIPPED_FILE = "{latents}.skipped.json"  # beside LATENTS: the files that could not be read, and why
 
 # --- while `embed` works, in a hidden folder beside FEATURES ------------------------------------------------------
 EMBEDDING_FILE = "embedding.json"  # which proteins and options the folder belongs to; written when all blocks are there

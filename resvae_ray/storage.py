@@ -5,6 +5,7 @@ bucket goes to a temporary folder of this machine first; objects appear whole, a
 it until all are there.
 """
 
+import ctypes
 import glob
 import json
 import os
@@ -19,6 +20,8 @@ from typing import Any
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import UPLOADING
 from resvae_ray.remote import Place, Remote, download, upload
+
+AT_WORKING_FOLDER, EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 def local_target(path: str | Path) -> Path:
@@ -117,29 +120,43 @@ def upload_folder(source: Path, target: Remote, last: str) -> None:
 
 @contextmanager
 def replace_folder(target: Path) -> Iterator[Path]:
-    """A path beside `target` for a new folder; on leaving without an error it takes the place of `target`."""
-    fresh = _staging(target)
+    """A path for a new folder; on leaving without an error it takes the place of `target`."""
+    staging = _staging(target)
+    fresh = staging / target.name
+    staging.mkdir(parents=True)
     try:
         yield fresh
-        if target.exists():
-            old = fresh.with_name(f"{fresh.name}.old")
-            os.rename(target, old)
+        if not target.exists():
             os.rename(fresh, target)
-            shutil.rmtree(old)
-        else:
+        elif not _exchange(fresh, target):
+            os.rename(target, staging / "old")
             os.rename(fresh, target)
+        _flush(target.parent)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Gives two paths each other's names in one step; whether this system and its storage can."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    return not renameat2(AT_WORKING_FOLDER, os.fsencode(one), AT_WORKING_FOLDER, os.fsencode(other), EXCHANGE)
 
 
 def _staging(target: Path) -> Path:
     """A name beside `target` that only this process uses; what killed processes of this host left there is removed."""
-    host = socket.gethostname()
-    for left in target.parent.glob(f".{glob.escape(target.name)}.partial-{host}-*"):
-        pid = left.name.rpartition("-")[2].removesuffix(".old")
-        if pid.isdigit() and (int(pid) == os.getpid() or not is_alive(int(pid))):
+    for left in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
+        if _is_left(left):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return target.parent / f".{target.name}.partial-{host}-{os.getpid()}"
+    return target.parent / f".{target.name}.partial-{socket.gethostname()}-{os.getpid()}"
+
+
+def _is_left(path: Path) -> bool:
+    """Whether it is what a killed process of this host has half-written."""
+    writer = path.name.partition(f".partial-{socket.gethostname()}-")[2]
+    return writer.isdigit() and (int(writer) == os.getpid() or not is_alive(int(writer)))
 
 
 def _umask() -> int:
@@ -173,7 +190,7 @@ def refuse_existing(target: Place) -> None:
 
 def _is_empty(folder: Place) -> bool:
     """A folder in a bucket is there only as long as something is in it."""
-    return isinstance(folder, Path) and not any(folder.iterdir())
+    return isinstance(folder, Path) and all(map(_is_left, folder.iterdir()))
 
 
 def remove_folder(folder: Place) -> None:

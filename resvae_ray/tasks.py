@@ -2,15 +2,31 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from resvae_ray import errors
-from resvae_ray.errors import JobError, first_line, in_words
+from resvae_ray.errors import JobError, ResVAERayError, first_line, in_words
 
 Share = dict[str, Any]  # of a node, for a task, as Ray takes it
+POSITION = "_position"  # beside the fields of a piece
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a piece of work.
+
+    Attributes:
+        position: of the piece, from 0.
+        rows: it did.
+        error: why it could not be done.
+    """
+
+    position: int
+    rows: int
+    error: ResVAERayError | None
 
 
 def gpu_share(gpus: float) -> Share:
@@ -24,14 +40,28 @@ def gpu_share(gpus: float) -> Share:
 def run_tasks(
     task: Callable[..., int], pieces: Sequence[Any], share: Share, at_once: int | None = None, **arguments: Any
 ) -> Iterator[int]:
-    """Runs `task(piece, **arguments)` for each piece and yields what it returns, the rows it did, as it is done.
+    """As `try_tasks`, and yields the rows that a task did.
+
+    Raises:
+        ResVAERayError: a task raised it; anything else that it raised is a JobError.
+        JobError: Ray gave up.
+    """
+    for outcome in try_tasks(task, pieces, share, at_once, **arguments):
+        if outcome.error:
+            raise outcome.error
+        yield outcome.rows
+
+
+def try_tasks(
+    task: Callable[..., int], pieces: Sequence[Any], share: Share, at_once: int | None = None, **arguments: Any
+) -> Iterator[Outcome]:
+    """Runs `task(piece, **arguments)`, which returns the rows it did, for each piece, and tells of each as it is done.
 
     Args:
         pieces: dataclasses of one kind, made of plain data.
         at_once: tasks at most; None for as many as there is room for.
 
     Raises:
-        ResVAERayError: a task raised it; anything else that it raised is a JobError.
         JobError: Ray gave up.
     """
     if not pieces:
@@ -41,7 +71,8 @@ def run_tasks(
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    done = ray.data.from_items([asdict(piece) for piece in pieces], override_num_blocks=len(pieces)).map_batches(
+    items = [{POSITION: position, **asdict(piece)} for position, piece in enumerate(pieces)]
+    done = ray.data.from_items(items, override_num_blocks=len(pieces)).map_batches(
         answer,  # pyright: ignore[reportArgumentType]
         fn_kwargs={"task": task, "kind": type(pieces[0]), "arguments": arguments},
         batch_size=1,
@@ -50,9 +81,8 @@ def run_tasks(
     )
     try:
         for row in done.iter_rows():
-            if row["error"]:
-                raise getattr(errors, row["kind"])(row["error"])
-            yield row["rows"]
+            error = getattr(errors, row["kind"])(row["error"]) if row["error"] else None
+            yield Outcome(row[POSITION], row["rows"], error)
     except RayError as error:
         raise JobError(
             f"Ray gave up: {first_line(error)}; the same command again goes on with what is missing"
@@ -63,12 +93,14 @@ def answer(
     batch: Mapping[str, np.ndarray], task: Callable[..., int], kind: type, arguments: dict[str, Any]
 ) -> dict[str, list]:
     """What Ray runs for the one piece in `batch`; an error travels as text, which Ray would lose."""
+    fields = {name: _plain(values[0]) for name, values in batch.items()}
+    position = fields.pop(POSITION)
     try:
-        rows = task(kind(**{name: _plain(values[0]) for name, values in batch.items()}), **arguments)
+        rows = task(kind(**fields), **arguments)
     except Exception as caught:
         told, text = in_words(caught)
-        return {"rows": [0], "kind": [told], "error": [text]}
-    return {"rows": [rows], "kind": [""], "error": [""]}
+        return {POSITION: [position], "rows": [0], "kind": [told], "error": [text]}
+    return {POSITION: [position], "rows": [rows], "kind": [""], "error": [""]}
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,8 @@ from typing import NoReturn
 
 from resvae_ray._version import __version__
 from resvae_ray.cli import doctor, embed, encode, features, insight, search
-from resvae_ray.errors import Interrupted, JobError, ResVAERayError
+from resvae_ray.cli.verb import one_line
+from resvae_ray.errors import Interrupted, JobError, ResVAERayError, system_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         return _fail(f"not enough memory: {error}" if str(error) else "not enough memory", JobError.exit_code)
     except OSError as error:
-        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}", JobError.exit_code)
+        return _fail(system_line(error), JobError.exit_code)
     return 0
 
 
@@ -56,8 +57,5 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _fail(message: str, code: int) -> int:
-    line = " ".join(message.split())
-    # Names out of files of others: they must not steer a terminal.
-    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
-    print(f"resvae-ray: {shown}", file=sys.stderr)
+    print(f"resvae-ray: {one_line(message)}", file=sys.stderr)
     return code

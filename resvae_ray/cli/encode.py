@@ -1,10 +1,12 @@
 """The verbs that apply a model, and the demo of them all: encode, demo."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from resvae_ray.cli.verb import add_verb, progress_bar
+from resvae_ray.cli.verb import add_verb, one_line, progress_bar
+from resvae_ray.errors import DataError
 
 
 def add_verbs(verbs: Any, run_command: Callable[[Sequence[str]], int]) -> None:
@@ -22,19 +24,38 @@ def _add_encode(verbs: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (0)")
     parser.add_argument("--logvar", action="store_true", help="also write the logarithm of the posterior variance")
     parser.add_argument("--recon-error", action="store_true", help="also write each protein's reconstruction error")
+    parser.add_argument(
+        "--on-bad-file",
+        choices=("stop", "skip"),
+        default="stop",
+        help="skip: leave out files that cannot be read, list them in LATENTS.skipped.json, and exit with 1 (stop)",
+    )
     parser.add_argument("--address", default="", metavar="TEXT", help="of a running Ray cluster (default: a local one)")
 
 
 def _encode(options: argparse.Namespace) -> None:
     from resvae_ray.encode.job import encode_features
     from resvae_ray.encode.latents import Output
+    from resvae_ray.encode.skipped import stop
 
     output = Output(options.sample, options.seed, options.logvar, options.recon_error)
     with progress_bar("encoding") as progress:
         rows = encode_features(
-            options.model, options.features, options.latents, output, address=options.address, progress=progress
+            options.model,
+            options.features,
+            options.latents,
+            output,
+            address=options.address,
+            progress=progress,
+            on_bad_file=stop if options.on_bad_file == "stop" else _warn_of,
         )
     print(f"{options.latents}: {rows:,} proteins")
+
+
+def _warn_of(error: DataError) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(f"skipped: {one_line(str(error))}", file=sys.stderr)  # above the bar, where there is one
 
 
 def _add_demo(verbs: Any, run_command: Callable[[Sequence[str]], int]) -> None:

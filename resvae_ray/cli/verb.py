@@ -16,6 +16,12 @@ def add_verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], None], t
     return parser
 
 
+def one_line(message: str) -> str:
+    """A message as a terminal may have it: names out of files of others must not steer it."""
+    line = " ".join(message.split())
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+
+
 @contextmanager
 def progress_bar(what: str, unit: str = "rows") -> Iterator[Progress]:
     """Shows rows (or `unit`), how many a second and the time left where a person looks, and nothing in a log file."""

@@ -6,7 +6,7 @@ for batch in features.batches():                      # FeatureBatch: ids, float
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -79,13 +79,23 @@ class Features:
         Raises:
             DataError: no such file, not Parquet, no rows, or no features in it.
         """
-        filesystem, files = list_files(path, SUFFIX)
+        return cls.of(path, *list_files(path, SUFFIX), choice)
+
+    @classmethod
+    def of(
+        cls, path: str | Place, filesystem: pafs.FileSystem, files: Sequence[str], choice: ColumnChoice | None = None
+    ) -> "Features":
+        """As `open`, with some of the files that `path` stands for."""
         schema = parquet_file(filesystem, files[0]).schema_arrow
         layout = layout_of(schema, choice or ColumnChoice(), files[0])
         dim = _width(filesystem, files, layout)
         if not dim:
             raise DataError(f"{path}: it holds no rows, or vectors without numbers")
         return cls(str(path), filesystem, tuple(files), layout, dim, schema, provenance_of(schema))
+
+    def among(self, files: Iterable[str]) -> "Features":
+        """These files, taken for files of the same layout and width."""
+        return replace(self, files=tuple(files))
 
     @cached_property
     def file_rows(self) -> list[int]:

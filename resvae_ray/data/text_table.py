@@ -18,6 +18,7 @@ from resvae_ray.remote import locate
 ENDINGS = tuple(kind + packed for kind in (".csv", ".tsv", ".txt") for packed in ("", ".gz"))
 BLOCK_BYTES = 8 << 20  # of text parsed at a time; a row must fit
 HEADER_BYTES = 64 << 20
+COLUMNS_MOST = 1 << 16  # the widest embeddings have 51,200 numbers; a million columns took 9 GB
 DELIMITERS = ",;\t"
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 DECIMAL_POINT = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
@@ -58,6 +59,11 @@ class TextTable:
         except csv.Error as error:
             raise DataError(f"{source}: the header cannot be read: {error}") from None
         _require_names(names, source)
+        if len(names) > COLUMNS_MOST:
+            raise DataError(
+                f"{source}: {len(names):,} columns; a table of text may have {COLUMNS_MOST:,}, since each takes memory "
+                "for itself; give wider vectors as Parquet, NPZ or HDF5"
+            )
         return cls(source, encoding, delimiter, names, _fields(lines[1:], delimiter), len(lines[0].encode()))
 
     def pieces(self, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:

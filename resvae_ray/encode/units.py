@@ -8,6 +8,7 @@ from pyarrow import fs as pafs
 
 from resvae_ray.data.features import FILE_BYTES, Features, rows_in
 from resvae_ray.data.parquet_pieces import SUFFIX
+from resvae_ray.errors import DataError
 from resvae_ray.remote import locate
 
 
@@ -15,18 +16,24 @@ from resvae_ray.remote import locate
 class Unit:
     """Some row groups of an input file, and the output file that they become."""
 
-    number: int
     file: str
     groups: Sequence[int]
     rows: int
     output: str
 
 
-def units_of(source: Features) -> list[Unit]:
-    """The input files, a large one in several parts; outputs keep the names below the folder that was given."""
+def units_of(source: Features, listed: Sequence[str]) -> list[Unit]:
+    """The input files, a large one in several parts; outputs keep the names below the folder that was given.
+
+    Args:
+        listed: all files of FEATURES, which may be more than can be read; they decide the names.
+
+    Raises:
+        DataError: two of them would be written to one file.
+    """
     place = locate(source.path)[1]
     is_folder = source.filesystem.get_file_info(place).type == pafs.FileType.Directory
-    root = f"{place}/" if is_folder else _common_folder(source.files)
+    root = f"{place}/" if is_folder else _common_folder(listed)
     units: list[Unit] = []
     most, groups_of = rows_in(FILE_BYTES, source.dim), defaultdict(list)
     for group in source.groups():
@@ -38,8 +45,17 @@ def units_of(source: Features) -> list[Unit]:
         for groups in parts:
             suffix = f"-{groups[0]:05d}" if len(parts) > 1 else ""
             rows = sum(counts[group] for group in groups)
-            units.append(Unit(len(units), file, tuple(groups), rows, f"{stem}{suffix}{SUFFIX}"))
+            units.append(Unit(file, tuple(groups), rows, f"{stem}{suffix}{SUFFIX}"))
+    _require_apart(units)
     return units
+
+
+def _require_apart(units: Sequence[Unit]) -> None:
+    """A part of a large file may have the name of another file."""
+    owners: dict[str, str] = {}
+    for unit in units:
+        if (other := owners.setdefault(unit.output, unit.file)) != unit.file:
+            raise DataError(f"{other} and {unit.file}: both would become {unit.output}; rename one of them")
 
 
 def _parts(counts: Sequence[int], most: int) -> list[list[int]]:

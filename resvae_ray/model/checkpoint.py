@@ -6,6 +6,8 @@ whenever the process is killed, the newest `resume` and the `best` that it names
 """
 
 import json
+import os
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,13 +29,26 @@ ANY_BEST = BEST_FILES.replace("{epoch:04d}", "*")
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-    """Replaces `path` by the tensors and, in the file's header, `state` as JSON."""
+    """Replaces `path` by the tensors and, in the file's header, `state` as JSON.
+
+    Raises:
+        OSError: the system refuses it.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "pt"} | ({STATE_KEY: json.dumps(state)} if state else {})
     metadata[CHECKSUM_KEY] = _checksum(plain, metadata)
     with staged_file(path) as staging:
-        save_file(plain, staging, metadata=metadata)
+        try:
+            save_file(plain, staging, metadata=metadata)
+        except SafetensorError as error:
+            raise _refused(error, path) from error
         _order_header(staging)
+
+
+def _refused(error: SafetensorError, path: Path) -> OSError:
+    """As what safetensors would have raised, had it not put it into words."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(*(int(number[1]), os.strerror(int(number[1]))) if number else (None, str(error)), str(path))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 from ray import tune as ray_tune
 from ray.exceptions import RayError
 from ray.tune import Callback
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 
 from resvae_ray import names
@@ -19,6 +20,8 @@ from resvae_ray.search.run import Run
 from resvae_ray.search.stop import stoppable
 
 Trainable = Callable[[dict[str, Any]], None]
+# Tune would hand them to each trial in a request that Ray writes into a log on every node. A trial has its node's own.
+SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
 
 
 def run_experiment(
@@ -45,6 +48,7 @@ def run_experiment(
         RayError: Ray gave up.
     """
     guard, most = Guard(), run.config.search.max_failures
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(trainable, {"cpu": slots.cpus, "gpu": slots.gpus}),
         param_space=space,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -118,8 +119,12 @@ class StudySearch(Searcher):
     def _resumed(self, number: int) -> optuna.Trial:
         """A trial that has begun; what of its proposal was not yet written when the process was killed is drawn now."""
         self._study.sampler = self._sampler(number)
-        trial = optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
+        known = self._study.get_trials(deepcopy=True)[number]
+        trial = optuna.Trial(self._study, known._trial_id)
         for name, distribution in self._space.items():
+            if name in known.params and _is_drawn_alone(trial, name, distribution):
+                # It has been drawn and written: drawn again for the numbers that come after it.
+                self._study.sampler.sample_independent(self._study, known, name, distribution)
             trial._suggest(name, distribution)
         return trial
 
@@ -136,3 +141,12 @@ class StudySearch(Searcher):
             multivariate=True,
             constant_liar=True,
         )
+
+
+def _is_drawn_alone(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> bool:
+    """Whether Optuna draws a value for this parameter when it is asked for it, as `Trial._suggest` decides."""
+    return not (
+        trial._is_fixed_param(name, distribution)
+        or distribution.single()
+        or trial._is_relative_param(name, distribution)
+    )

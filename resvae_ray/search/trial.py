@@ -4,6 +4,7 @@ It reads its data from Parquet and its state from its own folder, so that it doe
 first time, after its worker was killed, or in a search that was taken up again on other machines.
 """
 
+import errno
 import logging
 import os
 import platform
@@ -22,7 +23,7 @@ from resvae_ray import names
 from resvae_ray.config import DataConfig, TrainingConfig
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import STREAM, Rows, open_sides
-from resvae_ray.errors import DataError
+from resvae_ray.errors import DataError, system_line
 from resvae_ray.model.training import Diverged, Training
 from resvae_ray.remote import Place, place
 from resvae_ray.search.finalists import finalist_folder
@@ -36,6 +37,7 @@ from resvae_ray.storage import write_json
 logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 60
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that no trial can write to, as long as nobody mends it
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,15 @@ def _faults_reported() -> Iterator[None]:
         yield
     except DataError as error:
         # What is wrong with the data or with a folder is wrong for all trials.
-        tune.report({names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf"), names.FAULT: str(error)})
+        _report_fault(str(error))
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _report_fault(system_line(error))
+
+
+def _report_fault(reason: str) -> None:
+    tune.report({names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf"), names.FAULT: reason})
 
 
 def _run(job: Job, params: dict[str, Any], seed: int, folder: Place) -> dict[str, Any]:
@@ -121,10 +131,7 @@ def _frugal(data: dict[str, Any]) -> dict[str, Any]:
 
 def _attempt(job: Job, params: dict[str, Any], seed: int, folder: Place, data: dict[str, Any]) -> dict[str, Any]:
     """Trains from where the trial stands in its folder."""
-    if not (place(job.run) / names.RUN_FILE).exists():
-        raise DataError(
-            f"{job.run}: cannot be seen on {platform.node()}; a cluster needs a folder that all nodes share"
-        )
+    _require_run(job)
     torch.set_num_threads(job.threads)
     device = "cuda" if job.gpu and torch.cuda.is_available() else "cpu"
     train, val = _rows(job.dataset, job.fingerprint, tuple(data.items()), device)
@@ -137,12 +144,21 @@ def _attempt(job: Job, params: dict[str, Any], seed: int, folder: Place, data: d
         return _train(training, kept, job)
 
 
+def _require_run(job: Job) -> None:
+    if not (place(job.run) / names.RUN_FILE).exists():
+        raise DataError(
+            f"{job.run}: cannot be seen on {platform.node()}; a cluster needs a folder that all nodes share"
+        )
+
+
 def _train(training: Training, kept: Kept, job: Job) -> dict[str, Any]:
     saved = time.monotonic()
     try:
         for metrics in training.epochs():
             last = training.epoch == training.config.epochs
             if last or training.epoch in job.save_epochs or time.monotonic() - saved >= job.save_every_s:
+                if isinstance(place(job.run), Path):
+                    _require_run(job)  # else it would be saved below a mount that has vanished
                 training.save(kept.folder)
                 kept.send()
                 saved = time.monotonic()

@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -28,8 +28,9 @@ from resvae_ray.cluster import ray_session
 from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import RESIDENT, STREAM
-from resvae_ray.errors import Interrupted, JobError, first_line
+from resvae_ray.errors import Interrupted, JobError, first_line, system_line
 from resvae_ray.remote import place
+from resvae_ray.search.disk import require_space
 from resvae_ray.search.experiment import run_experiment
 from resvae_ray.search.export import export_best
 from resvae_ray.search.final_round import train_finalists
@@ -86,6 +87,7 @@ def tune(
             refuse_existing_run(place(run))
         nodes = stack.enter_context(ray_session(resolved.resources.address))
         slots = plan_slots(resolved.resources, nodes, resolved.search.trials)
+        require_space(place(run), resolved, data.dim, slots.concurrent)
         if known is None:
             # Nothing was written so far: what could be refused has been refused.
             known = stack.enter_context(created(run, resolved, data, _about()))
@@ -124,8 +126,15 @@ def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) ->
             stopped = _patiently(run, lambda: _all_trained(run, dataset, slots, started))
             return _finish(run, dataset, stopped)
     except JobError:
-        run.write_tables()
+        with suppress(OSError):  # of a full disk, about which the error is
+            run.write_tables()
         raise
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise JobError(
+            f"{system_line(error, run.path)}; when that is mended, go on with: {run.resume_command}"
+        ) from None
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; go on with: {run.resume_command}") from None
     except (RayError, TuneError) as error:

@@ -5,8 +5,6 @@ changed number or letter is a number or letter like any other; these are counted
 """
 
 import gzip
-import json
-import os
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 from damage import damaged
 from formats import FORMATS
 from reader import DIED, HUNG, READ, REFUSED
-from rounds import tries
+from rounds import count, tries
 
 from resvae_ray.config import Config
 from resvae_ray.config_file import config_to_toml
@@ -66,13 +64,6 @@ def put_to_the_test(reader, way, source, place, number, may=None):
         assert met != REFUSED or source.name in outcome.text, (how, seed, outcome.text)
         assert "\n" not in outcome.text.strip(), (how, seed, outcome.text)
     count(f"{way} {source.name}", fates)
-
-
-def count(what, fates):
-    """Adds a line to the file that is named by FAULTS_COUNTS, for benchmarks/RESULTS.md."""
-    if path := os.environ.get("FAULTS_COUNTS"):
-        with open(path, "a") as file:
-            file.write(json.dumps([what, dict(fates)]) + "\n")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from resvae_ray.data.features import Features
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.encode.job import encode_features
 from resvae_ray.encode.latents import Output
-from resvae_ray.errors import DataError, UsageError
+from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.model.network import ResVAE
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -190,6 +190,27 @@ def test_a_damaged_file_is_named_and_the_rest_is_kept(model, features, tmp_path)
     broken.write_bytes(whole)
     assert encode_features(model, features, tmp_path / "latents") == 100
     assert sorted(read(tmp_path / "latents").id) == sorted(expected(model, features))
+
+
+def test_bad_files_are_skipped_and_encoded_when_they_are_mended(model, features, tmp_path):
+    encode_features(model, features, tmp_path / "undisturbed")
+    first, second = features / "part-00000.parquet", features / "more" / "part-00001.parquet"
+    whole = {path: path.read_bytes() for path in (first, second)}
+    first.write_bytes(whole[first][:-9])
+    second.write_bytes(whole[second][:50] + bytes(200) + whole[second][250:])
+    told = []
+    with pytest.raises(JobError, match="2 files could not be read"):
+        encode_features(model, features, tmp_path / "latents", on_bad_file=told.append)
+    listed = json.loads((tmp_path / "latents.skipped.json").read_text())
+    assert {entry["file"] for entry in listed} == {str(first), str(second)}
+    assert {entry["reason"] for entry in listed} == {str(error) for error in told}
+    assert [path.name for path in (tmp_path / "latents").rglob("*.parquet")] == ["part-00002.parquet"]
+    for path, content in whole.items():
+        path.write_bytes(content)
+    assert encode_features(model, features, tmp_path / "latents") == 100
+    assert not (tmp_path / "latents.skipped.json").exists()
+    for path in (tmp_path / "undisturbed").rglob("*.parquet"):
+        assert path.read_bytes() == (tmp_path / "latents" / path.relative_to(tmp_path / "undisturbed")).read_bytes()
 
 
 def test_nan_is_named(model, tmp_path, matrix):

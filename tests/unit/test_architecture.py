@@ -18,6 +18,7 @@ LAYERS = [
         "config_file",
         "errors",
         "extras",
+        "leftovers",
         "listing",
         "names",
         "progress",

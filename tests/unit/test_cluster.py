@@ -2,6 +2,7 @@
 
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +51,21 @@ def test_somebody_at_the_address_is_left_to_ray(monkeypatch):
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(JobError, match=f"--address {address}: not Ray$"), ray_session(address):
             pass
+
+
+def test_a_ray_that_does_not_start_is_told_and_leaves_nothing(monkeypatch):
+    """On a machine with twenty times the work that it can do, Ray raised a bare Exception after a minute."""
+    import ray
+
+    tried = []
+
+    def fail(_temp_dir, **_):
+        tried.append(Path(_temp_dir))
+        raise Exception("The current node timed out during startup. This could happen because")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(JobError, match="Ray does not start on this machine: The current node timed out"), ray_session():
+        pass
+    assert len(tried) == cluster.STARTS
+    assert not tried[0].exists()

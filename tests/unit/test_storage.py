@@ -1,6 +1,7 @@
 import os
 import socket
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from resvae_ray.listing import list_files
 from resvae_ray.storage import (
     cut_torn_line,
     local_target,
+    refuse_existing,
     replace_folder,
     staged_file,
     staged_folder,
@@ -57,19 +59,55 @@ def test_replacing_a_folder_keeps_the_old_one_on_failure(tmp_path):
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_replacing_a_folder_goes_on_after_a_kill_between_its_two_renames(tmp_path):
+def test_a_replaced_folder_is_never_missing(tmp_path, monkeypatch):
+    """Two renames would leave a moment without one, and what was killed then without its MODEL."""
+    if sys.platform != "linux":
+        pytest.skip("needs Linux, which can exchange two folders")
+    monkeypatch.setattr(os, "rename", lambda *_: pytest.fail("renamed"))
     target = tmp_path / "model"
-    killed = subprocess.Popen(["true"])
-    killed.wait()
-    left = tmp_path / f".model.partial-{socket.gethostname()}-{killed.pid}.old"
-    for path in (left, target):
-        path.mkdir()
-        (path / "file").write_text("old")
+    target.mkdir()
+    with replace_folder(target) as fresh:
+        fresh.mkdir()
+        (fresh / "file").write_text("new")
+    assert (target / "file").read_text() == "new"
+
+
+def test_where_folders_cannot_be_exchanged_they_are_renamed(tmp_path, monkeypatch):
+    monkeypatch.setattr("resvae_ray.storage._exchange", lambda *_: False)
+    target = tmp_path / "model"
+    target.mkdir()
     with replace_folder(target) as fresh:
         fresh.mkdir()
         (fresh / "file").write_text("new")
     assert (target / "file").read_text() == "new"
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_replacing_a_folder_goes_on_after_a_kill(tmp_path):
+    target = tmp_path / "model"
+    left = tmp_path / f".model.partial-{socket.gethostname()}-{dead_process()}"
+    for path in (left, left / "model", left / "old", target):
+        path.mkdir()
+    (left / "model" / ".model.partial-half").mkdir()
+    with replace_folder(target) as fresh:
+        fresh.mkdir()
+        (fresh / "file").write_text("new")
+    assert (target / "file").read_text() == "new"
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_folder_in_which_only_a_killed_process_wrote_is_free(tmp_path):
+    (tmp_path / f".run.json.partial-{socket.gethostname()}-{dead_process()}").touch()
+    refuse_existing(tmp_path)
+    (tmp_path / ".run.json.partial-elsewhere-7").touch()
+    with pytest.raises(UsageError, match="already there"):
+        refuse_existing(tmp_path)
+
+
+def dead_process() -> int:
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    return killed.pid
 
 
 def test_new_files_have_the_permissions_of_the_user(tmp_path):
@@ -108,10 +146,9 @@ def test_results_are_not_written_to_a_uri():
 
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     host = socket.gethostname()
-    killed = subprocess.Popen(["true"])
-    killed.wait()
-    stale = [tmp_path / f".a.json.partial-{host}-{killed.pid}", tmp_path / f".out.partial-{host}-{killed.pid}"]
-    foreign = tmp_path / f".a.json.partial-elsewhere-{killed.pid}"
+    killed = dead_process()
+    stale = [tmp_path / f".a.json.partial-{host}-{killed}", tmp_path / f".out.partial-{host}-{killed}"]
+    foreign = tmp_path / f".a.json.partial-elsewhere-{killed}"
     alive = tmp_path / f".a.json.partial-{host}-{os.getppid()}"
     for path in (stale[0], foreign, alive):
         path.touch()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from resvae_ray.errors import DataError
-from resvae_ray.tasks import answer
+from resvae_ray.tasks import POSITION, answer
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Piece:
 
 
 BATCH = {
+    POSITION: np.array([5]),
     "number": np.array([3]),
     "file": np.array(["a"], dtype=object),
     "groups": np.array([np.array([1, 2]), None], dtype=object)[:1],
@@ -28,7 +29,7 @@ def test_a_task_gets_its_piece_as_it_was():
         seen.append((piece, more))
         return 7
 
-    assert answer(BATCH, task, Piece, {"more": 1}) == {"rows": [7], "kind": [""], "error": [""]}
+    assert answer(BATCH, task, Piece, {"more": 1}) == {POSITION: [5], "rows": [7], "kind": [""], "error": [""]}
     assert seen == [(Piece(3, "a", [1, 2]), 1)]
     assert type(seen[0][0].number) is int
 
@@ -50,4 +51,4 @@ def test_whatever_goes_wrong_in_a_task_is_told_in_its_own_words(error, kind, tex
     def fail(_):
         raise error
 
-    assert answer(BATCH, fail, Piece, {}) == {"rows": [0], "kind": [kind], "error": [text]}
+    assert answer(BATCH, fail, Piece, {}) == {POSITION: [5], "rows": [0], "kind": [kind], "error": [text]}

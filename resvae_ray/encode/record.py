@@ -1,0 +1,90 @@
+"""What LATENTS come from, as `_encoding.json` records it beside them: an interrupted job goes on only with the same."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from resvae_ray import names
+from resvae_ray.data.features import Features
+from resvae_ray.data.parquet_pieces import SUFFIX
+from resvae_ray.encode.latents import Output
+from resvae_ray.encode.skipped import SkipList
+from resvae_ray.encode.units import Unit
+from resvae_ray.remote import Place, Remote
+from resvae_ray.storage import read_json, write_json
+
+DONE = "done"  # in the record: all rows are there
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks have in common.
+
+    Attributes:
+        folder: where the output files are written.
+    """
+
+    model: Place
+    features: Features
+    folder: Place
+    output: Output
+
+
+def about_of(job: Job, units: list[Unit]) -> dict[str, Any]:
+    """What decides the content of LATENTS; of each file its size, its time and what it becomes."""
+    source = job.features
+    digest = hashlib.blake2b((job.model / names.WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
+    infos = source.filesystem.get_file_info(list(source.files))
+    outputs: dict[str, dict[str, int]] = {file: {} for file in source.files}
+    for unit in units:
+        outputs[unit.file][unit.output] = unit.rows
+    files = {file: [info.size, info.mtime_ns, outputs[file]] for file, info in zip(source.files, infos, strict=True)}
+    passed_on = filter(None, (source.layout.label, *source.layout.others))
+    columns = {name: str(source.schema.field(name).type) for name in passed_on}
+    return {
+        "model": digest,
+        "features": files,
+        "columns": columns,
+        "provenance": source.provenance,
+        "output": asdict(job.output),
+    }
+
+
+def known_of(folder: Place) -> dict[str, Any] | None:
+    """What the latents in a folder come from; None if it holds none."""
+    record = folder / names.ENCODING_FILE
+    if not record.exists():
+        return None
+    known = read_json(record)
+    return {key: value for key, value in known.items() if key != DONE} if isinstance(known, dict) else {}
+
+
+def is_same(known: dict[str, Any], about: dict[str, Any], skipped: SkipList) -> bool:
+    """Whether LATENTS of `known` can become those of `about`: only files that were skipped may have changed since."""
+    return _without(known, skipped) == _without(about, skipped)
+
+
+def _without(about: dict[str, Any], skipped: SkipList) -> dict[str, Any]:
+    bad, files = {entry.file for entry in skipped.before}, about.get("features")
+    left = {file: found for file, found in files.items() if file not in bad} if isinstance(files, dict) else None
+    return about | {"features": left}
+
+
+def write_record(folder: Place, record: dict[str, Any]) -> None:
+    """Says of the latents in a folder what they come from."""
+    write_json(folder / names.ENCODING_FILE, record)
+
+
+def remove_changed(folder: Place, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Removes what a file has become that has been mended since, or is gone; nothing outside of `folder`."""
+    changed = [found for file, found in before.items() if now.get(file) != found and isinstance(found, list)]
+    stale = {output for found in changed if isinstance(found[-1], dict) for output in found[-1]}
+    for name in _names_in(folder) & stale if stale else ():
+        (folder / name).unlink()
+
+
+def _names_in(folder: Place) -> set[str]:
+    """Of the files below it."""
+    if isinstance(folder, Remote):
+        return set(folder.files())
+    return {path.relative_to(folder).as_posix() for path in folder.rglob(f"*{SUFFIX}")}

@@ -1,0 +1,120 @@
+"""Files of FEATURES that cannot be read: whether they stop an encoding job, and the list of those that did not.
+
+The list lies beside LATENTS. It is what the next job goes by: a file on it may have been mended since.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from resvae_ray import names
+from resvae_ray.data.features import Features
+from resvae_ray.data.parquet_pieces import SUFFIX, parquet_file
+from resvae_ray.errors import BadFileError, DataError
+from resvae_ray.listing import list_files
+from resvae_ray.remote import Place
+from resvae_ray.storage import read_json, write_json
+
+OnBadFile = Callable[[DataError], None]
+
+
+def stop(error: DataError) -> None:
+    """Ends the job at a file that cannot be read.
+
+    Raises:
+        DataError: always.
+    """
+    raise error
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What was left out.
+
+    Attributes:
+        row_groups: of the file; None for all.
+    """
+
+    file: str
+    row_groups: list[int] | None
+    reason: str
+
+
+class SkipList:
+    """The list, as an earlier job left it and as this one adds to it.
+
+    Args:
+        latents: what the list lies beside.
+        on_bad_file: told of each file that cannot be read; raises if that is to end the job.
+
+    Attributes:
+        before: what the earlier job skipped.
+        now: what this one has skipped so far.
+
+    Raises:
+        DataError: what lies there is no such list.
+    """
+
+    def __init__(self, latents: Place, on_bad_file: OnBadFile) -> None:
+        self.path = latents.with_name(names.SKIPPED_FILE.format(latents=latents.name))
+        self.before, self.now = _read(self.path), list[Skipped]()
+        self._on_bad_file = on_bad_file
+
+    def add(self, file: str, row_groups: list[int] | None, error: DataError) -> None:
+        """Puts what cannot be read on the list, if the job goes on without it."""
+        self._on_bad_file(error)
+        self.now.append(Skipped(file, row_groups, str(error)))
+
+    def write(self) -> None:
+        """All that was skipped before or now: until the job is through, a file on the list may change."""
+        if entries := [*self.now, *(entry for entry in self.before if entry not in self.now)]:
+            write_json(self.path, [asdict(entry) for entry in entries])
+
+    def finish(self) -> None:
+        """Only what was skipped now; no list where nothing was."""
+        self.before = []
+        self.write()
+        if not self.now:
+            self.path.unlink(missing_ok=True)
+
+
+def _read(path: Place) -> list[Skipped]:
+    if not path.exists():
+        return []
+    try:
+        return [Skipped(**entry) for entry in read_json(path)]
+    except TypeError:
+        raise DataError(f"{path}: not a list of skipped files; remove it, or choose another name for LATENTS") from None
+
+
+def open_readable(path: str | Path, model: str | Place, dim: int, skipped: SkipList) -> tuple[Features, list[str]]:
+    """The files of FEATURES whose footers can be read, and the paths of all; the first with rows decides the layout.
+
+    Args:
+        dim: the width that its vectors have to have, which is that of `model`.
+
+    Raises:
+        DataError: no such file, or none that can be read.
+    """
+    filesystem, files = list_files(path, SUFFIX)
+    first, sound = None, []
+    for file in files:
+        try:
+            rows = parquet_file(filesystem, file).metadata.num_rows
+            first = first or (_first(Features.of(path, filesystem, [file]), model, dim) if rows else None)
+            sound.append(file)
+        except DataError as error:
+            skipped.add(file, None, BadFileError(str(error)))
+    if first is None:
+        reason = (
+            f"none of {len(files)} files can be read; {skipped.now[0].reason}" if skipped.now else "it holds no rows"
+        )
+        raise DataError(f"{path}: {reason}")
+    return first.among(sound), files
+
+
+def _first(features: Features, model: str | Place, dim: int) -> Features:
+    if features.dim != dim:
+        found = f"{features.files[0]}: vectors of {features.dim} numbers"
+        raise DataError(f"{found}, but the model {model} takes {dim}")
+    return features

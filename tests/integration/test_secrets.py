@@ -1,0 +1,105 @@
+"""Who has no token is not let in; secrets are written nowhere; a killed driver's folder goes with the next start."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import ONE_AT_A_TIME, finish, wait_for_epochs
+
+from resvae_ray.leftovers import processes_in
+
+SECRET = "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184"
+CLUSTER = """
+import ray, sys
+here = ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, _temp_dir=sys.argv[1])
+print(here.address_info["gcs_address"], flush=True)
+sys.stdin.read()
+"""
+DRIVER = """
+import sys
+from resvae_ray.cluster import ray_session
+from resvae_ray.errors import JobError
+try:
+    with ray_session(sys.argv[1]) as nodes:
+        import ray
+        print("let in", ray.get(ray.remote(lambda: len(nodes)).remote()))
+except JobError as error:
+    print("refused", error)
+"""
+
+
+def environment(place, token):
+    """With a home of its own, so that no token of the user's is found."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    return bare | {"HOME": str(place)} | ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {})
+
+
+@contextmanager
+def cluster(folder, environment):
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER, str(folder)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait()
+
+
+@pytest.fixture
+def short():
+    """A folder with a name that leaves room for Ray's."""
+    with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_a_driver_without_the_token_is_refused(tmp_path, short):
+    with cluster(short, environment(tmp_path, SECRET)) as address:
+        said = {}
+        for token in (SECRET, "another" * 8, ""):
+            command = [sys.executable, "-c", DRIVER, address]
+            done = subprocess.run(
+                command, env=environment(tmp_path, token), capture_output=True, text=True, timeout=200
+            )
+            said[token] = done.stdout.strip() or done.stderr
+    assert said.pop(SECRET) == "let in 1"
+    for token, line in said.items():
+        assert line.startswith(f"refused --address {address}: "), (token, line)
+        assert SECRET not in line
+
+
+def holding(folder):
+    """The files that hold a secret."""
+    return [path for path in folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+
+
+def test_secrets_are_written_nowhere_and_a_killed_driver_leaves_nothing(
+    tmp_path, short, make_dataset, write_config, start, monkeypatch
+):
+    for name in ("RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, SECRET)
+    monkeypatch.setenv("TMPDIR", str(short))
+    dataset, run = make_dataset(64, 8), tmp_path / "run"
+    process = start("tune", dataset, run, "--config", write_config(ONE_AT_A_TIME))
+    wait_for_epochs(run, 5, process)
+    process.kill()
+    process.wait()
+    (left,) = short.glob("resvae-*")
+    assert (left / "driver.lock").exists()
+    assert list(left.rglob("*.log")) or list(left.rglob("*.out"))
+    assert not holding(short)
+    out, err = finish(start("tune", dataset, run, "--resume"))
+    assert SECRET not in out + err
+    assert not holding(run)
+    assert not list(short.glob("resvae-*"))
+    assert not processes_in(left)

@@ -1,0 +1,50 @@
+"""Searches for two cores, what they come to, and the processes that work on them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from resvae_ray.config import Config, DataConfig, Domain, ResourcesConfig, SearchConfig, TrainingConfig
+from resvae_ray.search.run import Run
+
+SMALL = Config(
+    name="small",
+    space={"z_dim": Domain(2, 6), "hidden_dim": Domain(8, 32), "lr": Domain(1e-4, 3e-2, log=True)},
+    training=TrainingConfig(epochs=9),
+    search=SearchConfig(trials=8, startup_trials=4, grace=2, reduction_factor=2.0, checkpoint_every_s=0.0),
+    resources=ResourcesConfig(concurrent=2, cpus_per_trial=1.0),
+    data=DataConfig(mode="resident"),
+)
+ONE_AT_A_TIME = replace(SMALL, resources=replace(SMALL.resources, concurrent=1))
+
+
+def outcome(run: Path) -> list[tuple]:
+    """What a search came to, without what the clock says: state, parameters and every epoch's losses of each trial."""
+    timeless = ("epoch", "train_loss", "val_loss", "best_val_loss", "best_epoch", "r2")
+    return [
+        (record.number, record.state, record.params, [tuple(row[name] for name in timeless) for row in record.epochs])
+        for record in Run.open(run).records()
+    ]
+
+
+def children(pid: int) -> list[int]:
+    """All processes below `pid`."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    found, new = [], {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new}
+        found += new
+    return found
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
