@@ -86,6 +86,6 @@ def test_every_option_that_it_names_exists():
 
     (verbs,) = (action for action in build_parser()._actions if getattr(action, "choices", None))
     known = {option for verb in verbs.choices.values() for action in verb._actions for option in action.option_strings}
-    others = {"--help", "--constraint", "--generate", "--logdir", "--local-dir"}
+    others = {"--help", "--constraint", "--generate", "--logdir", "--local-dir", "--recursive"}
     for option in set(re.findall(r"--[a-z][a-z-]+", README.read_text())) - others:
         assert option in known, f"{option} is no option"
