@@ -82,16 +82,21 @@ def validation_noise(block: int, rows: int, z_dim: int) -> torch.Tensor:
 
 def _walk(model: ResVAE, rows: Rows) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
     """Squared error (n) and KLD (n) of each row, the rows' total spread, the variance of each latent's mean (Z)."""
-    errors, klds = [], []
+    # Made beforehand: small tensors kept of each block would lie between the large ones of the next, and the heap, which
+    # then has no hole that is large enough, would grow as if all rows were held.
+    weight = next(model.parameters())
+    errors, klds = (torch.empty(rows.rows, device=weight.device, dtype=weight.dtype) for _ in range(2))
     x_sums, mu_sums = _Moments(), _Moments()
+    done = 0
     for block, x in enumerate(rows.in_order(BLOCK_ROWS)):
         noise = validation_noise(block, len(x), model.z_dim).to(x.device)
         reconstruction, mu, logvar = model(x, noise)
-        errors.append(squared_error(reconstruction, x))
-        klds.append(divergence(mu, logvar))
+        errors[done : done + len(x)] = squared_error(reconstruction, x)
+        klds[done : done + len(x)] = divergence(mu, logvar)
+        done += len(x)
         x_sums.add(x)
         mu_sums.add(mu)
-    as_numpy = [torch.cat(parts).double().cpu().numpy() for parts in (errors, klds)]
+    as_numpy = [losses.double().cpu().numpy() for losses in (errors, klds)]
     return as_numpy[0], as_numpy[1], x_sums.spread().sum(), mu_sums.spread() / x_sums.rows
 
 
