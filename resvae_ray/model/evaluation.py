@@ -82,8 +82,8 @@ def validation_noise(block: int, rows: int, z_dim: int) -> torch.Tensor:
 
 def _walk(model: ResVAE, rows: Rows) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
     """Squared error (n) and KLD (n) of each row, the rows' total spread, the variance of each latent's mean (Z)."""
-    # Made beforehand: small tensors kept of each block would lie between the large ones of the next, and the heap, which
-    # then has no hole that is large enough, would grow as if all rows were held.
+    # Made beforehand: small tensors kept of each block would lie between the large ones of the next, and the heap, with
+    # no hole left that is large enough, would grow as if all rows were held.
     weight = next(model.parameters())
     errors, klds = (torch.empty(rows.rows, device=weight.device, dtype=weight.dtype) for _ in range(2))
     x_sums, mu_sums = _Moments(), _Moments()

@@ -9,7 +9,7 @@ import torch
 
 from resvae_ray import names
 from resvae_ray.config import Config
-from resvae_ray.errors import JobError
+from resvae_ray.errors import JobError, UsageError
 from resvae_ray.model.network import ResVAE
 from resvae_ray.remote import Place
 
@@ -43,6 +43,7 @@ def require_space(run: Place, config: Config, dim: int, at_once: int) -> None:
 
     Raises:
         JobError: so much is not free there.
+        UsageError: a network of so much cannot be.
     """
     if not isinstance(run, Path):
         return
@@ -59,8 +60,13 @@ def require_space(run: Place, config: Config, dim: int, at_once: int) -> None:
 def _weight_bytes(config: Config, dim: int) -> int:
     """Of the largest network of the search."""
     hidden, z = (_largest(config, name) for name in ("hidden_dim", "z_dim"))
-    with torch.device("meta"):
-        tensors = ResVAE(dim, hidden, z).state_dict().values()
+    try:
+        with torch.device("meta"):
+            tensors = ResVAE(dim, hidden, z).state_dict().values()
+    except RuntimeError:
+        raise UsageError(
+            f"hidden_dim up to {hidden}, z_dim up to {z}: 64 bits cannot count the bytes of such a network; lower them"
+        ) from None
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + HEADER_BYTES
 
 

@@ -9,7 +9,7 @@ import torch
 
 from resvae_ray.config import Config, Domain, TrainingConfig
 from resvae_ray.data.stream import ResidentRows
-from resvae_ray.errors import JobError
+from resvae_ray.errors import JobError, UsageError
 from resvae_ray.model import checkpoint
 from resvae_ray.model.training import Training
 from resvae_ray.search import disk
@@ -76,3 +76,9 @@ def test_too_little_space(tmp_path, monkeypatch, capsys):
     (tmp_path / "a" / "run" / "trials" / "0000").mkdir(parents=True)
     (tmp_path / "a" / "run" / "trials" / "0000" / "best-0001.safetensors").write_bytes(b"it is there already")
     require_space(tmp_path / "a" / "run", config(), DIM, 1)
+
+
+def test_a_network_that_nobody_can_count_is_refused(tmp_path):
+    config = Config(space={"z_dim": Domain(choices=(3, 2**62))})
+    with pytest.raises(UsageError, match=f"z_dim up to {2**62}: 64 bits cannot count"):
+        require_space(tmp_path / "run", config, 8, 1)
