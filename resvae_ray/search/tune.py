@@ -5,16 +5,12 @@ are lost, finished ones run again. Every session is a new experiment for Ray. Wh
 study's journal, ASHA's rungs are filled from the values in it, and a trial finds its state in its own folder.
 """
 
-import platform
 import sys
 import time
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -23,7 +19,6 @@ from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 
 from resvae_ray import names
-from resvae_ray._version import __version__
 from resvae_ray.cluster import ray_session
 from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
@@ -39,17 +34,16 @@ from resvae_ray.search.progress import Progress
 from resvae_ray.search.projector import show_latents
 from resvae_ray.search.recorder import Recorder, Sender, clear_staging, forget_resume
 from resvae_ray.search.records import trial_folder, trial_folders
-from resvae_ray.search.resources import Node, Slots, plan_slots
+from resvae_ray.search.resources import Slots, plan_slots
 from resvae_ray.search.resume import first_config, resumed_config
 from resvae_ray.search.run import Run, refuse_existing_run
 from resvae_ray.search.scheduler import DurableASHA, history_of
+from resvae_ray.search.session import about_search, about_session
 from resvae_ray.search.tensorboard import TensorBoard, trial_board
 from resvae_ray.search.tensorboard_server import tensorboard_server
 from resvae_ray.search.trial import Job, run_trial
 from resvae_ray.search.writing import created, taken_up
 from resvae_ray.storage import replace_folder
-
-PACKAGES = ("torch", "ray", "optuna", "numpy", "pyarrow", "pandas", "safetensors")
 
 
 def tune(
@@ -90,32 +84,9 @@ def tune(
         require_space(place(run), resolved, data.dim, slots.concurrent)
         if known is None:
             # Nothing was written so far: what could be refused has been refused.
-            known = stack.enter_context(created(run, resolved, data, _about()))
-        known = known.begin_session(resolved, data, _session(slots, nodes))
+            known = stack.enter_context(created(run, resolved, data, about_search()))
+        known = known.begin_session(resolved, data, about_session(slots, nodes))
         return _carried_out(known, data, slots, tensorboard)
-
-
-def _about() -> dict[str, Any]:
-    return {"study": f"resvae-{uuid.uuid4().hex[:12]}", "resvae_ray": __version__, "created": _utc()}
-
-
-def _session(slots: Slots, nodes: Sequence[Node]) -> dict[str, Any]:
-    """What is worth knowing of a session later: when, with which versions, on what."""
-    return {
-        "started": _utc(),
-        "resvae_ray": __version__,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "hardware": {
-            "host": platform.node(),
-            "system": platform.platform(),
-            "nodes": [{name: node[name] for name in ("CPU", "GPU", "memory") if name in node} for node in nodes],
-        },
-        "slots": asdict(slots),
-    }
-
-
-def _utc() -> str:
-    return time.strftime(names.TIME_FORMAT, time.gmtime())
 
 
 def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) -> Run:

@@ -16,6 +16,7 @@ from resvae_ray.encode.job import encode_features
 from resvae_ray.encode.latents import Output
 from resvae_ray.encode.units import units_of
 from resvae_ray.errors import DataError, JobError, UsageError
+from resvae_ray.remote import Remote
 
 DIM = 6
 ALL = ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
@@ -112,6 +113,26 @@ def test_a_bad_file_is_left_out_told_and_listed_and_later_encoded(damage, number
     assert content(tmp_path / "latents") == content(tmp_path / "undisturbed")
     assert not (tmp_path / "latents.skipped.json").exists()
     assert json.loads((tmp_path / "latents" / "_encoding.json").read_text())["done"]
+
+
+def test_a_bad_file_in_a_bucket(model, features, tmp_path, encoded, bucket):
+    encode_features(model, features, tmp_path / "undisturbed")
+    there, whole = Remote(f"{bucket}/features"), {name: (features / name).read_bytes() for name in ALL}
+    for name in ALL:
+        (there / name).write_bytes(whole[name] if name != ALL[1] else whole[name][:-20])
+    latents, listed = f"{bucket}/out/latents", Remote(f"{bucket}/out/latents.skipped.json")
+    told = skip(model, str(there), latents)
+    assert len(told) == 1
+    assert ALL[1] in told[0]
+    assert [entry["reason"] for entry in json.loads(listed.read_bytes())] == told
+
+    (there / ALL[1]).write_bytes(whole[ALL[1]])
+    encoded.clear()
+    assert encode_features(model, str(there), latents) == 100
+    assert encoded == [ALL[1]]
+    assert not listed.exists()
+    found = {name: (Remote(latents) / name).read_bytes() for name in ALL}
+    assert found == content(tmp_path / "undisturbed")
 
 
 def test_a_bad_file_ends_the_job_if_nothing_else_was_said(model, features, tmp_path, encoded):
