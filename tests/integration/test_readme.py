@@ -28,11 +28,12 @@ def place(tmp_path_factory):
 
 
 def run(command, place):
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
+@pytest.mark.timeout(900)  # all fifty trials of the paper's search
 def test_the_command_line(place):
     (block,) = blocks("bash")
     for line in block.strip().splitlines():

@@ -120,7 +120,9 @@ def test_tensorboard_beside_a_search_ends_with_it(make_dataset, tmp_path, start,
     address, process = beside(start, make_dataset(100, 8), tmp_path / "run", write_config(ENDLESS))
     wait_for_epochs(tmp_path / "run", 6, process)
     assert address.startswith("http://127.0.0.1:")
-    rows = until(lambda: [row for row in session_groups(address) if row.get("metricValues")])
+    rows = until(
+        lambda: len(found := [row for row in session_groups(address) if row.get("metricValues")]) == 2 and found
+    )
     assert [row["name"] for row in rows] == ["trial 0000", "trial 0001"]
     # TensorBoard's word for a trial that has not ended.
     assert {row["sessions"][0]["status"] for row in rows} == {"STATUS_UNKNOWN"}
