@@ -4,15 +4,18 @@
 
 writes FEATURES (rows × 1280, in files as `import` makes them) into FOLDER and, in turn, in every round: copies id,
 label and as many numbers as there are latents with plain pyarrow; encodes with a plain loop of pyarrow and PyTorch on
-one thread; encodes with `encode_features` on a Ray of one core and of two (started beforehand, not measured). Prints
-the medians in rows a second, their ratios, and what the published README's loop over single rows comes to. With
-`--hidden-dim 16` the network costs nothing, and what is compared is the reading and writing.
+one thread, and with two such loops side by side, which is what two cores can do; encodes with `encode_features` on a
+Ray of one core and of two (started beforehand, not measured; its workers are). Prints the medians in rows a second,
+their ratios, and what a loop over single proteins comes to. With `--hidden-dim 16` the network costs nothing, and what
+is compared is the reading and writing.
 """
 
 import argparse
+import multiprocessing
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -47,13 +50,8 @@ def main() -> None:
     _write(features, options.rows)
     ResVAE(DIM, options.hidden_dim, LATENTS).eval().save_pretrained(model)
     files = list(Features.open(features).files)
-    contenders = {
-        "copy": lambda: _each(files, options.folder / "copied", _first_numbers),
-        "loop": lambda: _each(files, options.folder / "looped", _encoder(model)),
-        "ours, 1 core": lambda: _ours(model, features, options.folder / "latents", 1),
-        "ours, 2 cores": lambda: _ours(model, features, options.folder / "latents", 2),
-    }
-    seconds = interleaved(contenders, options.rounds, _Clock())
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        seconds = _measured(options, features, model, files, pool)
     rates = {name: round(options.rows / taken) for name, taken in seconds.items()}
     rates["row by row"] = round(_single_rows(model, files[0]))
     of_ours = {
@@ -61,6 +59,21 @@ def main() -> None:
     }
     report("encode", rows=options.rows, hidden_dim=options.hidden_dim, rows_per_s=rates, ratios=of_ours)
     shutil.rmtree(options.folder)
+
+
+def _measured(
+    options: argparse.Namespace, features: Path, model: Path, files: list[str], pool: Executor
+) -> dict[str, float]:
+    """Seconds of each contender."""
+    halves = [files[::2], files[1::2]], [options.folder / "first", options.folder / "second"], [model, model]
+    contenders = {
+        "copy": lambda: _each(files, options.folder / "copied", _first_numbers),
+        "loop": lambda: _loop(files, options.folder / "looped", model),
+        "2 loops": lambda: list(pool.map(_loop, *halves)),
+        "ours, 1 core": lambda: _ours(model, features, options.folder / "latents", 1),
+        "ours, 2 cores": lambda: _ours(model, features, options.folder / "latents", 2),
+    }
+    return interleaved(contenders, options.rounds, _Clock())
 
 
 class _Clock:
@@ -93,6 +106,11 @@ def _each(files: list[str], target: Path, numbers: Callable[[np.ndarray], np.nda
             writer.write_table(table)
         if writer:
             writer.close()
+
+
+def _loop(files: list[str], target: Path, model: Path) -> None:
+    torch.set_num_threads(1)
+    _each(files, target, _encoder(model))
 
 
 def _first_numbers(matrix: np.ndarray) -> np.ndarray:
