@@ -1,12 +1,12 @@
 """What does a training epoch cost beside the published code's?
 
-    python -m benchmarks.epoch ../shared/seed [--rows 2048] [--rounds 5]
+    python -m benchmarks.epoch PUBLISHED [--rows 2048] [--rounds 5]
 
 Both train the same network (1280/859/18) from the same weights on the same rows in the same order, batch 32, one
 thread, with the same random numbers for dropout and latents. Prints the median CPU seconds of an epoch of each, the
 ratio, and how far the losses are apart in three epochs of both in double precision: in single precision the first steps
-of this training, which are violent, make different losses of different roundings. The folder is the one with the
-published class's text and `reference.py`.
+of this training, which are violent, make different losses of different roundings. PUBLISHED is a folder with a
+`reference.py` whose `load_reference_class` gives the published class; it is not part of this project.
 """
 
 import argparse

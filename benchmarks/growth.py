@@ -5,7 +5,7 @@
 No hardware: a simulation. Trials with learning curves drawn from a family of power laws go through the scheduler that a
 search uses, `DurableASHA`, on so many GPUs; what each epoch costs follows from the rates in `Rates`, all of them flags.
 For each size it prints time, cost, and the limit: whichever of the parts of an epoch, or the driver, is the slowest.
-`run.epochs()` of a small search of your own has your `rows_per_second`; put it in.
+`run.epochs()` of a small search of your own has your `rows_per_s`; put it in.
 """
 
 import argparse

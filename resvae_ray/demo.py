@@ -20,9 +20,10 @@ MADE = ("synthetic.csv", "synthetic.toml", "features.parquet", "dataset", "run",
 NEXT = """
 Everything above is about SYNTHETIC features: it shows the way, and nothing about proteins.
 
-On your own data, a table with an id column and numbered feature columns:
+On your own data, a table with an id column and numbered feature columns; in the checkout:
+  source .venv/bin/activate
   resvae-ray import YOUR.csv features.parquet --prefix ESM2_cls
-  resvae-ray split  features.parquet dataset --exclude YOUR_TEST_SET.csv
+  resvae-ray split  features.parquet dataset     # if there is a test set to keep apart: --exclude TEST_SET.csv --drop
   resvae-ray tune   dataset run --config esm2_650m_cls
   resvae-ray encode run/model features.parquet latents.parquet"""
 

@@ -7,6 +7,11 @@ from types import ModuleType
 from resvae_ray.errors import UsageError
 
 
+def how_to_get(extra: str) -> str:
+    """The command that brings the packages of an extra."""
+    return f'get it in the checkout with: pip install --constraint constraints.txt ".[{extra}]"'
+
+
 def require(extra: str, *packages: str) -> None:
     """Says how to get the packages of an extra, before work begins that would fail without them.
 
@@ -15,7 +20,7 @@ def require(extra: str, *packages: str) -> None:
     """
     for package in packages:
         if find_spec(package) is None:
-            raise UsageError(f"{package} is not installed; get it with: pip install 'resvae-ray[{extra}]'")
+            raise UsageError(f"{package} is not installed; {how_to_get(extra)}")
 
 
 def module_to_read(source: str, name: str) -> ModuleType:
@@ -27,4 +32,4 @@ def module_to_read(source: str, name: str) -> ModuleType:
     try:
         return import_module(name)
     except ModuleNotFoundError:
-        raise UsageError(f"{source}: reading it needs {name}: pip install 'resvae-ray[import]'") from None
+        raise UsageError(f"{source}: reading it needs {name}; {how_to_get('import')}") from None

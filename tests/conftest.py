@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def shared() -> Path:
-    """Real features and the method's own text, which lie beside the checkout where it is developed."""
+    """Real features and the method's own text, which are not part of the project."""
     if not SHARED.is_dir():
         pytest.skip(f"needs {SHARED}, which is not part of the project")
     return SHARED

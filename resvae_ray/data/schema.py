@@ -250,7 +250,8 @@ def _numbered(names: Sequence[str], prefix: str | None, taken: set[str | None], 
         families = {stem: members for stem, members in families.items() if len(members) > 1}
         if not families:
             raise DataError(
-                f"{where}: no features: no column of vectors and no numbered columns among {some_names(names)}"
+                f"{where}: no features: no column of vectors and no numbered columns among {some_names(names)}; of "
+                "sequences `resvae-ray embed` makes features"
             )
         if len(families) > 1:
             raise DataError(

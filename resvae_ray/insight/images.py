@@ -8,10 +8,7 @@ from resvae_ray.insight.style import Figure
 
 WIDTH = 1000  # px
 SCALE = 2  # pixels of a PNG a px
-NEEDED = (
-    "PNG and SVG need kaleido (pip install 'resvae-ray[insight]') and a Chrome or Chromium "
-    "(Debian: apt install chromium)"
-)
+NEEDED = "PNG and SVG need kaleido (the extra `insight`) and a Chrome or Chromium (Debian: apt install chromium)"
 
 
 def write_images(figures: Mapping[str, Figure], folder: Path) -> str | None:

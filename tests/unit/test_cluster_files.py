@@ -145,6 +145,7 @@ class TestOnAWS:
         head, worker = (aws["available_node_types"][kind] for kind in ("head", "worker"))
         assert (head["resources"]["CPU"], head["max_workers"], head["min_workers"]) == (0, 0, 0)
         assert (worker["min_workers"], worker["max_workers"]) == (0, aws["max_workers"])
+        assert aws["metadata"]["fewest_workers"] == 0
         assert aws["max_workers"] == aws["metadata"]["most_workers"] > 0
         assert aws["idle_timeout_minutes"] <= 15
         assert not aws["provider"]["cache_stopped_nodes"]

@@ -85,7 +85,10 @@ def reader_for(source: str) -> Reader:
         return parquet.read
     if kind == pafs.FileType.NotFound:
         raise DataError(f"{source}: no such file or folder")
-    raise UsageError(f"{source}: unknown format; the endings read are {', '.join(READERS)}")
+    raise UsageError(
+        f"{source}: unknown format; the endings read are {', '.join(READERS)}; of sequences `resvae-ray embed` makes "
+        "features"
+    )
 
 
 def _ending_in(filesystem: pafs.FileSystem, folder: str, source: str) -> str:
