@@ -29,6 +29,7 @@ HOME = "RESVAE_RAY_HOME"  # where the copies are that searches work in; ~/.cache
 AT_ONCE = 8  # files on their way
 MODEL_CONFIG = f"{names.MODEL_FOLDER}/{names.CONFIG_FILE}"
 LAST = (MODEL_CONFIG, names.JOURNAL_FILE)  # to be sent, in this order
+RECORD = (names.JOURNAL_FILE, names.EPOCHS_FILE)
 TRIES = 3  # to fetch what trainings replace meanwhile
 OF_TRAININGS = re.compile(
     rf"({names.TRIALS_FOLDER}|{names.FINALISTS_FOLDER})/[^/]+/([^/]+\.safetensors|{re.escape(names.RESULT_FILE)})"
@@ -79,8 +80,11 @@ class BucketCopy:
 
         It is kept where it goes on from what is there, since it may have what was not sent before a kill. Where the
         search was taken up elsewhere since, or never here, it is fetched anew.
+
+        Raises:
+            JobError: the bucket cannot be reached, or its files change meanwhile.
         """
-        if not _goes_on(self.folder / names.RUN_FILE, self.home / names.RUN_FILE):
+        if self._lost_record() or not _goes_on(self.folder / names.RUN_FILE, self.home / names.RUN_FILE):
             self.clear()
             self.fetch()
 
@@ -90,7 +94,11 @@ class BucketCopy:
         self._drop(below)
 
     def fetch(self) -> None:
-        """Fetches all but what belongs to trainings."""
+        """Fetches all but what belongs to trainings.
+
+        Raises:
+            JobError: the bucket cannot be reached, or its files change meanwhile.
+        """
         self._fetch(lambda name: not OF_TRAININGS.fullmatch(name) or _is_result(name))
 
     def fetch_weights(self) -> None:
@@ -112,11 +120,21 @@ class BucketCopy:
 
         Args:
             known: the last epoch recorded of each training that has not ended, None for one that has, by its folder.
+
+        Raises:
+            DataError: the record is in the bucket and not here, so that nothing can be said to be unknown.
         """
+        if lost := self._lost_record():
+            raise DataError(f"{self.folder}: has no {lost}, which is in {self.home}; remove this copy, and try again")
         for folder in {name.rpartition("/")[0] for name in self.home.files() if OF_TRAININGS.fullmatch(name)}:
             recorded = known.get(folder, -1)
             if recorded is not None and not 0 < self._saved_epoch(folder) <= recorded + 1:
                 (self.home / folder).remove_folder()
+
+    def _lost_record(self) -> str:
+        """A file of the record that is in the bucket and not here."""
+        lost = (name for name in RECORD if not (self.folder / name).exists() and (self.home / name).exists())
+        return next(lost, "")
 
     def _saved_epoch(self, folder: str) -> int:
         """Of the state that a training has left in `folder`; 0 without one that can be read."""
@@ -158,16 +176,18 @@ class BucketCopy:
                 (self.home / below / name).unlink(missing_ok=True)
 
     def _fetch(self, wanted: Callable[[str], bool]) -> dict[str, pafs.FileInfo]:
-        """Fetches the files that are wanted and new; all that are there."""
-        there: dict[str, pafs.FileInfo] = {}
+        """Fetches the files that are wanted and new; all that are there. run.json says that the rest is here."""
         for _ in range(TRIES):
             there = {name: info for name, info in self.home.files().items() if wanted(name)}
-            new = [name for name, info in there.items() if self._fetched.get(name) != (info.size, info.mtime_ns)]
-            with ThreadPoolExecutor(AT_ONCE) as pool:
-                whole = all(pool.map(lambda name, there=there: self._fetch_one(name, there[name]), new))
-            if whole:
-                break
-        return there
+            new = {name for name, info in there.items() if self._fetched.get(name) != (info.size, info.mtime_ns)}
+            if all(self._fetch_all(part, there) for part in (new - {names.RUN_FILE}, new & {names.RUN_FILE})):
+                return there
+        raise JobError(f"{self.home}: its files change while they are fetched; try again")
+
+    def _fetch_all(self, new: Iterable[str], there: Mapping[str, pafs.FileInfo]) -> bool:
+        """Whether they were all still there."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return all(list(pool.map(lambda name: self._fetch_one(name, there[name]), new)))
 
     def _fetch_one(self, name: str, info: pafs.FileInfo) -> bool:
         """Whether it was still there."""

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from resvae_ray import names
-from resvae_ray.errors import JobError, UsageError
+from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.model.checkpoint import write_tensors
-from resvae_ray.remote import Remote, place, upload
+from resvae_ray.remote import Remote, download, place, upload
+from resvae_ray.search import bucket as copies
 from resvae_ray.search import bucket_lock as lock_module
 from resvae_ray.search.bucket import BucketCopy, working_copy
 from resvae_ray.search.bucket_lock import worker_in_bucket
@@ -151,6 +152,64 @@ class TestCopies:
         BucketCopy(run, tmp_path / "copy").forget_unknown({f"trials/000{key}": epoch for key, epoch in known.items()})
         left = {name.split("/")[1] for name in run.files()}
         assert left == {"0000", "0001", "0003", "0004"}, "2 is ahead, 5 has no state, 6 is not in the record"
+
+
+class TestFetches:
+    """A copy is believed once it is whole; weights are removed by what it says."""
+
+    @pytest.fixture
+    def sent(self, run, tmp_path):
+        copy = BucketCopy(run, tmp_path / "elsewhere")
+        write(copy.folder, FILES)
+        copy.send()
+        (run / "trials/0000/best-0001.safetensors").write_bytes(b"w")
+        return run
+
+    @pytest.mark.parametrize("broken", [name for name in FILES if not name.startswith("tune/.")])
+    def test_one_that_breaks_off_is_not_believed_by_the_next(self, sent, broken, monkeypatch):
+        def fail(source, target):
+            if str(source).endswith(broken):
+                raise JobError(f"{source}: cannot be reached: timeout")
+            download(source, target)
+
+        with monkeypatch.context() as patch, pytest.raises(JobError, match="timeout"):
+            patch.setattr(copies, "download", fail)
+            working_copy(sent).take_up()
+        again = working_copy(sent)
+        again.take_up()
+        assert (again.folder / "study.journal").read_text() == "a\n"
+        assert (again.folder / "epochs.jsonl").read_text() == "e\n"
+
+    def test_what_says_that_it_is_whole_comes_last(self, sent, monkeypatch):
+        names_of, original = [], download
+        monkeypatch.setattr(copies, "download", lambda s, t: names_of.append(s.name) or original(s, t))
+        working_copy(sent).take_up()
+        assert sorted(names_of) == ["epochs.jsonl", "events", "run.json", "study.journal"]
+        assert names_of[-1] == "run.json"
+
+    def test_files_that_never_come_are_told(self, sent, monkeypatch):
+        def gone(source, target):
+            if source.name == "study.journal":
+                raise DataError(f"{source}: no such file")
+            download(source, target)
+
+        monkeypatch.setattr(copies, "download", gone)
+        copy = working_copy(sent)
+        with pytest.raises(JobError, match="run: its files change while they are fetched; try again"):
+            copy.take_up()
+        assert not (copy.folder / "run.json").exists()
+
+    @pytest.mark.parametrize("lost", ["study.journal", "epochs.jsonl"])
+    def test_a_copy_without_its_record_removes_nothing(self, sent, lost):
+        copy = working_copy(sent)
+        copy.take_up()
+        (copy.folder / lost).unlink()
+        with pytest.raises(DataError, match=f"{copy.folder}: has no {lost}, which is in {sent}"):
+            copy.forget_unknown({})
+        assert "trials/0000/best-0001.safetensors" in sent.files()
+        again = working_copy(sent)
+        again.take_up()
+        assert (again.folder / lost).read_text() == FILES[lost], "it is fetched anew"
 
 
 @contextmanager
