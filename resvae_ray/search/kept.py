@@ -29,10 +29,10 @@ class KeptInBucket(Kept):
     def __init__(self, folder: Path, home: Remote) -> None:
         super().__init__(folder)
         self._home = home
-        self._there = set(home.files())
-        for name in self._there:
+        for name in home.files():
             if name.endswith(".safetensors"):
                 download(home / name, folder / name)
+        self._there = self._here()
 
     def send(self) -> None:
         """Sends new weights, then the state, and only then removes the weights that it does not need any more.
@@ -40,15 +40,20 @@ class KeptInBucket(Kept):
         Raises:
             JobError: the bucket cannot be reached.
         """
-        here = {file.name for file in self.folder.glob("*.safetensors")}
-        for name in sorted(here - self._there - {names.RESUME_FILE}):
+        here = self._here()
+        changed = {name for name, state in here.items() if self._there.get(name) != state}
+        for name in sorted(changed - {names.RESUME_FILE}):
             upload(self.folder / name, self._home / name)
         if names.RESUME_FILE in here:
             upload(self.folder / names.RESUME_FILE, self._home / names.RESUME_FILE)
-        for name in self._there - here:
-            if name.endswith(".safetensors"):
-                (self._home / name).unlink(missing_ok=True)
+        for name in self._there.keys() - here:
+            (self._home / name).unlink(missing_ok=True)
         self._there = here
+
+    def _here(self) -> dict[str, tuple[int, int]]:
+        """Size and time of each file: a training that starts anew may write a name that is in the bucket already."""
+        states = {file.name: file.stat() for file in self.folder.glob("*.safetensors")}
+        return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
 
 
 @contextmanager

@@ -368,6 +368,20 @@ class TestKept:
             again.send()
         assert sent == ["resume.safetensors"]
 
+    def test_weights_of_a_name_that_is_there_already_replace_them(self, run):
+        """As of a training that starts anew because those in the bucket are damaged."""
+        home = run / "trials" / "0000"
+        for name in ("best-0002.safetensors", "best-0003.safetensors", "resume.safetensors"):
+            (home / name).write_bytes(b"damaged")
+        with kept_in(home) as kept:
+            write(kept.folder, {"best-0002.safetensors": "anew", "resume.safetensors": "r"})
+            kept.send()
+        assert {name: (home / name).read_text() for name in home.files()} == {
+            "best-0002.safetensors": "anew",
+            "best-0003.safetensors": "damaged",
+            "resume.safetensors": "r",
+        }
+
     def test_on_a_disk_it_is_the_folder_itself(self, tmp_path):
         with kept_in(tmp_path / "trials" / "0000") as kept:
             assert kept.folder == tmp_path / "trials" / "0000"
