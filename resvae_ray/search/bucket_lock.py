@@ -6,6 +6,7 @@ first finds the other's name. It is right if nobody takes longer to look and wri
 who was slower does not go on. S3 shows a write to all who read after it.
 """
 
+import logging
 import os
 import socket
 import threading
@@ -18,6 +19,8 @@ from resvae_ray.errors import JobError, UsageError
 from resvae_ray.remote import Remote
 from resvae_ray.search.lock import BEAT_S, SILENCE_S, Worker
 from resvae_ray.storage import is_alive
+
+logger = logging.getLogger(__name__)
 
 SETTLE_S = 2.0  # that all wait
 
@@ -75,8 +78,12 @@ def _write_first(lock: Remote, mine: bytes) -> None:
 
 
 def _release(lock: Remote, mine: bytes) -> None:
-    if _content(lock) == mine:
-        lock.unlink(missing_ok=True)
+    try:
+        if _content(lock) == mine:
+            lock.unlink(missing_ok=True)
+    except JobError as error:
+        # Its process has ended, or gives no more signs of life: no reason to hide why.
+        logger.warning("%s; until %.0f s have passed, other machines take the search for alive", error, SILENCE_S)
 
 
 def _is_gone(who: str) -> bool:

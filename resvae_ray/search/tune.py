@@ -7,8 +7,8 @@ study's journal, ASHA's rungs are filled from the values in it, and a trial find
 
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -86,7 +86,8 @@ def tune(
             # Nothing was written so far: what could be refused has been refused.
             known = stack.enter_context(created(run, resolved, data, about_search()))
         known = known.begin_session(resolved, data, about_session(slots, nodes))
-        return _carried_out(known, data, slots, tensorboard)
+        with _sent_at_last(known):
+            return _carried_out(known, data, slots, tensorboard)
 
 
 def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) -> Run:
@@ -97,7 +98,7 @@ def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) ->
             stopped = _patiently(run, lambda: _all_trained(run, dataset, slots, started))
             return _finish(run, dataset, stopped)
     except JobError:
-        with suppress(OSError):  # of a full disk, about which the error is
+        with suppress(OSError, JobError):  # of a full disk or a lost bucket, about which the error is
             run.write_tables()
         raise
     except BrokenPipeError:
@@ -110,8 +111,22 @@ def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) ->
         raise Interrupted(f"stopped; go on with: {run.resume_command}") from None
     except (RayError, TuneError) as error:
         raise JobError(f"Ray gave up: {_reason(error)}; go on with: {run.resume_command}") from error
-    finally:
-        run.send()
+
+
+@contextmanager
+def _sent_at_last(run: Run) -> Iterator[None]:
+    """Sends what is left. Where that fails too, why the search has ended is what the user has to know."""
+    try:
+        yield
+    except BaseException:
+        try:
+            run.send()
+        except JobError as error:
+            if run.copy and run.copy.taken_by:
+                raise
+            print(f"{error}; what was not sent is in {run.path}, where --resume goes on with it", file=sys.stderr)
+        raise
+    run.send()
 
 
 def _reason(error: RayError | TuneError) -> str:
