@@ -150,7 +150,11 @@ class Remote:
 
     def age(self, now: float) -> float:
         """Seconds from its last writing to `now`, which is seconds since 1970."""
-        return now - (self._info().mtime_ns or 0) / 1e9
+        return now - self.written() / 1e9
+
+    def written(self) -> int:
+        """When it was written last, in nanoseconds since 1970 by the bucket's clock; 0 if it is not there."""
+        return self._info().mtime_ns or 0
 
     def read_bytes(self) -> bytes:
         """

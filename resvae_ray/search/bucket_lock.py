@@ -4,11 +4,15 @@ A bucket has no locks, and pyarrow none of S3's conditional writes. So this is F
 there, write a name, wait, and hold the lock if the name is still there. Of two that begin at once the one that wrote
 first finds the other's name. It is right if nobody takes longer to look and write than all wait, which is measured:
 who was slower does not go on. S3 shows a write to all who read after it.
+
+By a clock that is ahead, everybody else is silent for long. So who is taken for dead by the clock is watched without it
+before the lock is taken.
 """
 
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -23,6 +27,7 @@ from resvae_ray.storage import is_alive
 logger = logging.getLogger(__name__)
 
 SETTLE_S = 2.0  # that all wait
+WATCH_S = 2 * BEAT_S  # in which who is alive gives a sign of life
 
 
 @contextmanager
@@ -61,12 +66,13 @@ def worker_in_bucket(lock: Remote) -> Worker | None:
 
 
 def _write_first(lock: Remote, mine: bytes) -> None:
+    left = _left_by_dead(lock)
     began = time.monotonic()
-    found = worker_in_bucket(lock)
-    if found and found.alive:
+    content = _content(lock)
+    if (who := _name(content)) and (content, lock.written()) != left:
         raise UsageError(
-            f"{lock}: a search is running there ({found.who}, last sign of life {found.seen_s:.0f} s ago); if it is "
-            f"dead, --resume goes on when {SILENCE_S:.0f} s have passed"
+            f"{lock}: a search is running there ({who}), which has just given a sign of life; by a clock that "
+            "is ahead it seems to be dead"
         )
     lock.write_bytes(mine)
     if (took := time.monotonic() - began) > SETTLE_S:
@@ -75,6 +81,22 @@ def _write_first(lock: Remote, mine: bytes) -> None:
             f"{lock}: written in {took:.1f} s, and only within {SETTLE_S:g} s is it sure that no other search begins "
             "there; try again"
         )
+
+
+def _left_by_dead(lock: Remote) -> tuple[bytes, int]:
+    """What a killed process has left, after watching that it stays so; nothing if nobody works there."""
+    left = _content(lock), lock.written()
+    if (found := worker_in_bucket(lock)) is None:
+        return b"", 0
+    if found.alive:
+        raise UsageError(
+            f"{lock}: a search is running there ({found.who}, last sign of life {found.seen_s:.0f} s ago); if it is "
+            f"dead, --resume goes on when {SILENCE_S:.0f} s have passed"
+        )
+    if not _is_gone(found.who):
+        print(f"{found.who} seems to be dead; watching for {WATCH_S:.0f} s whether it is", file=sys.stderr)
+        time.sleep(WATCH_S)
+    return left
 
 
 def _release(lock: Remote, mine: bytes) -> None:

@@ -26,6 +26,7 @@ from resvae_ray.search.kept import kept_in
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("RESVAE_RAY_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(lock_module, "SETTLE_S", 0.4)
+    monkeypatch.setattr(lock_module, "WATCH_S", 0.1)
 
 
 @pytest.fixture
@@ -251,6 +252,64 @@ class TestLock:
         else:
             with hold_in_bucket(lock):
                 pass
+
+    def test_by_a_clock_that_is_ahead_nobody_is_taken_for_dead_who_gives_signs_of_life(self, run, monkeypatch):
+        monkeypatch.setattr(lock_module, "WATCH_S", 2.5)  # the server's times are whole seconds
+        lock, alive = run / names.LOCK_FILE, b"process 1 on elsewhere x\n"
+        lock.write_bytes(alive)
+        ended = threading.Event()
+
+        def live():
+            while not ended.wait(0.2):
+                lock.write_bytes(alive)
+
+        living = threading.Thread(target=live)
+        living.start()
+        clock = lock_module.time.time
+        monkeypatch.setattr(lock_module.time, "time", lambda: clock() + 240.0)
+        try:
+            with (
+                pytest.raises(
+                    UsageError, match=r"process 1 on elsewhere\), which has just given a sign of life; by a clock"
+                ),
+                hold_in_bucket(lock),
+            ):
+                pass
+        finally:
+            ended.set()
+            living.join()
+        assert lock.read_bytes() == alive
+
+    def test_who_begins_while_a_dead_one_is_watched_is_not_overlooked(self, run, monkeypatch):
+        monkeypatch.setattr(lock_module, "SILENCE_S", 0.0)
+        lock, other = run / names.LOCK_FILE, b"process 2 on elsewhere y\n"
+        lock.write_bytes(b"process 1 on elsewhere x\n")
+        monkeypatch.setattr(lock_module.time, "sleep", lambda _: lock.write_bytes(other))
+        with pytest.raises(UsageError, match="process 2 on elsewhere"), hold_in_bucket(lock):
+            pass
+        assert lock.read_bytes() == other
+
+    def test_who_ends_in_good_order_while_it_is_watched_makes_room(self, run, monkeypatch):
+        monkeypatch.setattr(lock_module, "SILENCE_S", 0.0)
+        lock, sleep = run / names.LOCK_FILE, lock_module.time.sleep
+        lock.write_bytes(b"process 1 on elsewhere x\n")
+
+        def end(seconds):
+            if seconds == lock_module.WATCH_S:
+                lock.unlink()
+            sleep(seconds)
+
+        monkeypatch.setattr(lock_module.time, "sleep", end)
+        with hold_in_bucket(lock):
+            assert lock.read_text().startswith(f"process {os.getpid()} on ")
+
+    def test_what_is_known_to_be_gone_is_not_watched(self, run, monkeypatch):
+        monkeypatch.setattr(lock_module, "WATCH_S", 1000.0)
+        killed = subprocess.Popen(["true"])
+        killed.wait()
+        (run / names.LOCK_FILE).write_bytes(f"process {killed.pid} on {socket.gethostname()} x\n".encode())
+        with hold_in_bucket(run / names.LOCK_FILE):
+            pass
 
     def test_of_two_that_begin_at_once_one_gives_up(self, run, monkeypatch):
         lock = run / names.LOCK_FILE
