@@ -11,39 +11,31 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pyarrow import fs as pafs
 
 from resvae_ray.errors import DataError, JobError, UsageError, first_line
+from resvae_ray.s3 import S3, in_bucket
 
-CONNECT_S = 5.0
-REQUEST_S = 30.0
-ATTEMPTS = 4
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")  # the first that is set counts, as for Amazon's own tools
-REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
-ANY_REGION = "us-east-1"  # what signs requests to an endpoint that has no regions
-S3 = "s3"
 PART_BYTES = 8 << 20  # of a file that is sent at a time
 
 
 def locate(path: "str | Place") -> tuple[pafs.FileSystem, str]:
     """The file system of `path` and the path on it. A path without a scheme is local and made absolute.
 
-    s3:// goes to AWS_ENDPOINT_URL where that is set, with the credentials and region of the environment, of Amazon's
-    configuration files or of the machine.
+    For s3:// see `in_bucket`.
 
     Raises:
-        UsageError: the scheme is unknown.
+        UsageError: the scheme is unknown, or nothing in a bucket can have that name.
         JobError: the storage cannot be reached, or there is no such bucket.
     """
     text = str(path)
     if "://" not in text:
         return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(text))
-    if urlsplit(text).scheme == S3 and not urlsplit(text).query:
-        return _in_bucket(text)
+    if text.startswith(S3):
+        with reaching(text):
+            return in_bucket(text)
     try:
         with reaching(text):
             return pafs.FileSystem.from_uri(text)
@@ -51,37 +43,6 @@ def locate(path: "str | Place") -> tuple[pafs.FileSystem, str]:
         raise
     except Exception as error:
         raise UsageError(f"{text}: not a path or URI that can be opened: {error}") from None
-
-
-def _in_bucket(uri: str) -> tuple[pafs.FileSystem, str]:
-    place = uri.removeprefix(f"{S3}://").strip("/")
-    bucket = place.partition("/")[0]
-    if not bucket:
-        raise UsageError(f"{uri}: names no bucket; expected s3://BUCKET/NAME")
-    with reaching(uri):
-        filesystem = _bucket(bucket, _first_set(ENDPOINTS), _first_set(REGIONS))
-    if filesystem is None:
-        raise JobError(f"{uri}: there is no bucket {bucket!r}, or none that these credentials may see")
-    return filesystem, place
-
-
-@lru_cache(maxsize=64)
-def _bucket(bucket: str, endpoint: str | None, region: str | None) -> pafs.FileSystem | None:
-    """The file system in which `bucket` is; None if there is no such bucket."""
-    filesystem = pafs.S3FileSystem(
-        endpoint_override=endpoint,
-        # Only Amazon itself can be asked where a bucket is.
-        region=region or (ANY_REGION if endpoint else pafs.resolve_s3_region(bucket)),
-        allow_delayed_open=True,  # one request for a small file, not three
-        connect_timeout=CONNECT_S,
-        request_timeout=REQUEST_S,
-        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
-    )
-    return filesystem if filesystem.get_file_info(bucket).type == pafs.FileType.Directory else None
-
-
-def _first_set(variables: tuple[str, ...]) -> str | None:
-    return next((value for value in map(os.environ.get, variables) if value), None)
 
 
 @contextmanager
@@ -126,7 +87,12 @@ class Remote:
         return Path(self.name).suffix
 
     def with_name(self, name: str) -> "Remote":
-        """What is called `name` beside it."""
+        """What is called `name` beside it.
+
+        Raises:
+            UsageError: it is a whole bucket, and nothing is beside that.
+        """
+        _refuse_whole_bucket(self)
         return Remote(f"{self.uri.rpartition('/')[0]}/{name}")
 
     def exists(self) -> bool:
@@ -220,6 +186,24 @@ def place(path: str | Place) -> Place:
         return Path(os.path.abspath(os.path.expanduser(path)))
     filesystem, local = locate(str(path))
     return Path(local) if isinstance(filesystem, pafs.LocalFileSystem) else Remote(str(path).rstrip("/"))
+
+
+def place_to_write(path: str | Place) -> Place:
+    """`place` of what is to be made there.
+
+    Raises:
+        UsageError: a scheme that nobody knows, or a bucket without a name in it.
+        JobError: it cannot be reached.
+    """
+    where = place(path)
+    if isinstance(where, Remote):
+        _refuse_whole_bucket(where)
+    return where
+
+
+def _refuse_whole_bucket(where: Remote) -> None:
+    if "/" not in where.uri.partition("://")[2]:
+        raise UsageError(f"{where}: a bucket as a whole is not written to; expected {where}/NAME")
 
 
 def upload(source: Path, target: Remote) -> None:

@@ -19,7 +19,7 @@ from resvae_ray.insight.images import write_images
 from resvae_ray.insight.page import Html, no_plot, page, plot
 from resvae_ray.insight.sections import Plots, head, sections
 from resvae_ray.progress import Progress, silent
-from resvae_ray.remote import Place, place
+from resvae_ray.remote import Place, place, place_to_write
 from resvae_ray.search.run import Run
 from resvae_ray.storage import replace_folder, staged_folder
 
@@ -70,7 +70,7 @@ def report(run: Run | str | Path, out: str | Path | None = None, *, progress: Pr
 def _target(run: Run, out: str | Path | None) -> AbstractContextManager[Path]:
     if out is None:
         return replace_folder(run.path / names.REPORT_FOLDER)
-    return staged_folder(place(out), names.REPORT_FILE)
+    return staged_folder(place_to_write(out), names.REPORT_FILE)
 
 
 def _draw(drawn: Figures, progress: Progress) -> tuple[Plots, dict[str, str]]:

@@ -13,7 +13,7 @@ from resvae_ray import names
 from resvae_ray.errors import DataError
 from resvae_ray.model.card import model_card
 from resvae_ray.model.checkpoint import read_tensors, write_tensors
-from resvae_ray.remote import Place, place
+from resvae_ray.remote import Place, place, place_to_write
 from resvae_ray.storage import local_copy, read_json, staged_folder, write_json
 
 WIDTH_MOST = 1 << 24  # of a layer; a number beyond all bounds would overflow the count of the weights
@@ -37,7 +37,7 @@ def write_bundle(
     Raises:
         UsageError: `path` is there already and not empty.
     """
-    folder = place(path)
+    folder = place_to_write(path)
     with staged_folder(folder, names.CONFIG_FILE) as staging:
         write_tensors(staging / names.WEIGHTS_FILE, tensors, {})
         write_json(staging / names.CONFIG_FILE, config)

@@ -23,6 +23,7 @@ from resvae_ray import names
 from resvae_ray.errors import DataError, JobError
 from resvae_ray.model.checkpoint import read_state
 from resvae_ray.remote import Remote, download, upload
+from resvae_ray.s3 import endpoint
 from resvae_ray.storage import local_copy, read_json
 
 HOME = "RESVAE_RAY_HOME"  # where the copies are that searches work in; ~/.cache/resvae_ray without it
@@ -221,9 +222,9 @@ def copy_to_read(home: Remote) -> BucketCopy:
 
 
 def working_copy(home: Remote) -> BucketCopy:
-    """The copy that a search on this machine works in; the same folder for the same bucket and name."""
-    root = Path(os.environ.get(HOME) or "~/.cache/resvae_ray").expanduser()
-    digest = hashlib.blake2b(f"{os.environ.get('AWS_ENDPOINT_URL', '')} {home}".encode(), digest_size=6).hexdigest()
+    """The copy that a search on this machine works in; the same folder for the same server, bucket and name."""
+    root = Path(os.environ.get(HOME) or "~/.cache/resvae_ray").expanduser().absolute()
+    digest = hashlib.blake2b(f"{endpoint() or ''} {home}".encode(), digest_size=6).hexdigest()
     return BucketCopy(home, root / "runs" / digest / home.name)
 
 

@@ -12,7 +12,7 @@ from resvae_ray.model.checkpoint import load_weights, read_tensors
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.portable import require_onnx, write_onnx, write_torch_export
 from resvae_ray.model.published import load_published_weights
-from resvae_ray.remote import Place, place
+from resvae_ray.remote import Place, place_to_write
 from resvae_ray.search.records import ENDED, SavedWeights
 from resvae_ray.search.run import Run
 from resvae_ray.storage import refuse_existing
@@ -30,7 +30,7 @@ def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_
         UsageError: `target` is there already, or what writes ONNX is not installed.
         JobError: model.onnx or model.pt2 does not give the model's latents.
     """
-    folder = place(target)
+    folder = place_to_write(target)
     refuse_existing(folder)
     if onnx:
         require_onnx()

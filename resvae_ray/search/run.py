@@ -22,7 +22,7 @@ from resvae_ray.config import Config
 from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.remote import Place, Remote, place
+from resvae_ray.remote import Place, Remote, place, place_to_write
 from resvae_ray.search.bucket import BucketCopy, copy_to_read, working_copy
 from resvae_ray.search.bucket_lock import worker_in_bucket
 from resvae_ray.search.finalists import Finalist, best_weights, left_to_train, read_choice, read_finalists
@@ -77,7 +77,7 @@ class Run:
         Raises:
             UsageError: the folder holds something already.
         """
-        where = place(path)
+        where = place_to_write(path)
         refuse_existing_run(where)
         if isinstance(where, Remote):
             copy = copy or working_copy(where)

@@ -24,7 +24,7 @@ from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import RESIDENT, STREAM
 from resvae_ray.errors import Interrupted, JobError, first_line, system_line
-from resvae_ray.remote import place
+from resvae_ray.remote import place, place_to_write
 from resvae_ray.search.disk import require_space
 from resvae_ray.search.experiment import run_experiment
 from resvae_ray.search.export import export_best
@@ -78,7 +78,7 @@ def tune(
             resolved = resumed_config(known, data, config)
         else:
             known, resolved = None, first_config(data, config)
-            refuse_existing_run(place(run))
+            refuse_existing_run(place_to_write(run))
         nodes = stack.enter_context(ray_session(resolved.resources.address))
         slots = plan_slots(resolved.resources, nodes, resolved.search.trials)
         require_space(place(run), resolved, data.dim, slots.concurrent)

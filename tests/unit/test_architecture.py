@@ -23,6 +23,7 @@ LAYERS = [
         "names",
         "progress",
         "remote",
+        "s3",
         "seeds",
         "storage",
         "scenarios",

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from resvae_ray import listing, remote
+from resvae_ray import listing, remote, s3
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.listing import list_files
 from resvae_ray.storage import (
@@ -174,7 +174,7 @@ class TestUnreachableStorage:
         def fail(*_):
             raise OSError("AWS Error NETWORK_CONNECTION: no host\nmore")
 
-        monkeypatch.setattr(remote, "_bucket", fail)
+        monkeypatch.setattr(s3, "_bucket", fail)
         with pytest.raises(
             JobError, match=r"^s3://b/f\.parquet: cannot be reached: AWS Error NETWORK_CONNECTION: no host$"
         ):

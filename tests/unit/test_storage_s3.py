@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from resvae_ray import remote, storage
+from resvae_ray import s3, storage
 from resvae_ray.cli import main
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features
@@ -181,7 +181,7 @@ class TestErrors:
 
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch):
-        monkeypatch.setattr(remote, "ATTEMPTS", 1)
+        monkeypatch.setattr(s3, "ATTEMPTS", 1)
 
     def check(self, capsys, arguments, code, *words):
         began = time.monotonic()
@@ -212,7 +212,7 @@ class TestErrors:
         def refused(*_):
             raise OSError("AWS Error ACCESS_DENIED during HeadObject operation: no")
 
-        monkeypatch.setattr(remote, "_bucket", refused)
+        monkeypatch.setattr(s3, "_bucket", refused)
         with pytest.raises(JobError, match="cannot be reached: AWS Error ACCESS_DENIED"):
             place(f"{bucket}/x")
 

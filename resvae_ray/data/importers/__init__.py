@@ -21,7 +21,7 @@ from resvae_ray.data.schema import ColumnChoice, FeatureBatch
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import ID, LABEL
 from resvae_ray.progress import Progress, silent
-from resvae_ray.remote import locate, place, reaching
+from resvae_ray.remote import locate, place_to_write, reaching
 from resvae_ray.storage import refuse_existing, staged_file, staged_folder
 
 Reader = Callable[[str, ColumnChoice], Iterator[FeatureBatch]]
@@ -126,7 +126,7 @@ def import_features(
         DataError: the source holds something that is not FEATURES; nothing is written.
         UsageError: an unknown format, a column that is not there, a target that is, a library that is not installed.
     """
-    source, path, choice = str(source), place(target), choice or ColumnChoice()
+    source, path, choice = str(source), place_to_write(target), choice or ColumnChoice()
     refuse_existing(path)
     with closing(_batches(source, choice)) as batches:
         first = next(batches, None)

@@ -22,7 +22,7 @@ from resvae_ray.data.splitting.split_rules import split_request
 from resvae_ray.errors import UsageError
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
 from resvae_ray.progress import Progress, silent
-from resvae_ray.remote import place
+from resvae_ray.remote import place_to_write
 from resvae_ray.storage import staged_folder, write_json
 
 
@@ -62,7 +62,7 @@ def split_features(
     if exclude is None and (drop or exclude_similarity is not None):
         option = "--drop" if drop else "--exclude-similarity"
         raise UsageError(f"{option}: it says what to do about a test set; give --exclude OTHER too")
-    folder = place(dataset)
+    folder = place_to_write(dataset)
     with staged_folder(folder, DATASET_FILE) as staging:
         source = Features.open(features)
         require_unique_ids(source.ids, source.path)

@@ -141,6 +141,18 @@ class TestCopies:
         assert (taken_up.folder / "study.journal").read_text() == "a\nof the other machine\n"
         assert not (taken_up.folder / "tune" / ".hidden").exists()
 
+    def test_each_server_has_its_own(self, run, monkeypatch):
+        here = working_copy(run).folder
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT_URL"])
+        assert working_copy(run).folder == here, "the same server"
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://other:9000")
+        assert working_copy(run).folder != here
+
+    def test_where_they_are_does_not_depend_on_the_working_folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("RESVAE_RAY_HOME", "cache")
+        assert working_copy(Remote("s3://b/run")).folder.is_relative_to(tmp_path / "cache" / "runs")
+
     def test_what_came_further_than_the_record_is_forgotten(self, run, tmp_path):
         """Or epochs would be missing in it, or weights be those of a proposal that nobody knows."""
         for number, epoch in enumerate((4, 5, 6, 7, None, None, 1)):

@@ -67,7 +67,7 @@ def test_a_lock_that_cannot_be_removed_does_not_hide_why_a_search_ended(bucket, 
         pytest.raises(Interrupted),
         bucket_lock.hold_in_bucket(lock, lambda other: pytest.fail(f"lost to {other}")),
     ):
-        monkeypatch.setattr("resvae_ray.remote.ATTEMPTS", 1)
+        monkeypatch.setattr("resvae_ray.s3.ATTEMPTS", 1)
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         raise Interrupted("stopped")
     assert "run.lock: cannot be reached" in caplog.text
