@@ -107,8 +107,8 @@ def _require_listener(address: str) -> None:
     Raises:
         JobError: nobody listens at the host and port of `address`.
     """
-    place = urlsplit(address if "://" in address else f"//{address}")
     try:
+        place = urlsplit(address if "://" in address else f"//{address}")
         if place.hostname and place.port:
             socket.create_connection((place.hostname, place.port), ANSWER_SECONDS).close()
     except (OSError, ValueError) as error:  # a ValueError is a port that is no number

@@ -19,7 +19,7 @@ from typing import Any
 
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import UPLOADING
-from resvae_ray.remote import Place, Remote, download, upload
+from resvae_ray.remote import Place, Remote, download, place, upload
 
 AT_WORKING_FOLDER, EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
@@ -85,7 +85,7 @@ def staged_folder(target: Place, last: str = "") -> Iterator[Path]:
         last: the file without which the folder is nothing; in a bucket, the last to appear.
 
     Raises:
-        UsageError: `target` is there already and is not an empty folder.
+        UsageError: `target` is there already and is not an empty folder, or is where a disk is mounted.
     """
     refuse_existing(target)
     if isinstance(target, Remote):
@@ -94,6 +94,9 @@ def staged_folder(target: Place, last: str = "") -> Iterator[Path]:
             yield staging
             upload_folder(staging, target, last)
         return
+    target = target.resolve()
+    if target.is_mount():
+        raise UsageError(f"{target}: a disk is mounted there, and nothing can take its place; name a folder in it")
     staging = _staging(target)
     staging.mkdir(parents=True)
     try:
@@ -101,7 +104,8 @@ def staged_folder(target: Place, last: str = "") -> Iterator[Path]:
         for file in staging.rglob("*"):
             _flush(file)
         if target.exists():
-            target.rmdir()
+            refuse_existing(target)
+            shutil.rmtree(target)  # nothing is in it but what killed processes had begun
         os.rename(staging, target)
         _flush(target.parent)
     finally:
@@ -177,20 +181,39 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def refuse_existing(target: Place) -> None:
+def refuse_inside(target: Place, source: str | Path) -> None:
     """
+    Raises:
+        UsageError: `target` lies in the folder `source`, and would be read as a part of it.
+    """
+    where = place(source)
+    if isinstance(target, Path) and isinstance(where, Path):
+        inside = where.is_dir() and target.resolve().is_relative_to(where.resolve())
+    else:
+        inside = f"{target}/".startswith(f"{where}/")
+    if inside:
+        raise UsageError(f"{target}: lies in {source}, and would be read as a part of it; choose another place")
+
+
+def refuse_existing(target: Place, besides: str = "") -> None:
+    """
+    Args:
+        besides: the name of a file that a folder may hold.
+
     Raises:
         UsageError: `target` is a file or a folder with something in it.
     """
     if isinstance(target, Remote) and UPLOADING in target.files():
         raise UsageError(f"{target}: is being written, or was when that was interrupted; remove it to begin anew")
-    if target.is_file() or (target.is_dir() and not _is_empty(target)):
+    if target.is_file() or (target.is_dir() and _held_by(target) - {besides}):
         raise UsageError(f"{target}: already there; choose another name, or remove it first")
 
 
-def _is_empty(folder: Place) -> bool:
-    """A folder in a bucket is there only as long as something is in it."""
-    return isinstance(folder, Path) and all(map(_is_left, folder.iterdir()))
+def _held_by(folder: Place) -> set[str]:
+    """What is in a folder, without what killed processes had begun."""
+    if isinstance(folder, Remote):
+        return set(folder.files())
+    return {path.name for path in folder.iterdir() if not _is_left(path)}
 
 
 def remove_folder(folder: Place) -> None:

@@ -16,7 +16,7 @@ from resvae_ray.data.features import Features, rows_in
 from resvae_ray.data.features_writer import open_writer
 from resvae_ray.data.parquet_pieces import SUFFIX, parquet_file
 from resvae_ray.data.schema import FeatureBatch
-from resvae_ray.encode.latents import Output, kept_model, latents_table
+from resvae_ray.encode.latents import Output, kept_model, latents_table, weights_hash
 from resvae_ray.encode.record import DONE, Job, about_of, is_same, known_of, remove_changed, write_record
 from resvae_ray.encode.skipped import OnBadFile, SkipList, open_readable, stop
 from resvae_ray.encode.units import Unit, units_of
@@ -25,7 +25,7 @@ from resvae_ray.model.bundle import read_model_config
 from resvae_ray.progress import Progress, silent
 from resvae_ray.remote import Place, locate, place
 from resvae_ray.seeds import LATENTS, derive
-from resvae_ray.storage import refuse_existing, remove_folder, staged_file
+from resvae_ray.storage import refuse_existing, refuse_inside, remove_folder, staged_file
 from resvae_ray.tasks import gpu_share, try_tasks
 
 BATCH_BYTES = 16 << 20  # of float32 that go through the network at a time
@@ -52,15 +52,17 @@ def encode_features(
 
     Raises:
         DataError: no MODEL, no FEATURES, or features of another width than the model's.
-        UsageError: `latents` holds something else.
+        UsageError: `latents` holds something else, or lies in the folder of the features.
         JobError: rows are missing at the end, or files were skipped.
     """
     target, skipped = place(latents), SkipList(place(latents), on_bad_file)
+    refuse_inside(target, features)
     config = read_model_config(model)
     source, listed = open_readable(features, model, config["input_dim"], skipped)
     whole = target.suffix != SUFFIX
     folder = target if whole else target.with_name(f".{target.name}.parts")
-    job, units = Job(place(model), source, folder, output or Output()), units_of(source, listed)
+    job = Job(place(model), weights_hash(place(model)), source, folder, output or Output())
+    units = units_of(source, listed)
     about = about_of(job, units)
     if not whole:
         _prepare_parts(folder, about, target, skipped)
@@ -93,7 +95,7 @@ def encode_unit(unit: Unit, job: Job) -> int:
     with staged_file(job.folder / unit.output) as staging:
         for block, batch in enumerate(_read(unit, job.features)):
             seed = derive(LATENTS, job.output.seed, *name, block)
-            table = latents_table(kept_model(str(job.model)), batch, job.output, seed)
+            table = latents_table(kept_model(str(job.model), job.weights), batch, job.output, seed)
             writer = writer or open_writer(staging, table.schema, job.features.provenance)
             writer.write_table(table)
             rows += len(batch)
@@ -182,9 +184,16 @@ def _count(folder: Place, units: list[Unit]) -> None:
     """
     for unit in units:
         path = folder / unit.output
-        found = parquet_file(*locate(path)).metadata.num_rows if path.exists() else 0
-        if found != unit.rows:
+        if (found := _rows_at(path)) != unit.rows:
+            path.unlink(missing_ok=True)  # what is not there is made by the same command
             raise JobError(f"{path}: {found} rows instead of {unit.rows}; run the same command again")
+
+
+def _rows_at(path: Place) -> int:
+    try:
+        return parquet_file(*locate(path)).metadata.num_rows if path.exists() else 0
+    except DataError:
+        return 0
 
 
 def _join(folder: Place, units: list[Unit], target: Place) -> None:

@@ -1,5 +1,6 @@
 """LATENTS of some rows: what they hold, and how a model makes them."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -9,6 +10,7 @@ import pyarrow as pa
 from resvae_ray import names
 from resvae_ray.data.schema import FeatureBatch, vectors
 from resvae_ray.errors import DataError, UsageError
+from resvae_ray.remote import Place, place
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,27 @@ class Output:
             raise UsageError(f"--seed {self.seed}: it must be 0 or above")
 
 
+def weights_hash(model: Place) -> str:
+    """Of the weights in a MODEL, which may become others under the same name."""
+    return hashlib.blake2b((model / names.WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
+
+
 @lru_cache(maxsize=1)
-def kept_model(path: str) -> Any:
-    """The model, kept for the next unit in this process."""
+def kept_model(path: str, weights: str) -> Any:
+    """The model, kept for the next unit in this process, which may be one of a later job.
+
+    Args:
+        weights: their hash.
+
+    Raises:
+        DataError: other weights are there by now.
+    """
     import torch
 
     from resvae_ray.model.network import ResVAE
 
+    if weights_hash(place(path)) != weights:
+        raise DataError(f"{path}: has been replaced while it was encoding; run the same command again")
     return ResVAE.from_pretrained(path).to("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -1,6 +1,5 @@
 """What LATENTS come from, as `_encoding.json` records it beside them: an interrupted job goes on only with the same."""
 
-import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,10 +20,12 @@ class Job:
     """What all tasks have in common.
 
     Attributes:
+        weights: the hash of the model's weights when the job began.
         folder: where the output files are written.
     """
 
     model: Place
+    weights: str
     features: Features
     folder: Place
     output: Output
@@ -33,7 +34,6 @@ class Job:
 def about_of(job: Job, units: list[Unit]) -> dict[str, Any]:
     """What decides the content of LATENTS; of each file its size, its time and what it becomes."""
     source = job.features
-    digest = hashlib.blake2b((job.model / names.WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
     infos = source.filesystem.get_file_info(list(source.files))
     outputs: dict[str, dict[str, int]] = {file: {} for file in source.files}
     for unit in units:
@@ -42,7 +42,7 @@ def about_of(job: Job, units: list[Unit]) -> dict[str, Any]:
     passed_on = filter(None, (source.layout.label, *source.layout.others))
     columns = {name: str(source.schema.field(name).type) for name in passed_on}
     return {
-        "model": digest,
+        "model": job.weights,
         "features": files,
         "columns": columns,
         "provenance": source.provenance,

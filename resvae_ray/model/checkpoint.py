@@ -82,7 +82,7 @@ def best_path(folder: Path, epoch: int) -> Path:
 
 def newest_best(folder: Path) -> Path | None:
     """The weights of the best epoch that are on the disk; the latest file, since each beats the ones before."""
-    return max(folder.glob(ANY_BEST), default=None)
+    return max(folder.glob(ANY_BEST), key=lambda path: (len(path.name), path.name), default=None)
 
 
 def keep_only_best(folder: Path, epoch: int) -> None:
@@ -94,12 +94,20 @@ def keep_only_best(folder: Path, epoch: int) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    """
+    Raises:
+        DataError: no such file, or not a sound one of these.
+        OSError: the system does not let it be read now; safetensors would call that "no such file".
+    """
     try:
+        path.open("rb").close()
         with safe_open(path, framework="pt") as file:
             yield file
-    except FileNotFoundError:
+    except DataError:
+        raise
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise DataError(f"{path}: no such file") from None
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError) as error:
         raise DataError(f"{path}: not a readable safetensors file: {error}") from None
 
 

@@ -13,7 +13,7 @@ from resvae_ray.model.network import ResVAE
 from resvae_ray.model.portable import require_onnx, write_onnx, write_torch_export
 from resvae_ray.model.published import load_published_weights
 from resvae_ray.remote import Place, place_to_write
-from resvae_ray.search.records import ENDED, SavedWeights
+from resvae_ray.search.records import ENDED, SavedWeights, record_of
 from resvae_ray.search.run import Run
 from resvae_ray.storage import refuse_existing
 
@@ -106,7 +106,7 @@ def _about_search(run: Run, number: int) -> dict[str, Any]:
         "seed": run.config.search.seed,
         **{state: states[state] for state in ENDED},
         "epochs": sum(record.last_epoch for record in records),
-        "params": next(record.params for record in records if record.number == number),
+        "params": record_of(records, number, run.where).params,
         "versions": run.info["sessions"][-1]["versions"] if run.info["sessions"] else {},
     }
 

@@ -14,7 +14,15 @@ from typing import Any
 
 from resvae_ray import names
 from resvae_ray.config import SearchConfig
-from resvae_ray.search.records import AnyPlace, EpochRow, SavedWeights, TrialRecord, read_epochs, saved_weights
+from resvae_ray.search.records import (
+    AnyPlace,
+    EpochRow,
+    SavedWeights,
+    TrialRecord,
+    read_epochs,
+    record_of,
+    saved_weights,
+)
 from resvae_ray.storage import read_json, write_json
 
 
@@ -117,10 +125,11 @@ class Finalist:
 def read_finalists(folder: Path, config: SearchConfig, records: Sequence[TrialRecord]) -> list[Finalist]:
     """The finalists of the RUN in `folder`, the best of the search first.
 
-    There are none before all trials have ended. A trial that was stopped early may be one, a failed one may not; of
-    trials with equal parameters the first is.
+    There are none before all trials have ended; what was proposed for a longer search need not begin. A trial that was
+    stopped early may be one, a failed one may not; of trials with equal parameters the first is.
     """
-    if len(records) < config.trials or any(record.state in (names.PENDING, names.RUNNING) for record in records):
+    begun = [record for record in records if record.state != names.PENDING]
+    if len(begun) < config.trials or any(record.state == names.RUNNING for record in begun):
         return []
     came_through = [record for record in records if record.best and record.state != names.FAILED]
     ranked = sorted(came_through, key=lambda record: (record.best_val_loss, record.number))
@@ -157,7 +166,7 @@ def read_choice(folder: Path, records: Sequence[TrialRecord]) -> tuple[Finalist,
     if not path.exists():
         return None
     about = read_json(path)
-    record = next(record for record in records if record.number == about[names.NUMBER])
+    record = record_of(records, about[names.NUMBER], path)
     return _finalist(folder, record, about["seeds"], _epochs(folder)), about["among"]
 
 

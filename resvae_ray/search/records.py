@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +98,21 @@ def best_of(records: list[TrialRecord]) -> BestTrial | None:
     first = min(reported, key=lambda record: record.best_val_loss or 0.0)
     row = first.row()
     return BestTrial(first.number, first.params, row[names.BEST_VAL_LOSS], row[names.BEST_EPOCH])
+
+
+def record_of(records: Sequence[TrialRecord], number: int, where: object) -> TrialRecord:
+    """The trial of that number.
+
+    Args:
+        where: what names it, for the message.
+
+    Raises:
+        DataError: the study does not know it.
+    """
+    found = next((record for record in records if record.number == number), None)
+    if found is None:
+        raise DataError(f"{where}: tells of trial {number}, which the study does not know")
+    return found
 
 
 def read_trials(folder: Path, study_name: str) -> list[TrialRecord]:

@@ -36,6 +36,7 @@ from resvae_ray.search.records import (
     read_epochs,
     read_saved,
     read_trials,
+    record_of,
 )
 from resvae_ray.search.shown import as_html, as_line
 from resvae_ray.search.status import status_of
@@ -191,7 +192,7 @@ class Run:
         """The trial whose configuration `weights` belong to, with their loss and epoch."""
         if (weights := self.weights()) is None:
             return None
-        params = next(record.params for record in self.records() if record.number == weights.number)
+        params = record_of(self.records(), weights.number, self.where).params
         return BestTrial(weights.number, params, weights.val_loss, weights.epoch)
 
     def lost_best(self) -> str | None:
@@ -201,7 +202,7 @@ class Run:
         at_work = self._worker()
         if best is None or (saved is not None and saved.val_loss <= best.best_val_loss) or (at_work and at_work.alive):
             return None
-        state = next(record.state for record in self.records() if record.number == best.number)
+        state = record_of(self.records(), best.number, self.where).state
         ends = "tune --resume gets it back" if state == names.RUNNING else "it is lost"
         return (
             f"trial {best.number} had {best.best_val_loss:,.2f} in epoch {best.best_epoch} and was cut off "
@@ -254,6 +255,5 @@ def refuse_existing_run(folder: Place) -> None:
     """
     if (folder / names.RUN_FILE).exists():
         raise UsageError(f"{folder}: holds a run already; --resume goes on with it, or choose another folder")
-    # In a bucket the lock is taken before anything is written, and may be left by one that was killed right then.
-    if isinstance(folder, Path) or set(folder.files()) != {names.LOCK_FILE}:
-        refuse_existing(folder)
+    # The lock is taken before anything is written, and may be left by one that was killed right then.
+    refuse_existing(folder, besides=names.LOCK_FILE)

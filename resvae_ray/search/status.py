@@ -106,7 +106,7 @@ def _counts(records: list[TrialRecord], trials: int, alive: bool) -> dict[str, i
     """Trials by state; of a search that is not running, the unfinished ones are pending."""
     found = Counter(record.state for record in records)
     counts = {state: found[state] for state in STATES.values()}
-    counts[names.PENDING] += max(0, trials - len(records))
+    counts[names.PENDING] = max(0, trials - (len(records) - found[names.PENDING]))
     if not alive:
         counts[names.PENDING] += counts[names.RUNNING]
         counts[names.RUNNING] = 0

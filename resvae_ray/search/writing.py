@@ -15,7 +15,7 @@ from resvae_ray.search.bucket import BucketCopy, working_copy
 from resvae_ray.search.bucket_lock import hold_in_bucket
 from resvae_ray.search.lock import hold
 from resvae_ray.search.records import ENDED
-from resvae_ray.search.run import Run
+from resvae_ray.search.run import Run, refuse_existing_run
 
 
 @contextmanager
@@ -30,9 +30,10 @@ def created(path: str | Path, config: Config, dataset: Dataset, about: dict[str,
         with _held(working_copy(where)) as copy:
             yield Run.create(where, config, dataset, about, copy)
         return
-    run = Run.create(where, config, dataset, about)
-    with run.lock():
-        yield run
+    refuse_existing_run(where)
+    where.mkdir(parents=True, exist_ok=True)
+    with hold(where / names.LOCK_FILE):
+        yield Run.create(where, config, dataset, about)
 
 
 @contextmanager

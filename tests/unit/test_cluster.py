@@ -37,6 +37,8 @@ def test_nobody_at_the_address(address):
 def test_a_port_that_is_no_number():
     with pytest.raises(JobError, match="--address here:there: no Ray cluster answers there"), ray_session("here:there"):
         pass
+    with pytest.raises(JobError, match="no Ray cluster answers there"), ray_session("[10.0.0.1:6379"):
+        pass
 
 
 def test_somebody_at_the_address_is_left_to_ray(monkeypatch):

@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from resvae_ray import listing, remote, s3
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.listing import list_files
+from resvae_ray.remote import place
 from resvae_ray.storage import (
     cut_torn_line,
     local_target,
     refuse_existing,
+    refuse_inside,
     replace_folder,
     staged_file,
     staged_folder,
@@ -191,3 +194,49 @@ class TestUnreachableStorage:
     def test_a_scheme_that_nobody_knows_is_still_wrong_usage(self):
         with pytest.raises(UsageError, match="not a path or URI"):
             remote.locate("gopher://b/f.parquet")
+
+
+def test_a_link_to_an_empty_folder_means_that_folder(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    with staged_folder(tmp_path / "link") as staging:
+        (staging / "file").write_text("new")
+    assert (tmp_path / "disk" / "file").read_text() == "new"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_folder_is_not_put_where_a_disk_is_mounted(tmp_path, monkeypatch):
+    """Refused before the work, which could not be kept."""
+    (tmp_path / "mounted").mkdir()
+    monkeypatch.setattr("pathlib.Path.is_mount", lambda path: path.name == "mounted")
+    with pytest.raises(UsageError, match="a disk is mounted there"), staged_folder(tmp_path / "mounted"):
+        raise AssertionError("no work is begun")
+    with staged_folder(tmp_path / "mounted" / "in_it") as staging:
+        (staging / "file").touch()
+    assert (tmp_path / "mounted" / "in_it" / "file").exists()
+
+
+def test_a_folder_takes_the_place_of_what_a_killed_process_had_begun(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / f".config.json.partial-{socket.gethostname()}-{dead_process()}").touch()
+    with staged_folder(tmp_path / "model") as staging:
+        (staging / "file").touch()
+    assert os.listdir(tmp_path / "model") == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "inside"),
+    [
+        ("features/latents", "features", True),
+        ("./features/../features/latents", "features", True),
+        ("features2/latents", "features", False),
+        ("latents", "features", False),
+        ("features/latents", "features/*.parquet", False),
+    ],
+)
+def test_what_would_be_read_as_a_part_of_its_source(target, source, inside, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "features").mkdir()
+    expected = pytest.raises(UsageError, match="would be read as a part of it") if inside else nullcontext()
+    with expected:
+        refuse_inside(place(target), source)

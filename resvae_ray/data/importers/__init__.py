@@ -22,7 +22,7 @@ from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import ID, LABEL
 from resvae_ray.progress import Progress, silent
 from resvae_ray.remote import locate, place_to_write, reaching
-from resvae_ray.storage import refuse_existing, staged_file, staged_folder
+from resvae_ray.storage import refuse_existing, refuse_inside, staged_file, staged_folder
 
 Reader = Callable[[str, ColumnChoice], Iterator[FeatureBatch]]
 
@@ -128,6 +128,7 @@ def import_features(
     """
     source, path, choice = str(source), place_to_write(target), choice or ColumnChoice()
     refuse_existing(path)
+    refuse_inside(path, source)
     with closing(_batches(source, choice)) as batches:
         first = next(batches, None)
         if first is None:

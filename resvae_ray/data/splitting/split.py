@@ -23,7 +23,7 @@ from resvae_ray.errors import UsageError
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
 from resvae_ray.progress import Progress, silent
 from resvae_ray.remote import place_to_write
-from resvae_ray.storage import staged_folder, write_json
+from resvae_ray.storage import refuse_inside, staged_folder, write_json
 
 
 def split_features(
@@ -63,6 +63,7 @@ def split_features(
         option = "--drop" if drop else "--exclude-similarity"
         raise UsageError(f"{option}: it says what to do about a test set; give --exclude OTHER too")
     folder = place_to_write(dataset)
+    refuse_inside(folder, features)
     with staged_folder(folder, DATASET_FILE) as staging:
         source = Features.open(features)
         require_unique_ids(source.ids, source.path)

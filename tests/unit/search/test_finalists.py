@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from resvae_ray.config import SearchConfig
+from resvae_ray.errors import DataError
 from resvae_ray.model.checkpoint import best_path, write_tensors
 from resvae_ray.search.finalists import (
     best_weights,
@@ -135,3 +136,17 @@ def test_what_was_chosen_holds_until_a_later_round_has_chosen(tmp_path, train):
 def test_nothing_was_chosen(tmp_path):
     write_choice(tmp_path, [])
     assert read_choice(tmp_path, ENDED) is None
+
+
+def test_what_a_longer_search_had_proposed_does_not_keep_a_shorter_one_from_its_end(tmp_path):
+    """A space of choices is proposed whole; then fewer trials were asked for."""
+    pending = [record(number, "pending", None) for number in (5, 6)]
+    assert numbers(read_finalists(tmp_path, SEARCH, [*ENDED, *pending])) == [1, 3]
+    assert read_finalists(tmp_path, replace(SEARCH, trials=6), [*ENDED, *pending]) == []
+
+
+def test_a_choice_that_the_study_does_not_know(tmp_path):
+    (tmp_path / "finalists").mkdir()
+    (tmp_path / "finalists" / "choice.json").write_text('{"among": 2, "seeds": 2, "number": 9}')
+    with pytest.raises(DataError, match=r"choice\.json: tells of trial 9, which the study does not know"):
+        read_choice(tmp_path, ENDED)

@@ -14,6 +14,7 @@ from resvae_ray.search.optimizer import StudySearch, open_study
 from resvae_ray.search.records import trial_folder, trial_folders
 from resvae_ray.search.resume import first_config, resumed_config
 from resvae_ray.search.run import Run
+from resvae_ray.search.writing import created
 
 CONFIG = replace(
     Config(),
@@ -278,3 +279,33 @@ def test_a_run_is_a_table_in_a_notebook(used, tmp_path):
 def test_a_run_in_which_nothing_happened_shows_itself(run):
     assert "trials 5 pending; epochs 0)" in repr(run)
     assert "lowest loss" not in run._repr_html_()
+
+
+def test_of_two_searches_that_begin_at_once_the_refused_one_leaves_nothing(dataset, tmp_path, monkeypatch):
+    """Both have found the folder free."""
+    with created(tmp_path / "run", CONFIG, dataset, {"study": "first"}):
+        before = (tmp_path / "run" / "run.json").read_bytes()
+        monkeypatch.setattr("resvae_ray.search.writing.refuse_existing_run", lambda folder: None)
+        monkeypatch.setattr("resvae_ray.search.run.refuse_existing_run", lambda folder: None)
+        with (
+            pytest.raises(UsageError, match="a search is running in it"),
+            created(tmp_path / "run", CONFIG, dataset, {"study": "second"}),
+        ):
+            raise AssertionError("the second one is refused")
+        assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+def test_the_lock_of_a_search_that_was_killed_before_it_wrote_anything_is_no_run(dataset, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.lock").write_text("process 1 on elsewhere\n")
+    with created(tmp_path / "run", CONFIG, dataset, {"study": "s"}) as run:
+        assert run.info["study"] == "s"
+
+
+def test_status_of_a_search_that_was_made_shorter(used):
+    """What was proposed and is not wanted any more is not pending."""
+    study = open_study(used.path / "study.journal", "s")
+    for z_dim in (4, 5, 6):
+        study.enqueue_trial({"z_dim": z_dim})
+    counts = replace(used, config=replace(CONFIG, search=SearchConfig(trials=4))).status()["counts"]
+    assert counts["pending"] == 1, "the one that was cut off"

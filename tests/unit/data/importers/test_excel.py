@@ -164,5 +164,7 @@ def test_a_choice_for_another_format_is_refused(write):
 def test_what_to_install_is_said(write, monkeypatch):
     path = write([["P1", 1, 2]])
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(UsageError, match=r"reading it needs openpyxl: pip install 'resvae-ray\[import\]'"):
+    with pytest.raises(
+        UsageError, match=r"reading it needs openpyxl; get it in the checkout with: pip install .*\[import\]"
+    ):
         imported(path)

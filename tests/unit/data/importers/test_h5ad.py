@@ -159,7 +159,9 @@ def test_old_and_other_files_are_named(write, tmp_path):
 def test_what_to_install_is_said(write, monkeypatch):
     path = write(np.eye(3))
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(UsageError, match=r"a.h5ad: reading it needs h5py: pip install 'resvae-ray\[import\]'"):
+    with pytest.raises(
+        UsageError, match=r"a.h5ad: reading it needs h5py; get it in the checkout with: pip install .*\[import\]"
+    ):
         imported(path)
 
 

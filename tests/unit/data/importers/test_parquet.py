@@ -34,8 +34,8 @@ def test_all_splits_are_read_in_the_order_of_their_names(shard, tmp_path):
     shard("train-00001-of-00002.parquet", ["c"])
     shard("train-00000-of-00002.parquet", ["b"])
     shard("test-00000-of-00001-0a1b2c3d.parquet", ["a"])
-    (tmp_path / "README.md").touch()
-    summary, table = imported(tmp_path, tmp_path)
+    (tmp_path / "data" / "README.md").touch()
+    summary, table = imported(tmp_path / "data", tmp_path)
     assert table.column("id").to_pylist() == ["a", "b", "c"]
     assert summary.found["splits"] == "test, train"
 

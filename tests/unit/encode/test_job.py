@@ -1,0 +1,63 @@
+"""Which model encodes, where latents may lie, and what becomes of an output that is not whole."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from resvae_ray.data.features import Features
+from resvae_ray.encode.job import encode_features
+from resvae_ray.errors import JobError, UsageError
+from resvae_ray.model.network import ResVAE
+
+
+@pytest.fixture
+def features(make_features, tmp_path):
+    (tmp_path / "features").mkdir()
+    return make_features(40, 6).rename(tmp_path / "features" / "a.parquet").parent
+
+
+def latents_in(folder):
+    return np.stack(pq.read_table(folder / "a.parquet")["z"].to_pylist())
+
+
+def test_a_model_that_replaced_another_under_its_name_encodes(model, features, tmp_path, encoded):
+    """In a process that has encoded with the other one."""
+    encode_features(model, features, tmp_path / "first")
+    torch.manual_seed(1)
+    other = ResVAE(6, 16, 3).save_pretrained(tmp_path / "other")
+    model.rename(tmp_path / "old")
+    other.rename(model)
+    encode_features(model, features, tmp_path / "second")
+    x = torch.tensor(next(Features.open(features).batches()).features)
+    with torch.inference_mode():
+        expected = ResVAE.from_pretrained(model).encode(x)[0].numpy()
+    assert np.allclose(latents_in(tmp_path / "second"), expected, atol=1e-6)
+    assert not np.allclose(latents_in(tmp_path / "second"), latents_in(tmp_path / "first"), atol=1e-2)
+
+
+@pytest.mark.parametrize("latents", ["features/latents", "features/latents.parquet", "features/deeper/latents"])
+def test_latents_in_the_folder_of_the_features_are_refused(latents, model, features, tmp_path, encoded):
+    with pytest.raises(UsageError, match="lies in .*features, and would be read as a part of it"):
+        encode_features(model, features, tmp_path / latents)
+    assert [path.name for path in features.iterdir()] == ["a.parquet"]
+
+
+def test_latents_in_the_folder_of_the_features_are_refused_in_a_bucket(model, features, encoded, bucket):
+    with pytest.raises(UsageError, match="lies in s3://.*/features, and would be read as a part of it"):
+        encode_features(model, f"{bucket}/features", f"{bucket}/features/latents")
+
+
+@pytest.mark.parametrize("rows", [0, 10])
+def test_an_output_that_is_not_whole_is_made_anew_by_the_same_command(rows, model, features, tmp_path, encoded):
+    target = tmp_path / "latents"
+    encode_features(model, features, target)
+    whole = latents_in(target)
+    if rows:
+        pq.write_table(pq.read_table(target / "a.parquet").slice(0, rows), target / "a.parquet")
+    else:
+        (target / "a.parquet").write_bytes(b"")
+    with pytest.raises(JobError, match=f"{rows} rows instead of 40; run the same command again"):
+        encode_features(model, features, target)
+    assert encode_features(model, features, target) == 40
+    assert (latents_in(target) == whole).all()
