@@ -105,7 +105,8 @@ def staged_folder(target: Place, last: str = "") -> Iterator[Path]:
             _flush(file)
         if target.exists():
             refuse_existing(target)
-            shutil.rmtree(target)  # nothing is in it but what killed processes had begun
+            _remove_left(target)
+            target.rmdir()
         os.rename(staging, target)
         _flush(target.parent)
     finally:
@@ -161,6 +162,15 @@ def _is_left(path: Path) -> bool:
     """Whether it is what a killed process of this host has half-written."""
     writer = path.name.partition(f".partial-{socket.gethostname()}-")[2]
     return writer.isdigit() and (int(writer) == os.getpid() or not is_alive(int(writer)))
+
+
+def _remove_left(folder: Path) -> None:
+    """Removes what killed processes had begun in it, and nothing else."""
+    for path in filter(_is_left, list(folder.iterdir())):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _umask() -> int:

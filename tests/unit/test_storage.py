@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from resvae_ray import listing, remote, s3
+from resvae_ray import listing, remote, s3, storage
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.listing import list_files
 from resvae_ray.remote import place
@@ -222,6 +222,22 @@ def test_a_folder_takes_the_place_of_what_a_killed_process_had_begun(tmp_path):
     with staged_folder(tmp_path / "model") as staging:
         (staging / "file").touch()
     assert os.listdir(tmp_path / "model") == ["file"]
+
+
+def test_what_came_into_the_folder_meanwhile_stays(tmp_path):
+    (tmp_path / "model").mkdir()
+    with pytest.raises(UsageError, match="already there"), staged_folder(tmp_path / "model") as staging:
+        (staging / "ours").touch()
+        (tmp_path / "model" / "theirs").touch()
+    assert os.listdir(tmp_path / "model") == ["theirs"]
+
+
+def test_what_comes_at_the_last_moment_stays_too(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr(storage, "_remove_left", lambda folder: (folder / "theirs").touch())
+    with pytest.raises(OSError, match="not empty"), staged_folder(tmp_path / "model") as staging:
+        (staging / "ours").touch()
+    assert os.listdir(tmp_path / "model") == ["theirs"]
 
 
 @pytest.mark.parametrize(
