@@ -18,10 +18,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from resvae_ray.errors import JobError, UsageError
 from resvae_ray.remote import Remote
-from resvae_ray.search.lock import BEAT_S, SILENCE_S, Worker
+from resvae_ray.search.lock import BEAT_S, SILENCE_S, Worker, signs_of_life
 from resvae_ray.storage import is_alive
 
 logger = logging.getLogger(__name__)
@@ -46,14 +47,10 @@ def hold_in_bucket(lock: Remote, on_loss: Callable[[str], None]) -> Iterator[Non
     time.sleep(SETTLE_S)
     if _content(lock) != mine:
         raise UsageError(f"{lock}: another search has begun there at the same moment")
-    ended = threading.Event()
-    beating = threading.Thread(target=_beat, args=(lock, mine, ended, on_loss), name="signs of life", daemon=True)
-    beating.start()
     try:
-        yield
+        with signs_of_life(partial(_beat, lock, mine, on_loss)):
+            yield
     finally:
-        ended.set()
-        beating.join()
         _release(lock, mine)
 
 
@@ -71,8 +68,8 @@ def _write_first(lock: Remote, mine: bytes) -> None:
     content = _content(lock)
     if (who := _name(content)) and (content, lock.written()) != left:
         raise UsageError(
-            f"{lock}: a search is running there ({who}), which has just given a sign of life; by a clock that "
-            "is ahead it seems to be dead"
+            f"{lock}: a search is running there ({who}), which has just begun, or given a sign of life though it "
+            "seemed to be dead, as by a clock that is ahead"
         )
     lock.write_bytes(mine)
     if (took := time.monotonic() - began) > SETTLE_S:
@@ -125,7 +122,7 @@ def _content(lock: Remote) -> bytes:
         return b""
 
 
-def _beat(lock: Remote, mine: bytes, ended: threading.Event, on_loss: Callable[[str], None]) -> None:
+def _beat(lock: Remote, mine: bytes, on_loss: Callable[[str], None], ended: threading.Event) -> None:
     last = time.time()
     while not ended.wait(BEAT_S):
         # Where the bucket cannot be reached, the search itself will say so.

@@ -10,9 +10,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -53,15 +54,24 @@ def hold(path: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
-        ended = threading.Event()
-        beating = threading.Thread(target=_beat, args=(path, ended), name="signs of life", daemon=True)
-        beating.start()
         try:
-            yield
+            with signs_of_life(partial(_beat, path)):
+                yield
         finally:
-            ended.set()
-            beating.join()
             file.truncate(0)
+
+
+@contextmanager
+def signs_of_life(beat: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Lets `beat` give them beside the work, until its event is set."""
+    ended = threading.Event()
+    beating = threading.Thread(target=beat, args=(ended,), name="signs of life", daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beating.join()
 
 
 def worker(path: Path) -> Worker | None:

@@ -282,7 +282,7 @@ class TestLock:
         try:
             with (
                 pytest.raises(
-                    UsageError, match=r"process 1 on elsewhere\), which has just given a sign of life; by a clock"
+                    UsageError, match=r"process 1 on elsewhere\), which has just begun, or given a sign of life"
                 ),
                 hold_in_bucket(lock),
             ):
