@@ -109,6 +109,7 @@ class _Moments:
         self._spread: torch.Tensor | None = None
 
     def add(self, x: torch.Tensor) -> None:
+        """Takes in a block (B, columns)."""
         mean, count = x.mean(0, dtype=torch.float64), len(x)
         spread = (x - mean.to(x.dtype)).pow(2).sum(0, dtype=torch.float64)
         if self._mean is None or self._spread is None:

@@ -102,6 +102,11 @@ class _IdList(OtherTable):
     names = [ID]  # noqa: RUF012
 
     def texts(self, name: str) -> Iterator[pa.Array]:
+        """The ids, of which there is one a line; empty lines are passed over.
+
+        Raises:
+            DataError: it is no text, or a table.
+        """
         filesystem, place = locate(self.path)
         try:
             with filesystem.open_input_stream(place, compression="detect") as raw:
