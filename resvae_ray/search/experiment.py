@@ -8,6 +8,7 @@ from typing import Any
 from ray import tune as ray_tune
 from ray.exceptions import RayError
 from ray.tune import Callback
+from ray.tune.error import TuneError
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 
@@ -45,7 +46,9 @@ def run_experiment(
 
     Raises:
         JobError: something is wrong that all trials would suffer from.
+        OSError: RUN cannot be written.
         RayError: Ray gave up.
+        TuneError: Tune did.
     """
     guard, most = Guard(), run.config.search.max_failures
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
@@ -85,6 +88,12 @@ def _fit(tuner: ray_tune.Tuner) -> None:
         # How Tune ends when a worker is killed for memory: that is no RayActorError, and unexpected there.
         if isinstance(error.__cause__, RayError):
             raise error.__cause__ from None
+        raise
+    except TuneError as error:
+        # How Tune passes on what a callback raises: as text.
+        cause = error.__context__
+        if isinstance(cause, OSError) and not isinstance(cause, RayError):
+            raise cause from None
         raise
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -44,16 +44,14 @@ def train_finalists(run: Run, job: Job, slots: Slots, seconds: float | None) -> 
 def _train(run: Run, job: Job, slots: Slots, seconds: float | None, repeats: list[Repeat]) -> bool:
     (run.path / names.FINALISTS_FOLDER).mkdir(exist_ok=True)
     print(f"finalists: {len(repeats)} trainings left, {slots.concurrent} at a time", file=sys.stderr)
-    with ExitStack() as stack:
-        board = stack.enter_context(closing(TensorBoard(run, _board)))
-        record = stack.enter_context(closing(FinalRecorder(run, len(repeats))))
+    with closing(FinalRecorder(run, len(repeats))) as recorder:
         return run_experiment(
             run,
             run_repeat,
             {"job": asdict(job), "final": ray_tune.grid_search([_task(repeat) for repeat in repeats])},
             slots,
             name_of=lambda trial: _board(trial).folder,
-            callbacks=[record, board, Sender(run)],
+            callbacks=[recorder, TensorBoard(run, _board), Sender(run)],
             seconds=seconds,
             metric=names.BEST_VAL_LOSS,
             mode="min",

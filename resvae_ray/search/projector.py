@@ -17,7 +17,6 @@ import torch
 from google.protobuf import text_format
 from tensorboard.plugins.projector.metadata import PROJECTOR_FILENAME
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from resvae_ray import names
 from resvae_ray.data.dataset import Dataset
@@ -25,6 +24,7 @@ from resvae_ray.data.features import draw_groups
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.errors import DataError
 from resvae_ray.model.network import ResVAE
+from resvae_ray.search.event_file import EventFile
 from resvae_ray.search.run import Run
 from resvae_ray.seeds import PROJECTOR, derive
 from resvae_ray.storage import replace_folder
@@ -66,7 +66,7 @@ def write_projector(board: Path, number: int, model: ResVAE, dataset: Dataset, s
         _write_points(folder, model, _drawn(dataset, seed))
         (folder / PROJECTOR_FILENAME).write_text(text_format.MessageToString(_config(number)))
     # This makes it a run; before, TensorBoard would remember the folder under its temporary name.
-    EventFileWriter(str(target)).close()
+    EventFile(target)
     for other in board.glob(names.PROJECTOR_FOLDER.partition("{")[0] + "*"):
         if other != target:
             shutil.rmtree(other, ignore_errors=True)

@@ -136,9 +136,6 @@ class Sender(Callback):
         """Ray's hook."""
         self._send()
 
-    def close(self) -> None:
-        """Nothing is open."""
-
     def _send(self) -> None:
         try:
             self._run.send()

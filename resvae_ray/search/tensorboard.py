@@ -15,14 +15,13 @@ from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
-from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams import summary_v2 as hparams_summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from resvae_ray import names
 from resvae_ray.config import Config, Domain
+from resvae_ray.search.event_file import EventFile
 from resvae_ray.search.run import Run
 from resvae_ray.search.space import describe
 
@@ -67,11 +66,9 @@ class TensorBoard(Callback):
     def __init__(self, run: Run, board_of: Callable[[Trial], Board] = trial_board) -> None:
         self._folder = run.path / names.TUNE_FOLDER
         self._board_of = board_of
-        self._writers: dict[str, EventFileWriter] = {}
+        self._files: dict[str, EventFile] = {}
         if not list(self._folder.glob("events.out.tfevents.*")):
-            root = EventFileWriter(str(self._folder))
-            root.add_event(_event(_columns(run.config)))
-            root.close()
+            EventFile(self._folder).add(_columns(run.config))
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles its callbacks for a restore that is not used here."""
@@ -80,21 +77,19 @@ class TensorBoard(Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook: the trial is in the table from now on."""
         board = self._board_of(trial)
-        if board.folder not in self._writers:
-            writer = EventFileWriter(str(self._folder / board.folder))
-            writer.add_event(_event(hparams_summary.hparams_pb(dict(board.params), trial_id=board.title)))
-            writer.flush()
-            self._writers[board.folder] = writer
+        if board.folder not in self._files:
+            file = EventFile(self._folder / board.folder)
+            file.add(hparams_summary.hparams_pb(dict(board.params), trial_id=board.title))
+            self._files[board.folder] = file
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Ray's hook: one epoch."""
-        writer = self._writers.get(self._board_of(trial).folder)
-        if writer is not None and not {names.FAILURE, names.FAULT} & set(result):
+        file = self._files.get(self._board_of(trial).folder)
+        if file is not None and not {names.FAILURE, names.FAULT} & set(result):
             values = [Summary.Value(tag=tag, simple_value=result[name]) for name, tag in SCALARS.items()]
-            writer.add_event(_event(Summary(value=values), result[names.EPOCH]))
-            writer.flush()
+            file.add(Summary(value=values), result[names.EPOCH])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook: complete, pruned, or failed by its own word."""
@@ -107,21 +102,14 @@ class TensorBoard(Callback):
         """Ray's hook: crashed."""
         self._end(trial, api_pb2.STATUS_FAILURE)
 
-    def close(self) -> None:
-        """Closes the files of the trials that have not ended."""
-        for writer in self._writers.values():
-            writer.close()
-        self._writers.clear()
-
     def _end(self, trial: Trial, status: Any) -> None:
-        writer = self._writers.pop(self._board_of(trial).folder, None)
-        if writer is not None:
+        file = self._files.pop(self._board_of(trial).folder, None)
+        if file is not None:
             end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
             content = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end))
             value = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, tensor=metadata.NULL_TENSOR)
             value.metadata.CopyFrom(SummaryMetadata.FromString(content.SerializeToString()))
-            writer.add_event(_event(Summary(value=[value])))
-            writer.close()
+            file.add(Summary(value=[value]))
 
 
 def board_name(name: str, params: Mapping[str, Any]) -> str:
@@ -139,7 +127,3 @@ def _range(domain: Domain) -> hparams_summary.Domain:
     if domain.choices:
         return hparams_summary.Discrete([c if isinstance(c, str) else float(c) for c in domain.choices])
     return hparams_summary.RealInterval(float(domain.low or 0.0), float(domain.high or 0.0))
-
-
-def _event(summary: Any, step: int = 0) -> Event:
-    return Event(wall_time=time.time(), step=step, summary=summary)

@@ -178,14 +178,15 @@ def _search(run: Run, dataset: Dataset, slots: Slots, seconds: float | None) -> 
     _announce(run, dataset, slots, left)
     scheduler = DurableASHA(run.config, history_of(study))
     with ExitStack() as stack:
-        writers = [stack.enter_context(closing(kind(run))) for kind in (Recorder, TensorBoard, Progress, Sender)]
+        recorder = stack.enter_context(closing(Recorder(run)))
+        progress = stack.enter_context(closing(Progress(run)))
         return run_experiment(
             run,
             run_trial,
             {"job": asdict(_job(run, dataset, slots, save_epochs=tuple(scheduler.rung_epochs())))},
             slots,
             name_of=_folder_name,
-            callbacks=writers,
+            callbacks=[recorder, TensorBoard(run), progress, Sender(run)],
             seconds=seconds,
             search_alg=StudySearch(study, run.config, take_up),
             scheduler=scheduler,

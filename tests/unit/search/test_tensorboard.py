@@ -47,7 +47,6 @@ def test_a_trial_is_in_the_table_before_its_first_epoch(run):
     assert start.group_name == "trial 0003"
     assert start.hparams["z_dim"].number_value == 18
     assert start.hparams["loss_type"].string_value == "MSE"
-    board.close()
 
 
 def test_every_epoch_has_its_scalars(run):
@@ -59,7 +58,6 @@ def test_every_epoch_has_its_scalars(run):
     assert sorted(loaded.Tags()["scalars"]) == sorted(SCALARS.values())
     for name, tag in SCALARS.items():
         assert [(point.step, point.value) for point in loaded.Scalars(tag)] == [(e, result(e)[name]) for e in (1, 2)]
-    board.close()
 
 
 @pytest.mark.parametrize(
@@ -84,13 +82,12 @@ def test_a_trial_that_a_fault_stopped_has_not_ended(run):
     board = TensorBoard(run)
     board.on_trial_start(0, [], trial(0))
     board.on_trial_complete(0, [], trial(0, {"fault": "the disk is full"}))
-    board.close()
     assert "_hparams_/session_end_info" not in events(run, 0).summary_metadata
 
 
 def test_the_columns_of_the_table_are_written_once(run):
     for _ in range(2):
-        TensorBoard(run).close()
+        TensorBoard(run)
     (file,) = (run.path / "tune").glob("events.*")
     columns = experiment(hparams(EventAccumulator(str(file)).Reload(), "experiment"))
     assert [info.name for info in columns.hparam_infos] == ["z_dim", "lr", "loss_type"]
