@@ -14,6 +14,7 @@ from ray.tune.experiment import Trial
 
 from resvae_ray import names
 from resvae_ray.errors import JobError
+from resvae_ray.search.controller import our_controller
 from resvae_ray.search.guard import Guard
 from resvae_ray.search.resources import Slots
 from resvae_ray.search.retries import Retries
@@ -74,6 +75,7 @@ def run_experiment(
     )
     with ExitStack() as stack:
         stack.enter_context(_quiet())
+        stack.enter_context(our_controller())
         stop = stack.enter_context(stoppable())
         _fit(tuner)
     if guard.reason:

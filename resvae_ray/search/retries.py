@@ -1,7 +1,6 @@
 """How often a trial is tried again: a crash counts once, the loss of its node does not.
 
-Tune counts both. On a cluster whose nodes come and go a long trial would be given up for what befell its nodes. And of
-a worker that dies between two trials, which it serves one after the other, Tune hears twice.
+Tune counts both. On a cluster whose nodes come and go a long trial would be given up for what befell its nodes.
 """
 
 from pathlib import Path
@@ -27,23 +26,13 @@ class Retries(Callback):
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._last_dead: dict[str, str] = {}  # the worker whose death a trial suffered last, by trial
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook: the trial failed, and Tune is going to try it again."""
-        error = _error_of(trial)
-        if _lost_with_its_node(error) or self._is_known(trial, error):
+        if _lost_with_its_node(_error_of(trial)):
             trial.run_metadata.num_failures -= 1
         elif trial.run_metadata.num_failures > self._most:
             trial.config[names.CRASHED] = _last_line(trial)
-
-    def _is_known(self, trial: Trial, error: Exception | None) -> bool:
-        """Whether the trial suffered this death of a worker before."""
-        dead = error.actor_id if isinstance(error, RayActorError) else None
-        known = dead is not None and self._last_dead.get(trial.trial_id) == dead
-        if dead is not None:
-            self._last_dead[trial.trial_id] = dead
-        return known
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Tune's hook: the trial is given up. Our own refusal is not among the errors that led to it."""

@@ -80,21 +80,5 @@ def test_the_refusal_is_not_among_the_errors_of_a_trial_that_is_given_up(tmp_pat
     assert path.read_text().startswith("Failure # 1 (then)\nTraceback\nout of luck\n")
 
 
-class Died(ActorDiedError):
-    def __init__(self, actor_id):
-        super().__init__()
-        self.actor_id = actor_id
-
-    def __reduce__(self):
-        return Died, (self.actor_id,)
-
-
-def test_a_death_that_is_told_twice_is_one_crash(fails):
-    """Of a worker killed between two trials Tune hears from its reset and from its next training."""
-    retries = Retries(1)
-    assert [fails(retries, Died("a"), 2) for _ in range(3)] == [True] * 3
-    assert fails(retries, Died("b"), 2) is not True, "another worker has died"
-
-
 def test_a_worker_that_died_on_a_node_that_lives_has_crashed(fails):
     assert fails(Retries(0), ActorDiedError(), 1) is not True
