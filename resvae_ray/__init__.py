@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from resvae_ray.data.dataset import Dataset as Dataset
     from resvae_ray.data.features import Features as Features
     from resvae_ray.data.importers import import_features as import_features
+    from resvae_ray.data.layout import ColumnChoice as ColumnChoice
     from resvae_ray.data.proteins.batch import ProteinChoice as ProteinChoice
-    from resvae_ray.data.schema import ColumnChoice as ColumnChoice
     from resvae_ray.data.splitting.split import split_features as split_features
     from resvae_ray.data.stream import open_sides as open_sides
     from resvae_ray.embed.job import embed_proteins as embed_proteins
@@ -51,7 +51,7 @@ _PLACES = {
     "Dataset": "data.dataset",
     "Features": "data.features",
     "import_features": "data.importers",
-    "ColumnChoice": "data.schema",
+    "ColumnChoice": "data.layout",
     "split_features": "data.splitting.split",
     "open_sides": "data.stream",
     "ProteinChoice": "data.proteins.batch",

@@ -49,7 +49,7 @@ def _add_import(verbs: Any) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     from resvae_ray.data.importers import import_features
-    from resvae_ray.data.schema import ColumnChoice
+    from resvae_ray.data.layout import ColumnChoice
 
     choice = ColumnChoice(
         id_column=options.id_column,

@@ -15,17 +15,9 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from resvae_ray.data.hashes import hash_texts
+from resvae_ray.data.layout import ColumnChoice, Layout, layout_of
 from resvae_ray.data.parquet_pieces import SUFFIX, column_pieces, parquet_file, pieces_of, provenance_of
-from resvae_ray.data.schema import (
-    ColumnChoice,
-    FeatureBatch,
-    Layout,
-    as_text,
-    check_batch,
-    decode,
-    decode_matrix,
-    layout_of,
-)
+from resvae_ray.data.schema import FeatureBatch, as_text, check_batch, decode, decode_matrix
 from resvae_ray.errors import DataError
 from resvae_ray.listing import list_files
 from resvae_ray.remote import Place

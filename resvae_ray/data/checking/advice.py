@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from resvae_ray.config import Config
 from resvae_ray.data.checking.findings import MOST_CLASSES, Check
-from resvae_ray.data.schema import some_names
+from resvae_ray.data.layout import some_names
 
 ENOUGH_R2 = 0.6  # about what the paper's model explains of its features' variance
 MUCH = 0.5  # of the total variance, in a few outlier dimensions

@@ -16,8 +16,9 @@ from resvae_ray.data.features import Features, require_unique_ids
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.importers import delimited, esm_extract, excel, h5ad, hdf5, numpy_arrays, parquet
 from resvae_ray.data.importers.apart import read_apart
+from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.data.parquet_pieces import SUFFIX
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch
+from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import ID, LABEL
 from resvae_ray.progress import Progress, silent

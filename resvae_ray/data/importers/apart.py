@@ -21,7 +21,8 @@ from multiprocessing.connection import Connection
 import pyarrow as pa
 
 from resvae_ray import errors
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch, as_array
+from resvae_ray.data.layout import ColumnChoice
+from resvae_ray.data.schema import FeatureBatch, as_array
 from resvae_ray.errors import DataError, JobError, in_words
 from resvae_ray.names import FEATURES, ID
 

@@ -6,17 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from resvae_ray.data.schema import (
-    FEATURES_COLUMNS,
-    ID_COLUMNS,
-    IDS_KEY,
-    LABEL_COLUMNS,
-    ROW_NUMBERS,
-    ColumnChoice,
-    FeatureBatch,
-    as_text,
-    find_column,
-)
+from resvae_ray.data.layout import FEATURES_COLUMNS, ID_COLUMNS, LABEL_COLUMNS, ColumnChoice, find_column
+from resvae_ray.data.schema import IDS_KEY, ROW_NUMBERS, FeatureBatch, as_text
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import FEATURES, ID, LABEL
 

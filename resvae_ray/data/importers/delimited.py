@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch, decode, find_layout, row_numbers
+from resvae_ray.data.layout import ColumnChoice, find_layout
+from resvae_ray.data.schema import FeatureBatch, check_batch, decode, row_numbers
 from resvae_ray.data.text_table import TextTable
 
 

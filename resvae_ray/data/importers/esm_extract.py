@@ -15,7 +15,8 @@ from pyarrow import fs as pafs
 
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import VECTOR_MOST, as_batch, refuse_columns
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch
+from resvae_ray.data.layout import ColumnChoice
+from resvae_ray.data.schema import FeatureBatch, check_batch
 from resvae_ray.errors import DataError, UsageError, first_line
 from resvae_ray.listing import list_files
 from resvae_ray.names import ID

@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import as_batch
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch, Layout, check_batch, find_layout, row_numbers
+from resvae_ray.data.layout import ColumnChoice, Layout, find_layout
+from resvae_ray.data.schema import FeatureBatch, check_batch, row_numbers
 from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
 from resvae_ray.names import ID, LABEL

@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.importers.arrays import as_batch, column_names, is_matrix, require_width
 from resvae_ray.data.importers.hdf5 import children, column_piece, open_hdf5, require_filled, row_pieces
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch, row_numbers
+from resvae_ray.data.layout import ColumnChoice
+from resvae_ray.data.schema import FeatureBatch, check_batch, row_numbers
 from resvae_ray.errors import DataError, UsageError
 
 OLD = "the file is older than anndata 0.8; write it anew: anndata.read_h5ad(OLD).write_h5ad(NEW)"

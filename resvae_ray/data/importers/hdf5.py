@@ -28,7 +28,8 @@ from resvae_ray.data.importers.arrays import (
     refuse_columns,
     require_width,
 )
-from resvae_ray.data.schema import FEATURES_COLUMNS, ColumnChoice, FeatureBatch, check_batch, find_column
+from resvae_ray.data.layout import FEATURES_COLUMNS, ColumnChoice, find_column
+from resvae_ray.data.schema import FeatureBatch, check_batch
 from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
 from resvae_ray.names import ID

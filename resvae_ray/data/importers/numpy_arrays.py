@@ -22,7 +22,8 @@ from resvae_ray.data.importers.arrays import (
     matrix_name,
     require_width,
 )
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch, check_batch
+from resvae_ray.data.layout import ColumnChoice
+from resvae_ray.data.schema import FeatureBatch, check_batch
 from resvae_ray.errors import DataError, ResVAERayError, first_line
 from resvae_ray.remote import locate
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from resvae_ray.data.features import Features
+from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.data.parquet_pieces import SUFFIX
-from resvae_ray.data.schema import ColumnChoice, FeatureBatch, row_numbers
+from resvae_ray.data.schema import FeatureBatch, row_numbers
 from resvae_ray.errors import DataError
 from resvae_ray.names import LABEL
 from resvae_ray.remote import locate, reaching

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from resvae_ray.data.layout import ID_COLUMNS, find_column, some_names
 from resvae_ray.data.proteins.batch import ProteinBatch
-from resvae_ray.data.schema import ID_COLUMNS, find_column, some_names
 from resvae_ray.data.text_table import TextTable
 from resvae_ray.errors import DataError
 

@@ -4,15 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from resvae_ray.data.layout import ID_COLUMNS, INDEX_COLUMNS, LABEL_COLUMNS, SEQUENCE_COLUMNS, pick_column, some_names
 from resvae_ray.data.proteins.batch import ProteinBatch, ProteinChoice
-from resvae_ray.data.schema import (
-    ID_COLUMNS,
-    INDEX_COLUMNS,
-    LABEL_COLUMNS,
-    SEQUENCE_COLUMNS,
-    pick_column,
-    some_names,
-)
 from resvae_ray.data.text_table import TextTable
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import FEATURES, ID, LABEL, SEQUENCE

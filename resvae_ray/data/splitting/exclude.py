@@ -9,17 +9,9 @@ import pyarrow as pa
 
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import hash_set, members
+from resvae_ray.data.layout import ID_COLUMNS, INDEX_COLUMNS, SEQUENCE_COLUMNS, find_column, some_names
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
-from resvae_ray.data.schema import (
-    ID_COLUMNS,
-    IDS_KEY,
-    INDEX_COLUMNS,
-    ROW_NUMBERS,
-    SEQUENCE_COLUMNS,
-    find_column,
-    row_numbers,
-    some_names,
-)
+from resvae_ray.data.schema import IDS_KEY, ROW_NUMBERS, row_numbers
 from resvae_ray.data.sequences import clean_sequences
 from resvae_ray.data.splitting.other_tables import OtherTable
 from resvae_ray.data.splitting.similar import rows_like

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs as pafs
 
+from resvae_ray.data.layout import ID_COLUMNS, find_column, some_names
 from resvae_ray.data.parquet_pieces import ID_BATCH_ROWS, SUFFIX, column_pieces, parquet_file, provenance_of
 from resvae_ray.data.proteins import READERS, fasta, read_proteins
-from resvae_ray.data.schema import ID_COLUMNS, IDS_KEY, ROW_NUMBERS, as_text, find_column, row_numbers, some_names
+from resvae_ray.data.schema import IDS_KEY, ROW_NUMBERS, as_text, row_numbers
 from resvae_ray.data.text_table import TextTable
 from resvae_ray.errors import DataError
 from resvae_ray.listing import list_files

@@ -13,7 +13,7 @@ import numpy as np
 
 from resvae_ray.data.features import Features, rows_in
 from resvae_ray.data.importers import reader_for
-from resvae_ray.data.schema import ColumnChoice
+from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.errors import DataError
 from resvae_ray.progress import Progress
 

@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import hash_set, hash_texts, members
+from resvae_ray.data.layout import some_names
 from resvae_ray.data.row_texts import coded, column_called, hashed, require_texts
-from resvae_ray.data.schema import some_names
 from resvae_ray.data.splitting.other_tables import id_list
 from resvae_ray.data.splitting.stratify import permutation, stratified_choice
 from resvae_ray.errors import DataError, UsageError

@@ -14,7 +14,7 @@ from resvae_ray.data import features as features_module
 from resvae_ray.data import text_table
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import READERS, import_features, reader_for
-from resvae_ray.data.schema import ColumnChoice
+from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.errors import DataError, UsageError
 
 IDS = [f"P{number:02d}" for number in range(20)]

@@ -13,7 +13,7 @@ from odd_readers import crashes, goes_on_for_ever, is_killed, loops, refuses, sl
 from resvae_ray.data import importers
 from resvae_ray.data.importers import apart, h5ad, hdf5, import_features
 from resvae_ray.data.importers.apart import read_apart
-from resvae_ray.data.schema import ColumnChoice
+from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.errors import DataError, JobError, UsageError
 
 IDS = [f"P{number:02d}" for number in range(20)]
@@ -72,7 +72,7 @@ def test_its_process_ends_with_a_killed_one(tmp_path):
 import sys; sys.path[:0] = {sys.path!r}
 from odd_readers import goes_on_for_ever
 from resvae_ray.data.importers.apart import read_apart
-from resvae_ray.data.schema import ColumnChoice
+from resvae_ray.data.layout import ColumnChoice
 batches = read_apart(goes_on_for_ever, "a.h5", ColumnChoice())
 next(batches)
 print(batches.gi_frame.f_locals["child"].pid, flush=True)

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from resvae_ray.data.importers import import_features
-from resvae_ray.data.schema import ColumnChoice
+from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.errors import DataError
 
 PLAIN = "id,label,f0,f1\nP1,a,0.5,-1.25\nP2,b,2,3e-5\n"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from resvae_ray.data.importers import import_features
-from resvae_ray.data.schema import ColumnChoice
+from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.errors import DataError, UsageError
 
 

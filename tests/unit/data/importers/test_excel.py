@@ -11,7 +11,7 @@ from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
 from resvae_ray.data import features as features_module
 from resvae_ray.data.importers import excel, import_features
-from resvae_ray.data.schema import ColumnChoice
+from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.errors import DataError, UsageError
 
 HEADER = ["id", "f0", "f1"]

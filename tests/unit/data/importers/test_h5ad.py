@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse
 
 from resvae_ray.data.importers import import_features
-from resvae_ray.data.schema import ColumnChoice
+from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.errors import DataError, UsageError
 
 IDS = ["P1", "P2", "P3"]
