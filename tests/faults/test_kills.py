@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,7 +74,13 @@ class Machines:
         for node in [node for node in self.nodes if node.dead_processes()]:
             self.nodes.remove(node)
             self._cluster.remove_node(node, allow_graceful=False)
-            self.nodes.append(self._cluster.add_node(num_cpus=1))
+            self.nodes.append(self._another())
+
+    def _another(self):
+        """On a machine that has much to do, Ray gives up waiting for a node after half a minute."""
+        with suppress(Exception):
+            return self._cluster.add_node(num_cpus=1)
+        return self._cluster.add_node(num_cpus=1)
 
     def close(self) -> None:
         """Ends them."""

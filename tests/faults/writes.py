@@ -6,7 +6,7 @@ seen as neither the old nor the new one is half-written.
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.stream import ResidentRows
 from resvae_ray.data.synthetic import synthetic_batches, write_synthetic_csv
 from resvae_ray.encode import job
+from resvae_ray.errors import UsageError
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.training import Training
 from resvae_ray.search.optimizer import StudySearch, open_study, unfinished
@@ -251,9 +252,9 @@ def prepare_latents(folder: Path) -> None:
 
 
 def encode(folder: Path, latents: str) -> None:
-    if latents.endswith(".parquet") and (folder / latents).exists():
-        return
-    with here():
+    # A file that is there is refused, and what was left beside it removed.
+    refused = latents.endswith(".parquet") and (folder / latents).exists()
+    with here(), suppress(UsageError) if refused else nullcontext():
         job.encode_features(folder / "model", folder / "features", folder / latents, job.Output(sample=True))
 
 
