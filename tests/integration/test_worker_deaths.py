@@ -56,9 +56,8 @@ class Ends(Callback):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("concurrent", [1, 2])
-@pytest.mark.parametrize("dies_before", [[2], [1, 2, 3]])
-def test_no_trial_is_to_blame(make_dataset, tmp_path, dies_before, concurrent):
+@pytest.mark.parametrize(("concurrent", "dies_before"), [(1, [1, 2, 3]), (2, [2])])
+def test_no_trial_is_to_blame(make_dataset, tmp_path, concurrent, dies_before):
     """Tune gave up the trial that the worker was to serve next, which had not begun."""
     config = replace(ONE_AT_A_TIME, search=replace(ONE_AT_A_TIME.search, max_failures=0))
     run = Run.create(tmp_path / "run", config, Dataset.open(make_dataset(30, 4)), {"study": "s"})
