@@ -97,7 +97,7 @@ def is_vector(kind: pa.DataType) -> bool:
     if isinstance(kind, pa.FixedShapeTensorType):
         kind = kind.storage_type
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return lists and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))  # type: ignore[attr-defined]
+    return lists and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
 
 
 def some_names(names: Sequence[str], most: int = 8) -> str:

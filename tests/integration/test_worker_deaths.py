@@ -78,4 +78,5 @@ def test_no_trial_is_to_blame(make_dataset, tmp_path, concurrent, dies_before):
     )
     assert sorted(ends.complete) == list(range(TRIALS))
     assert ends.failed == []
-    assert list((tmp_path / "marks").iterdir()), "no worker was killed between two trials"
+    killed = sorted(int(mark.name) for mark in (tmp_path / "marks").iterdir())
+    assert killed == dies_before, "not every worker was killed between two trials"
