@@ -12,7 +12,7 @@ import torch
 from resvae_ray import names
 from resvae_ray.errors import DataError
 from resvae_ray.model.card import model_card
-from resvae_ray.model.checkpoint import read_tensors, write_tensors
+from resvae_ray.model.weights import read_tensors, write_tensors
 from resvae_ray.remote import Place, place, place_to_write
 from resvae_ray.storage import local_copy, read_json, staged_folder, write_json
 

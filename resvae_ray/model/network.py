@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from resvae_ray.errors import UsageError
 from resvae_ray.model.bundle import nothing_else, read_bundle, write_bundle
-from resvae_ray.model.checkpoint import load_weights, require_fit
+from resvae_ray.model.weights import load_weights, require_fit
 from resvae_ray.remote import Place
 
 

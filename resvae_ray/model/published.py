@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from resvae_ray.errors import DataError, ResVAERayError, first_line
-from resvae_ray.model.checkpoint import load_weights
 from resvae_ray.model.network import ResVAE
+from resvae_ray.model.weights import load_weights
 from resvae_ray.remote import place
 from resvae_ray.storage import local_copy
 

@@ -28,6 +28,7 @@ from resvae_ray.model.evaluation import PAPER_BATCH, Validation, validate
 from resvae_ray.model.loss import loss_terms
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.schedule import kld_weight, learning_rate
+from resvae_ray.model.weights import load_weights, read_tensors, require_fit, write_tensors
 from resvae_ray.seeds import NOISE, WEIGHTS, derive
 
 CHECK_EVERY = 100  # steps between two looks at the losses; a look waits for the device
@@ -125,7 +126,7 @@ class Training:
             "last": self.last,
             "best": self._best_metrics,
         }
-        checkpoint.write_tensors(checkpoint.resume_path(folder), self._state_tensors(), state)
+        write_tensors(checkpoint.resume_path(folder), self._state_tensors(), state)
         if self._best_metrics:
             checkpoint.keep_only_best(folder, int(self._best_metrics[names.EPOCH]))
 
@@ -140,7 +141,7 @@ class Training:
             "metrics": self._best_metrics,
         }
         best_epoch = int(self._best_metrics[names.EPOCH])
-        checkpoint.write_tensors(checkpoint.best_path(folder, best_epoch), self._best, state)
+        write_tensors(checkpoint.best_path(folder, best_epoch), self._best, state)
         self._best_saved = best_epoch
 
     def resume(self, folder: Path) -> bool:
@@ -153,7 +154,7 @@ class Training:
         path = checkpoint.resume_path(folder)
         if not path.exists():
             return False
-        tensors, state = checkpoint.read_tensors(path)
+        tensors, state = read_tensors(path)
         ours = {"config": asdict(self.config), "metric": asdict(self.metric), "seed": self.seed}
         if {name: state.get(name) for name in ours} != ours:
             raise DataError(f"{path}: saved by a training with another configuration or seed")
@@ -170,8 +171,8 @@ class Training:
         if best:
             self._best_saved = int(best[names.EPOCH])
             path = checkpoint.best_path(folder, self._best_saved)
-            self._best = checkpoint.read_tensors(path)[0]
-            checkpoint.require_fit(self.judged, self._best, path)
+            self._best = read_tensors(path)[0]
+            require_fit(self.judged, self._best, path)
         self._load_state(tensors, checkpoint.resume_path(folder))
         self.epoch, self.last, self._best_metrics = state["epoch"], state["last"], best
 
@@ -244,9 +245,9 @@ class Training:
         return tensors
 
     def _load_state(self, tensors: dict[str, torch.Tensor], path: Path) -> None:
-        checkpoint.load_weights(self.model, _part(tensors, "model."), path)
+        load_weights(self.model, _part(tensors, "model."), path)
         if self._average is not None:
-            checkpoint.load_weights(self._average, _part(tensors, "average."), path)
+            load_weights(self._average, _part(tensors, "average."), path)
         content: dict[str, Any] = self._optimizer.state_dict()
         for position, (name, _) in enumerate(self.model.named_parameters()):
             moments = {

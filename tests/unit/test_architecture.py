@@ -90,6 +90,11 @@ def test_importing_the_package_loads_neither_torch_nor_ray():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_a_status_is_told_without_torch_and_ray():
+    code = "import sys, resvae_ray.search.run; print([name for name in ('torch', 'ray') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_every_public_name_can_be_had():
     for name in resvae_ray.__all__:
         assert getattr(resvae_ray, name) is not None

@@ -13,6 +13,7 @@ from resvae_ray.model import checkpoint
 from resvae_ray.model.average import averaged
 from resvae_ray.model.evaluation import validate
 from resvae_ray.model.training import Diverged, Training
+from resvae_ray.model.weights import read_tensors, write_tensors
 
 CONFIG = TrainingConfig(z_dim=3, hidden_dim=16, lr=3e-3, epochs=6, batch_size=8)
 
@@ -190,9 +191,9 @@ def test_weights_of_another_course_with_the_same_best_epoch_are_replaced(sides, 
     """Killed between the two files of a checkpoint, then resumed with rounding that differs: as on other hardware."""
     training = Training(CONFIG, *sides, seed=1)
     run(training, 1)
-    checkpoint.write_tensors(checkpoint.best_path(tmp_path, 1), {"fc1.bias": torch.zeros(2)}, {})
+    write_tensors(checkpoint.best_path(tmp_path, 1), {"fc1.bias": torch.zeros(2)}, {})
     training.save(tmp_path)
-    stored, state = checkpoint.read_tensors(checkpoint.best_path(tmp_path, 1))
+    stored, state = read_tensors(checkpoint.best_path(tmp_path, 1))
     assert state["metrics"]["val_loss"] == training.last["val_loss"]
     assert set(stored) == set(training.model.state_dict())
 
@@ -228,7 +229,7 @@ def test_every_knob_changes_the_training_and_survives_a_restart(sides, knobs, tm
     assert again.resume(tmp_path)
     assert run(again) == expected[3:]
     again.save(tmp_path)
-    stored, _ = checkpoint.read_tensors(checkpoint.newest_best(tmp_path))
+    stored, _ = read_tensors(checkpoint.newest_best(tmp_path))
     assert set(stored) == set(again.model.state_dict())
 
 

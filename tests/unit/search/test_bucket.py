@@ -13,7 +13,7 @@ import torch
 
 from resvae_ray import names
 from resvae_ray.errors import DataError, JobError, UsageError
-from resvae_ray.model.checkpoint import write_tensors
+from resvae_ray.model.weights import write_tensors
 from resvae_ray.remote import Remote, download, place, upload
 from resvae_ray.search import bucket as copies
 from resvae_ray.search import bucket_lock as lock_module

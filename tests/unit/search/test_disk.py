@@ -11,6 +11,7 @@ from resvae_ray.config import Config, Domain, TrainingConfig
 from resvae_ray.data.stream import ResidentRows
 from resvae_ray.errors import JobError, UsageError
 from resvae_ray.model import checkpoint
+from resvae_ray.model import weights as weights_file
 from resvae_ray.model.training import Training
 from resvae_ray.search import disk
 from resvae_ray.search.disk import RECORDS_BYTES, require_space, space_needed
@@ -33,13 +34,13 @@ def test_a_trial_takes_no_more_while_it_is_saved(average, tmp_path, monkeypatch)
     rows = ResidentRows(torch.randn(40, DIM))
     mine = config(hidden_dim=256, z_dim=16, epochs=4, lr=1e-3, average=average)
     training, seen = Training(mine.training, rows, rows), []
-    flush = checkpoint.save_file
+    flush = weights_file.save_file
 
     def save(*arguments, **more):
         flush(*arguments, **more)
         seen.append(size(tmp_path))
 
-    monkeypatch.setattr(checkpoint, "save_file", save)
+    monkeypatch.setattr(weights_file, "save_file", save)
     for _ in training.epochs():
         training.save(tmp_path)
     bound = space_needed(mine, DIM, 1) - RECORDS_BYTES

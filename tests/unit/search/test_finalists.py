@@ -6,7 +6,8 @@ import torch
 
 from resvae_ray.config import SearchConfig
 from resvae_ray.errors import DataError
-from resvae_ray.model.checkpoint import best_path, write_tensors
+from resvae_ray.model.checkpoint import best_path
+from resvae_ray.model.weights import write_tensors
 from resvae_ray.search.finalists import (
     best_weights,
     finalist_folder,

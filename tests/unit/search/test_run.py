@@ -9,7 +9,7 @@ import torch
 from resvae_ray.config import Config, Domain, SearchConfig
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.model.checkpoint import write_tensors
+from resvae_ray.model.weights import write_tensors
 from resvae_ray.search.optimizer import StudySearch, open_study
 from resvae_ray.search.records import trial_folder, trial_folders
 from resvae_ray.search.resume import first_config, resumed_config
