@@ -1,13 +1,14 @@
 """What does each knob of the training give, alone and together with the others?
 
-    python -m benchmarks.recipe DATASET [DATASET …] --out RESULTS.jsonl [--seeds 3] [--workers 2] [--only NAME …]
+    python -m benchmarks.recipe DATASET [DATASET …] --out RESULTS.jsonl [--seeds 3] [--workers 2]
+        [--hidden-dim 951] [--only NAME …]
 
 trains every recipe below on every DATASET under every seed, each on one thread, and adds a line of JSON for each to
-RESULTS.jsonl, with its learning curve; what stands there already is not trained again. At the end it prints, for each
-DATASET, a row a recipe with medians over the seeds, all at the best epoch: validation loss on the paper's scale, with
-its range; at the posterior mean R² of the validation rows, of the training rows, and of PCA of the same width; what a
-linear probe (MCC) and the nearest neighbours read off the latents and off PCA, where there are labels; trustworthiness.
-And how well the losses at some epochs rank the trainings by their end.
+RESULTS.jsonl, with its learning curve; what stands there already is not trained again, so another --hidden-dim wants
+another file. At the end it prints, for each DATASET, a row a recipe with medians over the seeds, all at the best epoch:
+validation loss on the paper's scale, with its range; at the posterior mean R² of the validation rows, of the training
+rows, and of PCA of the same width; what a linear probe (MCC) and the nearest neighbours read off the latents and off
+PCA, where there are labels; trustworthiness. And how well the losses at some epochs rank the trainings by their end.
 """
 
 import argparse
@@ -33,8 +34,9 @@ from resvae_ray.insight.evaluation import LATENTS, SCORES
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.training import Training
 
-PAPER = TrainingConfig(z_dim=34, hidden_dim=951, lr=4.69e-4)
-HIGH_FIDELITY = replace(load_config("high_fidelity").training, hidden_dim=951)
+HIDDEN_DIM = 951
+PAPER = TrainingConfig(z_dim=34, hidden_dim=HIDDEN_DIM, lr=4.69e-4)
+HIGH_FIDELITY = replace(load_config("high_fidelity").training, hidden_dim=HIDDEN_DIM)
 AVERAGE = {"average": 0.995}  # over as many rows as 0.98 at batches of 128
 ALONE: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -63,7 +65,7 @@ RECIPES = {name: replace(PAPER, **knobs) for name, knobs in ALONE.items()} | {
     name: replace(HIGH_FIDELITY, **knobs) for name, knobs in TOGETHER.items()
 }
 
-Task = tuple[str, str, int]
+Task = tuple[str, str, int, int]  # dataset, recipe, seed, hidden_dim
 
 
 def main() -> None:
@@ -73,12 +75,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--hidden-dim", type=int, default=HIDDEN_DIM)
     parser.add_argument("--only", nargs="*", default=list(RECIPES), choices=list(RECIPES), metavar="NAME")
     options = parser.parse_args()
-    wanted = [(d, recipe, seed) for seed in range(options.seeds) for recipe in options.only for d in options.datasets]
+    wanted = [
+        (dataset, recipe, seed, options.hidden_dim)
+        for seed in range(options.seeds)
+        for recipe in options.only
+        for dataset in options.datasets
+    ]
     done = {(row["dataset"], row["recipe"], row["seed"]) for row in _rows(options.out)}
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool, options.out.open("a") as file:
-        for row in pool.imap_unordered(_train, [task for task in wanted if task not in done]):
+        for row in pool.imap_unordered(_train, [task for task in wanted if task[:3] not in done]):
             file.write(json.dumps(row) + "\n")
             file.flush()
     _print_table(_rows(options.out), options.datasets, options.only)
@@ -87,9 +95,11 @@ def main() -> None:
 
 def _train(task: Task) -> dict[str, Any]:
     """Trains one recipe to its end, or to where it diverges."""
-    path, recipe, seed = task
+    path, recipe, seed, hidden_dim = task
     torch.set_num_threads(1)
     config = RECIPES[recipe]
+    if config.hidden_dim == HIDDEN_DIM:
+        config = replace(config, hidden_dim=hidden_dim)
     training = Training(config, *open_sides(Dataset.open(path), DataConfig(mode="resident")), seed=seed)
     curve, failure = [], None
     try:
