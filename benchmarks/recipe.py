@@ -1,14 +1,15 @@
 """What does each knob of the training give, alone and together with the others?
 
     python -m benchmarks.recipe DATASET [DATASET …] --out RESULTS.jsonl [--seeds 3] [--workers 2]
-        [--hidden-dim 951] [--only NAME …]
+        [--base FIELD=NUMBER …] [--only NAME …]
 
 trains every recipe below on every DATASET under every seed, each on one thread, and adds a line of JSON for each to
-RESULTS.jsonl, with its learning curve; what stands there already is not trained again, so another --hidden-dim wants
-another file. At the end it prints, for each DATASET, a row a recipe with medians over the seeds, all at the best epoch:
-validation loss on the paper's scale, with its range; at the posterior mean R² of the validation rows, of the training
-rows, and of PCA of the same width; what a linear probe (MCC) and the nearest neighbours read off the latents and off
-PCA, where there are labels; trustworthiness. And how well the losses at some epochs rank the trainings by their end.
+RESULTS.jsonl, with its learning curve; what stands there already is not trained again. --base hidden_dim=475 beta=70000
+is for all recipes that do not say otherwise, and wants a file of its own. At the end it prints, for each DATASET, a row
+a recipe with medians over the seeds, all at the best epoch: validation loss on the paper's scale, with its range; at
+the posterior mean R² of the validation rows, of the training rows, and of PCA of the same width; what a linear probe
+(MCC) and the nearest neighbours read off the latents and off PCA, where there are labels; trustworthiness. And how well
+the losses at some epochs rank the trainings by their end.
 """
 
 import argparse
@@ -34,9 +35,8 @@ from resvae_ray.insight.evaluation import LATENTS, SCORES
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.training import Training
 
-HIDDEN_DIM = 951
-PAPER = TrainingConfig(z_dim=34, hidden_dim=HIDDEN_DIM, lr=4.69e-4)
-HIGH_FIDELITY = replace(load_config("high_fidelity").training, hidden_dim=HIDDEN_DIM)
+PAPER = TrainingConfig(z_dim=34, hidden_dim=951, lr=4.69e-4)
+HIGH_FIDELITY = replace(load_config("high_fidelity").training, hidden_dim=951)
 AVERAGE = {"average": 0.995}  # over as many rows as 0.98 at batches of 128
 ALONE: dict[str, dict[str, Any]] = {
     "paper": {},
@@ -61,11 +61,9 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "z 18": {"z_dim": 18},
     "z 50": {"z_dim": 50},
 }
-RECIPES = {name: replace(PAPER, **knobs) for name, knobs in ALONE.items()} | {
-    name: replace(HIGH_FIDELITY, **knobs) for name, knobs in TOGETHER.items()
-}
+RECIPES = [*ALONE, *TOGETHER]
 
-Task = tuple[str, str, int, int]  # dataset, recipe, seed, hidden_dim
+Task = tuple[str, str, int, TrainingConfig]  # dataset, recipe, seed
 
 
 def main() -> None:
@@ -75,11 +73,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--hidden-dim", type=int, default=HIDDEN_DIM)
-    parser.add_argument("--only", nargs="*", default=list(RECIPES), choices=list(RECIPES), metavar="NAME")
+    parser.add_argument("--base", nargs="*", type=_number, default=[], metavar="FIELD=NUMBER")
+    parser.add_argument("--only", nargs="*", default=RECIPES, choices=RECIPES, metavar="NAME")
     options = parser.parse_args()
     wanted = [
-        (dataset, recipe, seed, options.hidden_dim)
+        (dataset, recipe, seed, _config(recipe, dict(options.base)))
         for seed in range(options.seeds)
         for recipe in options.only
         for dataset in options.datasets
@@ -93,13 +91,20 @@ def main() -> None:
     _print_ranks(_rows(options.out), options.datasets)
 
 
+def _number(text: str) -> tuple[str, int | float]:
+    name, _, value = text.partition("=")
+    return name, int(value) if value.isdigit() else float(value)
+
+
+def _config(recipe: str, base: dict[str, int | float]) -> TrainingConfig:
+    start, knobs = (PAPER, ALONE[recipe]) if recipe in ALONE else (HIGH_FIDELITY, TOGETHER[recipe])
+    return replace(start, **base | knobs)
+
+
 def _train(task: Task) -> dict[str, Any]:
     """Trains one recipe to its end, or to where it diverges."""
-    path, recipe, seed, hidden_dim = task
+    path, recipe, seed, config = task
     torch.set_num_threads(1)
-    config = RECIPES[recipe]
-    if config.hidden_dim == HIDDEN_DIM:
-        config = replace(config, hidden_dim=hidden_dim)
     training = Training(config, *open_sides(Dataset.open(path), DataConfig(mode="resident")), seed=seed)
     curve, failure = [], None
     try:
