@@ -49,7 +49,8 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         DataError: no such file, or not one of these.
     """
     with opened_tensors(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        stored = file.keys()
+        tensors = {name: file.get_tensor(name) for name in stored}
         metadata = file.metadata() or {}
         if CHECKSUM_KEY in metadata and metadata[CHECKSUM_KEY] != _checksum(tensors, metadata):
             raise DataError(f"{path}: damaged: its content does not have the checksum that was written with it")
