@@ -37,7 +37,8 @@ def test_a_full_disk_is_told_to_who_writes_and_to_nobody_else(tmp_path, capfd):
     (written,) = tmp_path.iterdir()
     written.unlink()
     written.symlink_to("/dev/full")
-    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as told:
         file.add(scalar(1.0))
+    assert told.value.errno == errno.ENOSPC
     assert threading.active_count() == threads
     assert capfd.readouterr().err == ""
