@@ -5,7 +5,7 @@
 
 trains every recipe below on every DATASET under every seed, each on one thread, and adds a line of JSON for each to
 RESULTS.jsonl, with its learning curve; what stands there already is not trained again. --base hidden_dim=475 beta=70000
-is for all recipes that do not say otherwise, and wants a file of its own. At the end it prints, for each DATASET, a row
+is for all recipes that do not say otherwise. At the end it prints, for each DATASET, a row
 a recipe with medians over the seeds, all at the best epoch: validation loss on the paper's scale, with its range; at
 the posterior mean R² of the validation rows, of the training rows, and of PCA of the same width; what a linear probe
 (MCC) and the nearest neighbours read off the latents and off PCA, where there are labels; trustworthiness. And how well
@@ -16,7 +16,7 @@ import argparse
 import json
 import multiprocessing
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -44,6 +44,7 @@ ALONE: dict[str, dict[str, Any]] = {
     "paper, cosine": {"schedule": "cosine", "warmup": 0.1},
     "paper, average": AVERAGE,
     "paper, clip 10": {"gradient_clip": 10.0},
+    "paper, mean": {"output_bias": "mean"},
 }
 TOGETHER: dict[str, dict[str, Any]] = {
     "high fidelity": {},
@@ -54,6 +55,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "warm-up, stable, decay": {"schedule": "wsd"},
     "no average": {"average": 0.0},
     "no clip": {"gradient_clip": 0.0},
+    "no mean": {"output_bias": "random"},
     "weight decay 0.1": {"weight_decay": 0.1},
     "KLD warm-up 0.2": {"kld_warmup": 0.2},
     "batch 32, lr 1e-3": {"batch_size": 32, "lr": 1e-3, **AVERAGE},
@@ -73,7 +75,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--base", nargs="*", type=_number, default=[], metavar="FIELD=NUMBER")
+    parser.add_argument("--base", nargs="*", type=_field, default=[], metavar="FIELD=NUMBER")
     parser.add_argument("--only", nargs="*", default=RECIPES, choices=RECIPES, metavar="NAME")
     options = parser.parse_args()
     wanted = [
@@ -82,17 +84,27 @@ def main() -> None:
         for recipe in options.only
         for dataset in options.datasets
     ]
-    done = {(row["dataset"], row["recipe"], row["seed"]) for row in _rows(options.out)}
+    known = _rows(options.out)
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool, options.out.open("a") as file:
-        for row in pool.imap_unordered(_train, [task for task in wanted if task[:3] not in done]):
+        for row in pool.imap_unordered(_train, [task for task in wanted if not _found([task], known)]):
             file.write(json.dumps(row) + "\n")
             file.flush()
-    _print_table(_rows(options.out), options.datasets, options.only)
-    _print_ranks(_rows(options.out), options.datasets)
+    rows = _found(wanted, _rows(options.out))
+    _print_table(rows, options.datasets, options.only)
+    _print_ranks(rows, options.datasets)
 
 
-def _number(text: str) -> tuple[str, int | float]:
+def _found(tasks: list[Task], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of these trainings; one with another configuration is another training."""
+    return [
+        row for row in rows if (row["dataset"], row["recipe"], row["seed"], TrainingConfig(**row["config"])) in tasks
+    ]
+
+
+def _field(text: str) -> tuple[str, int | float]:
     name, _, value = text.partition("=")
+    if name not in {field.name for field in fields(TrainingConfig)}:
+        raise argparse.ArgumentTypeError(f"{name!r} is no field of [training]")
     return name, int(value) if value.isdigit() else float(value)
 
 

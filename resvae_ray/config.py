@@ -15,6 +15,7 @@ from resvae_ray.errors import UsageError
 DEFAULT_SCENARIO = "esm2_650m_cls"
 LOSS_TYPES = ("MSE", "RMSE")
 REDUCTIONS = ("sum", "mean")
+OUTPUT_BIASES = ("random", "mean")
 SCHEDULES = ("constant", "cosine", "one_cycle", "wsd")
 DATA_MODES = ("auto", "resident", "stream")
 
@@ -46,6 +47,7 @@ class TrainingConfig:
     loss_type: str = "MSE"  # MSE or RMSE
     reduction: str = "sum"  # sum or mean, over the rows of a batch and their features
     dropout: float = 0.3  # probability
+    output_bias: str = "random"  # at the start: random, near 0, or mean, that of the training rows
     gradient_clip: float = 0.0  # largest norm of the gradient; 0 leaves it alone
     schedule: str = "constant"  # of the learning rate: constant, cosine, one_cycle or wsd, see model/schedule.py
     warmup: float = 0.0  # fraction of the epochs over which the learning rate rises to lr
@@ -65,6 +67,10 @@ class TrainingConfig:
         _require(self.loss_type in LOSS_TYPES, f"training.loss_type is {self.loss_type!r}; expected MSE or RMSE")
         _require(self.reduction in REDUCTIONS, f"training.reduction is {self.reduction!r}; expected sum or mean")
         _require(0 <= self.dropout < 1, f"training.dropout is {self.dropout}; expected 0 to below 1")
+        _require(
+            self.output_bias in OUTPUT_BIASES,
+            f"training.output_bias is {self.output_bias!r}; expected random or mean",
+        )
         _require(self.schedule in SCHEDULES, f"training.schedule is {self.schedule!r}; expected {', '.join(SCHEDULES)}")
         _require(0 <= self.warmup < 1, f"training.warmup is {self.warmup}; expected a fraction of the epochs below 1")
         _require(

@@ -20,7 +20,7 @@ import torch
 
 from resvae_ray import names
 from resvae_ray.config import Metric, TrainingConfig
-from resvae_ray.data.stream import Rows
+from resvae_ray.data.stream import Rows, mean_row
 from resvae_ray.errors import DataError, JobError
 from resvae_ray.model import checkpoint
 from resvae_ray.model.average import averaged
@@ -97,6 +97,8 @@ class Training:
         Raises:
             Diverged: a training or validation loss is not finite; the best weights so far can still be saved.
         """
+        if self.epoch == 0 and self.config.output_bias == "mean":
+            self._start_at_mean()
         while self.epoch < self.config.epochs:
             started = time.perf_counter()
             train_loss = self._train_epoch(self.epoch + 1)
@@ -175,6 +177,12 @@ class Training:
             require_fit(self.judged, self._best, path)
         self._load_state(tensors, checkpoint.resume_path(folder))
         self.epoch, self.last, self._best_metrics = state["epoch"], state["last"], best
+
+    @torch.no_grad()
+    def _start_at_mean(self) -> None:
+        # From near 0 the bias follows at lr a step at most. Until it is there the mean, which may be ten times what
+        # rows differ by, is carried by the weights of fc4, and every change of the layers before changes it.
+        self.model.fc4.bias.copy_(mean_row(self._train, self.seed))
 
     def _train_epoch(self, epoch: int) -> float:
         self.model.train()

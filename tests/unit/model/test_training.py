@@ -214,6 +214,7 @@ KNOBS = {
     "kld_warmup": 0.5,
     "average": 0.9,
     "gradient_clip": 1.0,
+    "output_bias": "mean",
 }
 
 
@@ -231,6 +232,15 @@ def test_every_knob_changes_the_training_and_survives_a_restart(sides, knobs, tm
     again.save(tmp_path)
     stored, _ = read_tensors(checkpoint.newest_best(tmp_path))
     assert set(stored) == set(again.model.state_dict())
+
+
+def test_the_output_starts_at_the_mean(sides):
+    still = replace(CONFIG, lr=1e-12, output_bias="mean", average=0.9)
+    training = Training(still, *sides)
+    run(training, 1)
+    mean = torch.cat(list(sides[0].in_order(1000))).mean(0)
+    for model in (training.model, training.judged):
+        torch.testing.assert_close(model.fc4.bias.detach(), mean)
 
 
 def test_the_average_is_validated_and_kept(sides):
