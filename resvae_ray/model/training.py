@@ -28,7 +28,8 @@ from resvae_ray.model.evaluation import PAPER_BATCH, Validation, validate
 from resvae_ray.model.loss import loss_terms
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.schedule import kld_weight, learning_rate
-from resvae_ray.model.weights import load_weights, read_tensors, require_fit, write_tensors
+from resvae_ray.model.state import load_state, state_tensors
+from resvae_ray.model.weights import read_tensors, require_fit, write_tensors
 from resvae_ray.seeds import NOISE, WEIGHTS, derive
 
 CHECK_EVERY = 100  # steps between two looks at the losses; a look waits for the device
@@ -128,7 +129,8 @@ class Training:
             "last": self.last,
             "best": self._best_metrics,
         }
-        write_tensors(checkpoint.resume_path(folder), self._state_tensors(), state)
+        tensors = state_tensors(self.model, self._optimizer, self._average)
+        write_tensors(checkpoint.resume_path(folder), tensors, state)
         if self._best_metrics:
             checkpoint.keep_only_best(folder, int(self._best_metrics[names.EPOCH]))
 
@@ -157,16 +159,20 @@ class Training:
         if not path.exists():
             return False
         tensors, state = read_tensors(path)
-        ours = {"config": asdict(self.config), "metric": asdict(self.metric), "seed": self.seed}
-        if {name: state.get(name) for name in ours} != ours:
-            raise DataError(f"{path}: saved by a training with another configuration or seed")
         try:
+            self._require_ours(state, path)
             self._take_up(folder, tensors, state)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"{path}: not what a training saves: {type(error).__name__}: {error}") from None
         return True
+
+    def _require_ours(self, state: dict[str, Any], path: Path) -> None:
+        # What an earlier version did not write has the default, which is what that version did.
+        saved = asdict(TrainingConfig()) | state["config"], state["metric"], state["seed"]
+        if saved != (asdict(self.config), asdict(self.metric), self.seed):
+            raise DataError(f"{path}: saved by a training with another configuration or seed")
 
     def _take_up(self, folder: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
         best = state["best"]
@@ -175,7 +181,7 @@ class Training:
             path = checkpoint.best_path(folder, self._best_saved)
             self._best = read_tensors(path)[0]
             require_fit(self.judged, self._best, path)
-        self._load_state(tensors, checkpoint.resume_path(folder))
+        load_state(self.model, self._optimizer, self._average, tensors, checkpoint.resume_path(folder))
         self.epoch, self.last, self._best_metrics = state["epoch"], state["last"], best
 
     @torch.no_grad()
@@ -242,34 +248,6 @@ class Training:
             self._best = {name: tensor.detach().clone() for name, tensor in self.judged.state_dict().items()}
         self.last[names.BEST_VAL_LOSS] = self._best_metrics[names.VAL_LOSS]
         self.last[names.BEST_EPOCH] = self._best_metrics[names.EPOCH]
-
-    def _state_tensors(self) -> dict[str, torch.Tensor]:
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            for key, value in self._optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = value
-        if self._average is not None:
-            tensors |= {f"average.{name}": tensor for name, tensor in self._average.state_dict().items()}
-        return tensors
-
-    def _load_state(self, tensors: dict[str, torch.Tensor], path: Path) -> None:
-        load_weights(self.model, _part(tensors, "model."), path)
-        if self._average is not None:
-            load_weights(self._average, _part(tensors, "average."), path)
-        content: dict[str, Any] = self._optimizer.state_dict()
-        for position, (name, _) in enumerate(self.model.named_parameters()):
-            moments = {
-                key: tensors[f"optimizer.{key}.{name}"]
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"optimizer.{key}.{name}" in tensors
-            }
-            if moments:
-                content["state"][position] = moments
-        self._optimizer.load_state_dict(content)
-
-
-def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _finite_sum(losses: list[torch.Tensor], epoch: int, step: int) -> float:

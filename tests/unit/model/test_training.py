@@ -124,6 +124,20 @@ def test_another_configuration_is_not_resumed(sides, tmp_path):
         Training(CONFIG, *sides, seed=2).resume(tmp_path)
 
 
+def test_a_checkpoint_of_a_version_without_a_knob_is_resumed(sides, tmp_path):
+    first = Training(CONFIG, *sides)
+    run(first, 2)
+    first.save(tmp_path)
+    tensors, state = read_tensors(checkpoint.resume_path(tmp_path))
+    del state["config"]["output_bias"]
+    write_tensors(checkpoint.resume_path(tmp_path), tensors, state)
+    again = Training(CONFIG, *sides)
+    assert again.resume(tmp_path)
+    assert again.epoch == 2
+    with pytest.raises(DataError, match="another configuration"):
+        Training(replace(CONFIG, output_bias="mean"), *sides).resume(tmp_path)
+
+
 def test_a_damaged_checkpoint_is_named(sides, tmp_path):
     training = Training(CONFIG, *sides, seed=1)
     run(training, 1)
