@@ -25,8 +25,6 @@ from resvae_ray.errors import DataError
 from resvae_ray.names import TRAIN, VAL
 from resvae_ray.seeds import SHUFFLE, derive
 
-ENOUGH_ROWS = 100_000  # their mean is within 0.3 % of a standard deviation
-MEAN_BLOCK = 1024  # rows
 RESIDENT = "resident"
 STREAM = "stream"
 
@@ -67,14 +65,14 @@ def open_sides(dataset: Dataset, config: DataConfig, device: torch.device | str 
     return open_rows(dataset, TRAIN, config, device), open_rows(dataset, VAL, config, device)
 
 
-def mean_row(rows: Rows, seed: int) -> torch.Tensor:
-    """The mean (D,) of the rows, or of some 100,000 of them that `seed` draws."""
-    total, count = torch.zeros(rows.dim, dtype=torch.float64), 0
-    for x in rows.shuffled(MEAN_BLOCK, seed, epoch=0):
-        total, count = total.to(x.device) + x.sum(0, dtype=torch.float64), count + len(x)
-        if count >= ENOUGH_ROWS:
-            break
-    return (total / count).float()
+def mean_row(rows: Rows, block_rows: int) -> torch.Tensor:
+    """The mean (D,) of all rows, at least one, read once in blocks.
+
+    Raises:
+        DataError: a file has changed since it was opened.
+    """
+    total = sum(x.sum(0, dtype=torch.float64) for x in rows.in_order(block_rows))
+    return (torch.as_tensor(total) / rows.rows).float()
 
 
 def batch_bounds(rows: int, batch_size: int) -> list[tuple[int, int]]:

@@ -188,7 +188,7 @@ class Training:
     def _start_at_mean(self) -> None:
         # From near 0 the bias follows at lr a step at most. Until it is there the mean, which may be ten times what
         # rows differ by, is carried by the weights of fc4, and every change of the layers before changes it.
-        self.model.fc4.bias.copy_(mean_row(self._train, self.seed))
+        self.model.fc4.bias.copy_(mean_row(self._train, self.config.batch_size))
 
     def _train_epoch(self, epoch: int) -> float:
         self.model.train()

@@ -7,7 +7,7 @@ import torch
 from resvae_ray.config import DataConfig
 from resvae_ray.data import features_writer as writer_module
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.stream import ResidentRows, StreamedRows, batch_bounds, choose_mode, open_rows
+from resvae_ray.data.stream import ResidentRows, StreamedRows, batch_bounds, choose_mode, mean_row, open_rows
 
 DIM = 4
 
@@ -68,6 +68,11 @@ class TestRowsConformance:
         blocks = list(rows.in_order(block))
         assert {len(part) for part in blocks[:-1]} <= {block}
         np.testing.assert_array_equal(torch.cat(blocks), all_rows(features))
+
+    @pytest.mark.parametrize("block", [1, 16, 500])
+    def test_the_mean_is_that_of_all_rows(self, rows, features, block):
+        expected = all_rows(features).astype(np.float64).mean(0).astype(np.float32)
+        np.testing.assert_array_equal(mean_row(rows, block), expected)
 
 
 def test_a_stream_mixes_rows_of_distant_groups(features):
