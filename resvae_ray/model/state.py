@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from resvae_ray.errors import DataError
 from resvae_ray.model.weights import load_weights
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -39,11 +40,19 @@ def load_state(
         load_weights(average, _part(tensors, "average."), path)
     content: dict[str, Any] = optimizer.state_dict()
     for position, (name, _) in enumerate(model.named_parameters()):
-        names = {key: f"optimizer.{key}.{name}" for key in MOMENTS}
-        moments = {key: tensors[full] for key, full in names.items() if full in tensors}
-        if moments:
+        moments = {key: tensors.get(f"optimizer.{key}.{name}") for key in MOMENTS}
+        if any(tensor is not None for tensor in moments.values()):
+            _require_moments(moments, model.get_parameter(name).shape, f"{path}: optimizer of {name}")
             content["state"][position] = moments
     optimizer.load_state_dict(content)
+
+
+def _require_moments(moments: dict[str, torch.Tensor | None], shape: torch.Size, where: str) -> None:
+    for key, tensor in moments.items():
+        expected = torch.Size([]) if key == "step" else shape
+        if tensor is None or tensor.shape != expected:
+            found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}, not {tuple(expected)}"
+            raise DataError(f"{where}: {key} is {found}")
 
 
 def _named(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

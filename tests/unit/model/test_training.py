@@ -148,6 +148,20 @@ def test_a_damaged_checkpoint_is_named(sides, tmp_path):
         Training(CONFIG, *sides, seed=1).resume(tmp_path)
 
 
+@pytest.mark.parametrize("wrong", [None, (3,)])
+def test_moments_that_do_not_fit_are_refused(sides, wrong, tmp_path):
+    training = Training(CONFIG, *sides)
+    run(training, 1)
+    training.save(tmp_path)
+    tensors, state = read_tensors(checkpoint.resume_path(tmp_path))
+    moment = tensors.pop("optimizer.exp_avg.fc4.bias")
+    if wrong is not None:
+        tensors["optimizer.exp_avg.fc4.bias"] = moment[:3].clone()
+    write_tensors(checkpoint.resume_path(tmp_path), tensors, state)
+    with pytest.raises(DataError, match="optimizer of fc4.bias: exp_avg is (missing|of shape)"):
+        Training(CONFIG, *sides).resume(tmp_path)
+
+
 def test_nothing_to_resume(sides, tmp_path):
     assert not Training(CONFIG, *sides).resume(tmp_path)
 
@@ -255,6 +269,14 @@ def test_the_output_starts_at_the_mean(sides):
     mean = torch.cat(list(sides[0].in_order(1000))).mean(0)
     for model in (training.model, training.judged):
         torch.testing.assert_close(model.fc4.bias.detach(), mean)
+
+
+def test_saved_before_its_first_epoch_it_starts_at_the_mean_too(sides, tmp_path):
+    config = replace(CONFIG, output_bias="mean")
+    Training(config, *sides, seed=1).save(tmp_path)
+    again = Training(config, *sides, seed=1)
+    assert again.resume(tmp_path)
+    assert run(again) == run(Training(config, *sides, seed=1))
 
 
 def test_the_average_is_validated_and_kept(sides):
