@@ -198,6 +198,10 @@ class Config:
         _require(bool(self.space), "[space] is empty: there is nothing to search")
         _require("epochs" not in self.space, "space.epochs cannot be searched: trials are compared at equal epochs")
         for name, domain in self.space.items():
+            _require(
+                bool(domain.choices) or get_type_hints(TrainingConfig).get(name) is not str,
+                f"space.{name}: words are searched as choices = [...], not in a range",
+            )
             for edge in domain.choices or (domain.low, domain.high):
                 value: Any = typed_field(TrainingConfig, name, edge, "space")
                 TrainingConfig(**{name: value})

@@ -67,6 +67,8 @@ def test_choices_and_a_pinned_field(tmp_path):
         ("[search]\ntrials = true", "expected a value of type int"),
         ("[training]\nhidden_dim = 3", "at least 4"),
         ("[training]\nloss_type = 'MAE'", "expected MSE or RMSE"),
+        ("[training]\noutput_bias = 'zero'", "expected random or mean"),
+        ("[space]\nschedule = { low = 'constant', high = 'wsd' }", r"choices = \[...\], not in a range"),
         ("[space]\nz_dim = { low = 5, high = 2 }", "low is above high"),
         ("[space]\nz_dim = { low = 1.5, high = 2 }", "expected a value of type int"),
         ("[space]\nlr = { low = 0, high = 1, log = true }", "needs low above 0"),
