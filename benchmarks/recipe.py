@@ -1,7 +1,7 @@
 """What does each knob of the training give, alone and together with the others?
 
     python -m benchmarks.recipe DATASET [DATASET …] --out RESULTS.jsonl [--seeds 3] [--workers 2]
-        [--base FIELD=NUMBER …] [--only NAME …]
+        [--base FIELD=VALUE …] [--only NAME …]
 
 trains every recipe below on every DATASET under every seed, each on one thread, and adds a line of JSON for each to
 RESULTS.jsonl, with its learning curve; what stands there already is not trained again. --base hidden_dim=475 beta=70000
@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 
 from resvae_ray import names
-from resvae_ray.config import DataConfig, TrainingConfig
+from resvae_ray.config import DataConfig, TrainingConfig, field_type
 from resvae_ray.config_file import load_config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import open_sides
@@ -59,6 +59,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "weight decay 0.1": {"weight_decay": 0.1},
     "KLD warm-up 0.2": {"kld_warmup": 0.2},
     "batch 32, lr 1e-3": {"batch_size": 32, "lr": 1e-3, **AVERAGE},
+    "batch 128, lr 2e-3": {"batch_size": 128, "lr": 2e-3, "average": 0.98},
     "hidden 1500": {"hidden_dim": 1500},
     "z 18": {"z_dim": 18},
     "z 50": {"z_dim": 50},
@@ -75,7 +76,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--base", nargs="*", type=_field, default=[], metavar="FIELD=NUMBER")
+    parser.add_argument("--base", nargs="*", type=_field, default=[], metavar="FIELD=VALUE")
     parser.add_argument("--only", nargs="*", default=RECIPES, choices=RECIPES, metavar="NAME")
     options = parser.parse_args()
     wanted = [
@@ -101,14 +102,18 @@ def _found(tasks: list[Task], rows: list[dict[str, Any]]) -> list[dict[str, Any]
     ]
 
 
-def _field(text: str) -> tuple[str, int | float]:
+def _field(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     if name not in {field.name for field in fields(TrainingConfig)}:
         raise argparse.ArgumentTypeError(f"{name!r} is no field of [training]")
-    return name, int(value) if value.isdigit() else float(value)
+    kind = field_type(TrainingConfig, name)
+    try:
+        return name, kind(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{name} is {value!r}; expected {kind.__name__}") from None
 
 
-def _config(recipe: str, base: dict[str, int | float]) -> TrainingConfig:
+def _config(recipe: str, base: dict[str, Any]) -> TrainingConfig:
     start, knobs = (PAPER, ALONE[recipe]) if recipe in ALONE else (HIGH_FIDELITY, TOGETHER[recipe])
     return replace(start, **base | knobs)
 

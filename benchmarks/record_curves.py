@@ -55,7 +55,9 @@ def points_of(config: Config, count: int) -> Iterator[dict[str, Any]]:
         yield {name: _value(domain, part) for (name, domain), part in zip(config.space.items(), place, strict=True)}
 
 
-def _value(domain: Domain, part: float) -> float | int:
+def _value(domain: Domain, part: float) -> Any:
+    if domain.choices:
+        return domain.choices[int(part * len(domain.choices))]
     low, high = float(domain.low or 0), float(domain.high or 0)
     value = float(np.exp(np.log(low) + part * np.log(high / low)) if domain.log else low + part * (high - low))
     return round(value) if isinstance(domain.low, int) else value
