@@ -122,3 +122,8 @@ def test_what_a_scenario_tries_first_lies_in_its_space():
     assert [config.name for config in trying] == ["high_fidelity"]
     for config in trying:
         assert set(first_proposal(config)) == set(config.space)
+
+
+def test_rate_distortion_trains_as_high_fidelity_does():
+    fidelity, sweep = load_config("high_fidelity").training, load_config("rate_distortion").training
+    assert replace(sweep, z_dim=fidelity.z_dim) == fidelity
