@@ -186,8 +186,9 @@ class Training:
 
     @torch.no_grad()
     def _start_at_mean(self) -> None:
-        # From near 0 the bias follows at lr a step at most. Until it is there the mean, which may be ten times what
-        # rows differ by, is carried by the weights of fc4, and every change of the layers before changes it.
+        # As a last bias begins at the base rate in Lin et al. 2017, arXiv:1708.02002. From near 0 it would follow at
+        # lr a step at most. Until it is there the weights of fc4 carry the mean, which may be ten times what rows
+        # differ by, and every change of the layers before changes it.
         self.model.fc4.bias.copy_(mean_row(self._train, self.config.batch_size))
 
     def _train_epoch(self, epoch: int) -> float:
