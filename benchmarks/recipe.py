@@ -8,8 +8,8 @@ RESULTS.jsonl, with its learning curve; what stands there already is not trained
 is for all recipes that do not say otherwise. At the end it prints, for each DATASET, a row
 a recipe with medians over the seeds, all at the best epoch: validation loss on the paper's scale, with its range; at
 the posterior mean R² of the validation rows, of the training rows, and of PCA of the same width; what a linear probe
-(MCC) and the nearest neighbours read off the latents and off PCA, where there are labels; trustworthiness. And how well
-the losses at some epochs rank the trainings by their end.
+(MCC) and the nearest neighbours read off the latents, the latents along their axes, and PCA, where there are labels;
+trustworthiness. And how well the losses at some epochs rank the trainings by their end.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import open_sides
 from resvae_ray.errors import JobError
 from resvae_ray.insight.evaluate import evaluate_model
-from resvae_ray.insight.evaluation import LATENTS, SCORES
+from resvae_ray.insight.evaluation import AXES, LATENTS, SCORES
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.training import Training
 
@@ -141,16 +141,19 @@ def _evaluated(model: ResVAE, dataset: str) -> dict[str, float | None]:
     with tempfile.TemporaryDirectory() as folder:
         found = evaluate_model(model.save_pretrained(Path(folder) / "model"), dataset)
     fits, labels = found.reconstruction, found.labels
-    z, pca = (labels.scores[LATENTS], labels.scores[SCORES]) if labels else (None, None)
+    z, axes, pca = (labels and labels.scores[name] for name in (LATENTS, AXES, SCORES))
     return {
         "r2": fits.model.r2,
         "train_r2": fits.train.r2,
         "pca_r2": fits.pca.r2,
         "mcc": z and z.mcc,
+        "axes_mcc": axes and axes.mcc,
         "pca_mcc": pca and pca.mcc,
         "knn": z and z.knn_agreement,
+        "axes_knn": axes and axes.knn_agreement,
         "pca_knn": pca and pca.knn_agreement,
         "trust": found.trust.scores[LATENTS],
+        "axes_trust": found.trust.scores[AXES],
     }
 
 
@@ -164,7 +167,7 @@ def _print_table(rows: list[dict[str, Any]], datasets: list[str], recipes: list[
         for recipe in recipes:
             found = [row for row in rows if (row["dataset"], row["recipe"]) == (dataset, recipe) and row["best"]]
             if found:
-                cells = " | ".join(_cell([row["evaluation"][key] for row in found]) for key in SHOWN)
+                cells = " | ".join(_cell([row["evaluation"].get(key) for row in found]) for key in SHOWN)
                 losses = [row["best"][names.VAL_LOSS] for row in found]
                 spread = f"{median(losses):,.0f} ({min(losses):,.0f} to {max(losses):,.0f})"
                 failed = sum(row["failure"] is not None for row in found)
@@ -195,7 +198,7 @@ def _print_ranks(rows: list[dict[str, Any]], datasets: list[str]) -> None:
 
 
 RUNGS = (5, 10, 15, 20, 30, 45, 60)
-SHOWN = ("r2", "train_r2", "pca_r2", "mcc", "pca_mcc", "knn", "pca_knn", "trust")
+SHOWN = ("r2", "train_r2", "pca_r2", "mcc", "axes_mcc", "pca_mcc", "knn", "axes_knn", "pca_knn", "trust", "axes_trust")
 
 if __name__ == "__main__":
     main()

@@ -11,6 +11,7 @@ SEQUENCE = "sequence"  # of FEATURES that `embed` wrote: the letters that were e
 DESCRIPTION = "description"  # of FEATURES from FASTA: the header after the id
 SITES = "_sites"  # while `embed` works: the positions of a protein's sites, from 1
 LATENT = "z"  # the posterior mean, or a draw from the posterior
+AXES = "axes"  # the latents turned and scaled to what they explain of the features
 LOGVAR = "logvar"  # the logarithm of the posterior variance
 RECON_ERROR = "recon_error"  # squared error of a protein, summed over its D features
 

@@ -19,6 +19,7 @@ FINALIST = 10  # (seed, trial, repeat): the seed of a finalist's training
 PROBE_ROWS = 11  # (seed): which rows `evaluate` probes, where there are too many
 PROJECTOR = 12  # (seed): which rows TensorBoard's projector shows, where there are too many
 SHOWN_ROWS = 13  # (rows): which of many proteins a report shows
+AXES_ROWS = 14  # (rows): on which of many training rows axes are fitted
 
 
 def derive(stream: int, *parts: int) -> int:

@@ -22,6 +22,11 @@ def _add_encode(verbs: Any) -> None:
     parser.add_argument("latents", metavar="LATENTS", help="what to write: a file if it ends in .parquet, or a folder")
     parser.add_argument("--sample", action="store_true", help="draw the latents instead of taking their mean")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (0)")
+    parser.add_argument(
+        "--axes",
+        metavar="DATASET",
+        help="also write the latents turned and scaled to what they explain of this DATASET: for neighbours and maps",
+    )
     parser.add_argument("--logvar", action="store_true", help="also write the logarithm of the posterior variance")
     parser.add_argument("--recon-error", action="store_true", help="also write each protein's reconstruction error")
     parser.add_argument(
@@ -45,6 +50,7 @@ def _encode(options: argparse.Namespace) -> None:
             options.features,
             options.latents,
             output,
+            axes=options.axes,
             address=options.address,
             progress=progress,
             on_bad_file=stop if options.on_bad_file == "stop" else _warn_of,

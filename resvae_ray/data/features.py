@@ -183,6 +183,16 @@ def draw_groups(rows: Sequence[int], most: int, random: np.random.Generator) -> 
     return sorted(order[before < most].tolist())
 
 
+def some_batches(features: Features, most: int, random: np.random.Generator) -> Iterator[FeatureBatch]:
+    """All rows; of more than `most`, about as many, in whole row groups drawn at random, in their order."""
+    if features.rows <= most:
+        yield from features.batches()
+        return
+    groups = features.groups()
+    for position in draw_groups([group.rows for group in groups], most, random):
+        yield from features.file_batches(groups[position].file, [groups[position].index])
+
+
 def _width(filesystem: pafs.FileSystem, files: Iterable[str], layout: Layout) -> int:
     """The width of the first vector; 0 if there is none."""
     for file in files:

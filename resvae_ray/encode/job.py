@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from resvae_ray.cluster import ray_session
+from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features, rows_in
 from resvae_ray.data.features_writer import open_writer
 from resvae_ray.data.parquet_pieces import SUFFIX, parquet_file
@@ -21,6 +22,7 @@ from resvae_ray.encode.record import DONE, Job, about_of, is_same, known_of, rem
 from resvae_ray.encode.skipped import OnBadFile, SkipList, open_readable, stop
 from resvae_ray.encode.units import Unit, units_of
 from resvae_ray.errors import BadFileError, DataError, JobError, UsageError
+from resvae_ray.model.axes import Axes, fit_axes
 from resvae_ray.model.bundle import read_model_config
 from resvae_ray.progress import Progress, silent
 from resvae_ray.remote import Place, locate, place
@@ -37,6 +39,7 @@ def encode_features(
     latents: str | Path,
     output: Output | None = None,
     *,
+    axes: str | Place | None = None,
     address: str = "",
     progress: Progress = silent,
     on_bad_file: OnBadFile = stop,
@@ -45,13 +48,15 @@ def encode_features(
 
     Args:
         latents: a folder, with a file for each input file; or one file, if it ends in .parquet.
+        axes: a DATASET, on whose training rows axes are fitted (see model/axes.py): LATENTS get a column of scores
+            along them, in which distances are those of what the latents explain. None leaves it out.
         address: of a running Ray cluster; empty starts a local one.
         progress: told the rows encoded so far.
         on_bad_file: told of each file that cannot be read. If it returns, the file is put on a list beside `latents`,
             and the others are encoded; by default it raises.
 
     Raises:
-        DataError: no MODEL, no FEATURES, or features of another width than the model's.
+        DataError: no MODEL, no FEATURES, no DATASET, or features of another width than the model's.
         UsageError: `latents` holds something else, or lies in the folder of the features.
         JobError: rows are missing at the end, or files were skipped.
     """
@@ -61,7 +66,8 @@ def encode_features(
     source, listed = open_readable(features, model, config["input_dim"], skipped)
     whole = target.suffix != SUFFIX
     folder = target if whole else target.with_name(f".{target.name}.parts")
-    job = Job(place(model), weights_hash(place(model)), source, folder, output or Output())
+    weights = weights_hash(place(model))
+    job = Job(place(model), weights, source, folder, output or Output(), _axes(place(model), weights, axes))
     units = units_of(source, listed)
     about = about_of(job, units)
     if not whole:
@@ -74,6 +80,10 @@ def encode_features(
     if not whole:
         remove_folder(folder)
     return source.rows
+
+
+def _axes(model: Place, weights: str, dataset: str | Place | None) -> Axes | None:
+    return None if dataset is None else fit_axes(kept_model(str(model), weights), Dataset.open(dataset))
 
 
 def _what_is_missing(target: Place, skipped: SkipList) -> str:
@@ -95,7 +105,7 @@ def encode_unit(unit: Unit, job: Job) -> int:
     with staged_file(job.folder / unit.output) as staging:
         for block, batch in enumerate(_read(unit, job.features)):
             seed = derive(LATENTS, job.output.seed, *name, block)
-            table = latents_table(kept_model(str(job.model), job.weights), batch, job.output, seed)
+            table = latents_table(kept_model(str(job.model), job.weights), batch, job.output, seed, job.axes)
             writer = writer or open_writer(staging, table.schema, job.features.provenance)
             writer.write_table(table)
             rows += len(batch)

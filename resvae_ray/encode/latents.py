@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from resvae_ray import names
 from resvae_ray.data.schema import FeatureBatch, vectors
 from resvae_ray.errors import DataError, UsageError
+from resvae_ray.model.axes import Axes
 from resvae_ray.remote import Place, place
 
 
@@ -58,12 +60,13 @@ def kept_model(path: str, weights: str) -> Any:
     return ResVAE.from_pretrained(path).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def latents_table(model: Any, batch: FeatureBatch, output: Output, seed: int) -> pa.Table:
+def latents_table(model: Any, batch: FeatureBatch, output: Output, seed: int, axes: Axes | None = None) -> pa.Table:
     """LATENTS of some rows: id, z, what `output` asks for, then the columns that pass through.
 
     Args:
         model: a ResVAE in eval mode.
         seed: of the draws, if any.
+        axes: along which z is also written.
     """
     import torch
 
@@ -77,6 +80,8 @@ def latents_table(model: Any, batch: FeatureBatch, output: Output, seed: int) ->
             noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
             z = model.reparameterize(z, logvar, noise.to(device))
         columns = {names.ID: batch.ids, names.LATENT: vectors(z.cpu().numpy())}
+        if axes is not None:
+            columns[names.AXES] = vectors(axes.scores(z.double().cpu().numpy()).astype(np.float32))
         if output.logvar:
             columns[names.LOGVAR] = vectors(logvar.cpu().numpy())
         if output.recon_error:

@@ -9,6 +9,7 @@ from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.encode.latents import Output
 from resvae_ray.encode.skipped import SkipList
 from resvae_ray.encode.units import Unit
+from resvae_ray.model.axes import Axes
 from resvae_ray.remote import Place, Remote
 from resvae_ray.storage import read_json, write_json
 
@@ -22,6 +23,7 @@ class Job:
     Attributes:
         weights: the hash of the model's weights when the job began.
         folder: where the output files are written.
+        axes: along which the latents are also written.
     """
 
     model: Place
@@ -29,6 +31,7 @@ class Job:
     features: Features
     folder: Place
     output: Output
+    axes: Axes | None = None
 
 
 def about_of(job: Job, units: list[Unit]) -> dict[str, Any]:
@@ -47,6 +50,7 @@ def about_of(job: Job, units: list[Unit]) -> dict[str, Any]:
         "columns": columns,
         "provenance": source.provenance,
         "output": asdict(job.output),
+        **({"axes": job.axes.source} if job.axes else {}),
     }
 
 

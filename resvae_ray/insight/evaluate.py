@@ -1,4 +1,4 @@
-"""Does a model earn its place? Its latents beside PCA of the same width and the raw features, on a DATASET.
+"""Does a model earn its place? Its latents, as they are and along their axes, beside PCA and the raw features.
 
     print(evaluate_model("model", "dataset").text())
 
@@ -19,17 +19,19 @@ from resvae_ray.data.features import Features
 from resvae_ray.data.stream import StreamedRows
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.extras import require
-from resvae_ray.insight.evaluation import LATENTS, RAW, SCORES, Evaluation, LabelScores, Trust
+from resvae_ray.insight.evaluation import AXES, LATENTS, RAW, SCORES, Evaluation, LabelScores, Trust
 from resvae_ray.insight.labels import FOLDS, choose_rows, draw, label_codes
 from resvae_ray.insight.pca import PCA
 from resvae_ray.insight.probe import NEIGHBOURS, probe, trust
 from resvae_ray.insight.reconstruction import fit_pca, reconstruction
+from resvae_ray.model.axes import Axes, fit_axes
 from resvae_ray.model.bundle import read_model_config
 from resvae_ray.model.evaluation import BLOCK_ROWS
 from resvae_ray.model.network import ResVAE
 from resvae_ray.progress import Progress, silent
 from resvae_ray.remote import Place
 
+AMOUNTS = (AXES, SCORES)  # whose columns are amounts of the features, see `probe`
 MAX_ROWS = 4000  # that the probes and the trustworthiness get: these look at every pair of rows
 PACKAGES = ("resvae-ray", "torch", "numpy", "scikit-learn")
 
@@ -63,7 +65,7 @@ def evaluate_model(
     train, val = data.features(names.TRAIN), data.features(names.VAL)
     pca = fit_pca(train, progress)
     rebuilt = reconstruction(network, pca, train, val, progress)
-    maps = _Maps(network, pca, rebuilt.pca.width)
+    maps = _Maps(network, fit_axes(network, data), pca, rebuilt.pca.width)
     labels, no_labels = _label_scores(train, val, maps, max_rows, seed)
     return Evaluation(
         dim=data.dim,
@@ -88,15 +90,16 @@ class _Maps:
         width: of the PCA.
     """
 
-    def __init__(self, model: ResVAE, pca: PCA, width: int) -> None:
-        self._model, self._pca, self._width = model, pca, width
+    def __init__(self, model: ResVAE, axes: Axes, pca: PCA, width: int) -> None:
+        self._model, self._axes, self._pca, self._width = model, axes, pca, width
 
     def __call__(self, x: np.ndarray) -> dict[str, np.ndarray]:
         device = next(self._model.parameters()).device
         with torch.inference_mode():
             blocks = torch.from_numpy(x).split(BLOCK_ROWS)
             z = torch.cat([self._model.encode(block.to(device))[0].cpu() for block in blocks])
-        return {LATENTS: z.numpy(), SCORES: self._pca.scores(x, self._width), RAW: x}
+        along = self._axes.scores(z.double().numpy())
+        return {LATENTS: z.numpy(), AXES: along, SCORES: self._pca.scores(x, self._width), RAW: x}
 
 
 def _check(seed: int, max_rows: int) -> None:
@@ -115,7 +118,7 @@ def _trained_on(config: dict[str, Any], data: Dataset) -> bool | None:
 def _trust(val: Features, maps: _Maps, max_rows: int, seed: int) -> Trust:
     x = _rows_at([val], draw(val.rows, max_rows, seed))
     represented = maps(x)
-    scores = {name: trust(x, represented[name]) for name in (LATENTS, SCORES)}
+    scores = {name: trust(x, represented[name]) for name in (LATENTS, AXES, SCORES)}
     return Trust(len(x), val.rows, NEIGHBOURS, scores)
 
 
@@ -142,7 +145,7 @@ def _label_scores(
         dropped_rows=chosen.dropped_rows,
         folds=FOLDS,
         neighbours=NEIGHBOURS,
-        scores={name: probe(x, chosen.codes, seed) for name, x in represented.items()},
+        scores={name: probe(x, chosen.codes, seed, name in AMOUNTS) for name, x in represented.items()},
     ), ""
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from resvae_ray.insight.probe import ProbeScores
 from resvae_ray.insight.reconstruction import Reconstruction
 
-LATENTS, SCORES, RAW = "z", "pca", "raw"  # the representations: posterior means, PCA of the same width, the features
+# The representations: posterior means, these along their axes, PCA of the same width, the features.
+LATENTS, AXES, SCORES, RAW = "z", "axes", "pca", "raw"
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Trust:
     Attributes:
         rows: validation rows it is computed on, drawn from `of`.
         neighbours: that are looked at.
-        scores: by representation (z, pca).
+        scores: by representation (z, axes, pca).
     """
 
     rows: int
@@ -36,7 +37,7 @@ class LabelScores:
         dropped_classes, dropped_rows: classes with fewer than `folds` rows, left out.
         folds: of the cross-validation, stratified; the same for all representations.
         neighbours: of `knn_agreement`.
-        scores: by representation (z, pca, raw).
+        scores: by representation (z, axes, pca, raw).
     """
 
     sides: tuple[str, ...]
@@ -62,7 +63,7 @@ class Evaluation:
         trained_on: whether the model was trained on this DATASET's training rows; None if nothing is recorded.
         train_rows, val_rows: of the DATASET.
         reconstruction: of the validation rows.
-        trust: of z and PCA as maps of the validation rows.
+        trust: of z, its axes and PCA as maps of the validation rows.
         labels: None if there is nothing to probe.
         no_labels: why there is not.
         seed: of the folds and the rows drawn.

@@ -1,8 +1,10 @@
 """How well labels can be read off a representation, and how well it keeps neighbourhoods; scikit-learn does the work.
 
 The linear probe is a logistic regression on standardised columns, the scaler fitted inside each fold (Alain & Bengio
-2016, arXiv:1610.01644); its MCC in five stratified folds is what the method's authors judge latents by. Neighbours are
-Euclidean, of the columns as they stand.
+2016, arXiv:1610.01644); its MCC in five stratified folds is what the method's authors judge latents by. Columns that
+are amounts of one thing, as principal components are, keep their ratios: standardised, the smallest would count as much
+as the largest. How strong the regularisation of theirs is, each fold chooses from its training rows, since on one scale
+it decides how far small columns are heard. Neighbours are Euclidean, of the columns as they stand.
 """
 
 import warnings
@@ -14,6 +16,7 @@ from resvae_ray.insight.labels import FOLDS
 
 NEIGHBOURS = 5
 ITERATIONS = 2000  # of the probe's solver at most
+STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # inverse, of the regularisation; 1 where columns are standardised
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,17 @@ class ProbeScores:
     converged: bool
 
 
-def probe(x: np.ndarray, codes: np.ndarray, seed: int) -> ProbeScores:
+def probe(x: np.ndarray, codes: np.ndarray, seed: int, amounts: bool = False) -> ProbeScores:
     """Scores of a representation (n, width) of rows with the classes `codes` (n), each at least FOLDS times.
 
     Args:
         seed: of the folds.
+        amounts: its columns are amounts of one thing, which the probe brings to one scale together.
     """
     from sklearn.metrics import silhouette_score
 
     x = x.astype(np.float64)
-    mcc, balanced, converged = _linear(x, codes, seed)
+    mcc, balanced, converged = _linear(x, codes, seed, amounts)
     return ProbeScores(
         mcc=float(mcc.mean()),
         mcc_sd=float(mcc.std(ddof=1)),
@@ -73,15 +77,20 @@ def trust(x: np.ndarray, z: np.ndarray) -> float | None:
     return float(trustworthiness(x.astype(np.float64), z.astype(np.float64), n_neighbors=NEIGHBOURS))
 
 
-def _linear(x: np.ndarray, codes: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, bool]:
+def _linear(x: np.ndarray, codes: np.ndarray, seed: int, amounts: bool) -> tuple[np.ndarray, np.ndarray, bool]:
     """MCC and balanced accuracy by fold, and whether the solver came to an end."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_validate
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_validate
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=ITERATIONS))
+    regression = LogisticRegression(max_iter=ITERATIONS)
+    if amounts:
+        x = x / (x.std(0).max() or 1.0)  # one number of all rows; it tells nothing of their classes
+        model = GridSearchCV(regression, {"C": STRENGTHS}, scoring="neg_log_loss", cv=FOLDS - 1)
+    else:
+        model = make_pipeline(StandardScaler(), regression)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)

@@ -1,13 +1,12 @@
 """Proteins as a model sees them: latents and reconstruction errors of a DATASET's rows, or of some of very many."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.features import Features, draw_groups
+from resvae_ray.data.features import some_batches
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.model.loss import squared_error
 from resvae_ray.model.network import ResVAE
@@ -60,7 +59,7 @@ def encoded(dataset: Dataset, side: str, model: ResVAE, most: int = MOST_ROWS) -
     ids: list[str] = []
     labels: list[str] = []
     parts = []
-    for batch in _some_rows(features, most):
+    for batch in some_batches(features, most, np.random.default_rng(derive(SHOWN_ROWS, features.rows))):
         x = torch.from_numpy(np.array(batch.features))
         mu, logvar = model.encode(x)
         parts.append([x, mu, logvar, squared_error(model.decode(mu), x)])
@@ -76,12 +75,3 @@ def _labels(batch: FeatureBatch) -> list[str]:
     if LABEL not in batch.others.column_names:
         return []
     return ["" if label is None else str(label) for label in batch.others.column(LABEL).to_pylist()]
-
-
-def _some_rows(features: Features, most: int) -> Iterator[FeatureBatch]:
-    if features.rows <= most:
-        yield from features.batches()
-        return
-    groups, random = features.groups(), np.random.default_rng(derive(SHOWN_ROWS, features.rows))
-    for position in draw_groups([group.rows for group in groups], most, random):
-        yield from features.file_batches(groups[position].file, [groups[position].index])

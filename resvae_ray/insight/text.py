@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resvae_ray.insight.evaluation import LATENTS, RAW, SCORES, Evaluation, LabelScores
+from resvae_ray.insight.evaluation import AXES, LATENTS, RAW, SCORES, Evaluation, LabelScores
 from resvae_ray.insight.reconstruction import Fit, Reconstruction
 from resvae_ray.names import VAL
 
-TITLES = {LATENTS: "Res-VAE z", SCORES: "PCA", RAW: "raw features"}
+TITLES = {LATENTS: "Res-VAE z", AXES: "z along its axes", SCORES: "PCA", RAW: "raw features"}
 NONE = "–"
 
 
@@ -117,7 +117,7 @@ def _trained_on(trained_on: bool | None) -> list[str]:
 
 def _neighbourhoods(evaluation: Evaluation) -> Table:
     found = evaluation.trust
-    columns = [LATENTS, SCORES]
+    columns = [LATENTS, AXES, SCORES]
     rows = [["", *(TITLES[name] for name in columns)]]
     scores = [found.scores[name] for name in columns]
     rows.append(["trustworthiness", *(NONE if score is None else f"{score:.4f}" for score in scores)])

@@ -1,13 +1,16 @@
 """Which model encodes, where latents may lie, and what becomes of an output that is not whole."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features
 from resvae_ray.encode.job import encode_features
 from resvae_ray.errors import JobError, UsageError
+from resvae_ray.model.axes import fit_axes
 from resvae_ray.model.network import ResVAE
 
 
@@ -34,6 +37,28 @@ def test_a_model_that_replaced_another_under_its_name_encodes(model, features, t
         expected = ResVAE.from_pretrained(model).encode(x)[0].numpy()
     assert np.allclose(latents_in(tmp_path / "second"), expected, atol=1e-6)
     assert not np.allclose(latents_in(tmp_path / "second"), latents_in(tmp_path / "first"), atol=1e-2)
+
+
+def test_axes_are_written_beside_the_latents(model, features, tmp_path, encoded, make_dataset):
+    dataset = make_dataset(60, 6)
+    encode_features(model, features, tmp_path / "latents", axes=dataset)
+    table = pq.read_table(tmp_path / "latents" / "a.parquet")
+    fitted = fit_axes(ResVAE.from_pretrained(model), Dataset.open(dataset))
+    z, axes = (np.stack(table[name].to_pylist()) for name in ("z", "axes"))
+    assert table.schema.field("axes").type == pa.list_(pa.float32(), 3)
+    assert axes == pytest.approx(fitted.scores(z), abs=1e-6)
+    plain = encode_features(model, features, tmp_path / "plain")
+    assert plain == 40
+    assert "axes" not in pq.read_table(tmp_path / "plain" / "a.parquet").column_names
+
+
+def test_latents_along_other_axes_are_others(model, features, tmp_path, encoded, make_dataset):
+    """A job goes on with the same DATASET, and with no other one."""
+    first = make_dataset(60, 6)
+    encode_features(model, features, tmp_path / "latents", axes=first)
+    encode_features(model, features, tmp_path / "latents", axes=first)
+    with pytest.raises(UsageError, match="holds latents of another model, other features or other options"):
+        encode_features(model, features, tmp_path / "latents")
 
 
 @pytest.mark.parametrize("latents", ["features/latents", "features/latents.parquet", "features/deeper/latents"])

@@ -43,6 +43,16 @@ def test_the_probe_is_fitted_and_scaled_inside_each_fold():
     assert found.converged
 
 
+def test_amounts_keep_their_ratios_in_the_probe():
+    """Class in a large column, noise in many small ones: standardised, these would count as much."""
+    draw = np.random.default_rng(0)
+    x = np.column_stack([CODES + draw.normal(0, 0.4, 60), draw.normal(0, 0.01, (60, 40))])
+    as_amounts, standardised = probe(x, CODES, 0, amounts=True), probe(x, CODES, 0)
+    assert as_amounts.mcc > standardised.mcc + 0.1
+    assert as_amounts.mcc == pytest.approx(probe(1e4 * x, CODES, 0, amounts=True).mcc), "their unit does not matter"
+    assert as_amounts.knn_agreement == standardised.knn_agreement
+
+
 def test_neighbours_leave_the_row_itself_out():
     x = clouds(1.0)
     distances = ((x[:, None] - x[None]) ** 2).sum(-1)

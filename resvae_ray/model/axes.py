@@ -1,0 +1,112 @@
+"""Latents turned and scaled to what they explain: amounts of the features, the largest first, as PCA's scores are.
+
+A Res-VAE gives every latent about the same spread, whether it holds much of the features or little more than noise, and
+in a distance between latents each counts as much as any other. Distances along the axes are those of what the latents
+explain. This is a redundancy analysis (van den Wollenberg 1977, Psychometrika 42, 207-219): the features are regressed
+linearly on the posterior means, and the axes are the principal components of the fitted values.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.features import some_batches
+from resvae_ray.errors import DataError
+from resvae_ray.names import TRAIN
+from resvae_ray.seeds import AXES_ROWS, derive
+
+MOST_ROWS = 100_000  # that are read; of more, whole row groups are drawn at random
+LEAST_SHARE = 1e-6  # of the largest, that a principal variance of the latents has to have: below it is rounding
+
+
+@dataclass(frozen=True)
+class Axes:
+    """A linear map of the latents.
+
+    Attributes:
+        mean: (Z) of the posterior means.
+        turn: (Z, A) from a deviation to scores in units of the features; A is min(Z, D), and the last are 0 where the
+            latents have fewer dimensions.
+        source: the fingerprint of the DATASET on whose training rows they were fitted.
+    """
+
+    mean: np.ndarray
+    turn: np.ndarray
+    source: str
+
+    def scores(self, z: np.ndarray) -> np.ndarray:
+        """(n, Z) to (n, A)."""
+        return (z - self.mean) @ self.turn
+
+
+def fit_axes(model: Any, dataset: Dataset) -> Axes:
+    """The axes of a ResVAE in eval mode, on the training rows of a DATASET, or about MOST_ROWS of them.
+
+    Raises:
+        DataError: the vectors have another width than the model's.
+    """
+    if dataset.dim != model.input_dim:
+        raise DataError(f"{dataset.path}: vectors of {dataset.dim} numbers, but the model takes {model.input_dim}")
+    latents, features = _Products(model.z_dim, model.z_dim), _Products(model.z_dim, dataset.dim)
+    random = np.random.default_rng(derive(AXES_ROWS, dataset.train_rows))
+    for batch in some_batches(dataset.features(TRAIN), MOST_ROWS, random):
+        z = _means(model, batch.features)
+        latents.add(z, z)
+        features.add(z, batch.features.astype(np.float64))
+    whiten = _inverse_root(latents.covariance())
+    u, s, vt = np.linalg.svd(whiten.T @ features.covariance(), full_matrices=False)
+    signs = np.sign(vt[np.arange(len(vt)), np.abs(vt).argmax(1)])  # else they would be any
+    turn = np.zeros((model.z_dim, min(model.z_dim, dataset.dim)))
+    turn[:, : len(s)] = whiten @ (u * s * signs)
+    return Axes(latents.mean, turn, dataset.fingerprint)
+
+
+class _Products:
+    """Covariance (Z, W) of what are rows (n, Z) and (n, W) in blocks.
+
+    The means of the first block are subtracted everywhere, so that nothing cancels where means are long.
+    """
+
+    def __init__(self, z_dim: int, width: int) -> None:
+        self._rows, self._origins = 0, (np.zeros(z_dim), np.zeros(width))
+        self._sums, self._products = (np.zeros(z_dim), np.zeros(width)), np.zeros((z_dim, width))
+
+    def add(self, z: np.ndarray, x: np.ndarray) -> None:
+        """Takes in a block."""
+        if not self._rows:
+            self._origins = z.mean(0), x.mean(0)
+        z, x = z - self._origins[0], x - self._origins[1]
+        self._sums = self._sums[0] + z.sum(0), self._sums[1] + x.sum(0)
+        self._products += z.T @ x
+        self._rows += len(z)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(Z)."""
+        return self._origins[0] + self._sums[0] / self._rows
+
+    def covariance(self) -> np.ndarray:
+        """(Z, W)."""
+        return (self._products - np.outer(*self._sums) / self._rows) / self._rows
+
+
+def _means(model: Any, features: np.ndarray) -> np.ndarray:
+    import torch
+
+    with torch.inference_mode():
+        x = torch.tensor(features, device=next(model.parameters()).device)
+        return model.encode(x)[0].double().cpu().numpy()
+
+
+def _inverse_root(covariance: np.ndarray) -> np.ndarray:
+    """(Z, Z) to (Z, R), by which deviations become uncorrelated and of variance 1; R is the rank."""
+    spreads = np.sqrt(covariance.diagonal())
+    known = np.flatnonzero(spreads > 0)
+    scale = 1 / spreads[known]
+    variances, vectors = np.linalg.eigh(covariance[np.ix_(known, known)] * np.outer(scale, scale))
+    kept = variances > LEAST_SHARE * variances.max(initial=0.0)
+    found = np.zeros((len(covariance), int(kept.sum())))
+    found[known] = scale[:, None] * vectors[:, kept] / np.sqrt(variances[kept])
+    return found
