@@ -1,14 +1,15 @@
 """What would every configuration have come to? Learning curves to their full length, recorded once.
 
-    python -m benchmarks.record_curves DATASET OUT.parquet [--points 64] [--config esm2_650m_cls]
+    python -m benchmarks.record_curves DATASET OUT.parquet [--points 64] [--config esm2_650m_cls] [--workers 2]
 
-trains the points of a Sobol sequence over the scenario's space to the end, without stopping any, and adds a row a point
-to OUT: the parameters, the seed, seconds an epoch and the validation loss of every epoch. `benchmarks.replay` compares
-searchers and schedulers on such a table without training. Hours; it goes on where it was stopped, and a longer sequence
-begins with the points of a shorter one.
+trains the points of a Sobol sequence over the scenario's space to the end, each on one thread, without stopping any,
+and adds a row a point to OUT: the parameters, the seed, seconds an epoch and the validation loss of every epoch.
+`benchmarks.replay` compares searchers and schedulers on such a table without training. Hours; it goes on where it was
+stopped, and a longer sequence begins with the points of a shorter one.
 """
 
 import argparse
+import multiprocessing
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,8 @@ from resvae_ray.data.stream import open_sides
 from resvae_ray.model.training import Diverged, Training
 from resvae_ray.storage import staged_file
 
+Task = tuple[str, Config, dict[str, Any], int]  # dataset, scenario, point, seed
+
 
 def main() -> None:
     """Records the points that are missing."""
@@ -36,17 +39,17 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--points", type=int, default=64)
     parser.add_argument("--config", default="esm2_650m_cls")
+    parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(1)
     config = load_config(options.config)
-    sides = open_sides(Dataset.open(options.dataset), config.data)
     rows = pd.read_parquet(options.out).to_dict("records") if options.out.exists() else []
-    points = list(points_of(config, options.points))
-    for seed in tqdm(range(len(rows), len(points)), initial=len(rows), total=len(points)):
-        training = Training(replace(config.training, **points[seed]), *sides, seed=seed)
-        rows.append({**points[seed], "seed": seed, **_recorded(training)})
-        with staged_file(options.out) as staging:
-            pd.DataFrame(rows).to_parquet(staging)
+    points = points_of(config, options.points)
+    tasks = [(options.dataset, config, point, seed) for seed, point in enumerate(points)][len(rows) :]
+    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+        for row in tqdm(pool.imap(_recorded, tasks), initial=len(rows), total=options.points):
+            rows.append(row)
+            with staged_file(options.out) as staging:
+                pd.DataFrame(rows).to_parquet(staging)
 
 
 def points_of(config: Config, count: int) -> Iterator[dict[str, Any]]:
@@ -63,8 +66,12 @@ def _value(domain: Domain, part: float) -> Any:
     return round(value) if isinstance(domain.low, int) else value
 
 
-def _recorded(training: Training) -> dict[str, Any]:
-    """The losses of all epochs; those that a diverged training did not come to are infinite."""
+def _recorded(task: Task) -> dict[str, Any]:
+    """A point and the losses of all its epochs; those that a diverged training did not come to are infinite."""
+    dataset, config, point, seed = task
+    torch.set_num_threads(1)
+    sides = open_sides(Dataset.open(dataset), config.data)
+    training = Training(replace(config.training, **point), *sides, seed=seed)
     losses, seconds = [], []
     try:
         for metrics in training.epochs():
@@ -72,7 +79,7 @@ def _recorded(training: Training) -> dict[str, Any]:
             seconds.append(metrics[names.SECONDS])
     except Diverged:
         losses += [np.inf] * (training.config.epochs - len(losses))
-    return {"epoch_s": float(np.median(seconds or [0.0])), "losses": losses}
+    return {**point, "seed": seed, "epoch_s": float(np.median(seconds or [0.0])), "losses": losses}
 
 
 if __name__ == "__main__":
