@@ -47,7 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     features, model = options.folder / "features", options.folder / "model"
-    _write(features, options.rows)
+    write_features(features, options.rows)
     ResVAE(DIM, options.hidden_dim, LATENTS).eval().save_pretrained(model)
     files = list(Features.open(features).files)
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
@@ -70,22 +70,24 @@ def _measured(
         "copy": lambda: _each(files, options.folder / "copied", _first_numbers),
         "loop": lambda: _loop(files, options.folder / "looped", model),
         "2 loops": lambda: list(pool.map(_loop, *halves)),
-        "ours, 1 core": lambda: _ours(model, features, options.folder / "latents", 1),
-        "ours, 2 cores": lambda: _ours(model, features, options.folder / "latents", 2),
+        "ours, 1 core": lambda: encoded_by_us(model, features, options.folder / "latents", 1),
+        "ours, 2 cores": lambda: encoded_by_us(model, features, options.folder / "latents", 2),
     }
-    return interleaved(contenders, options.rounds, _Clock())
+    return interleaved(contenders, options.rounds, Clock())
 
 
-class _Clock:
+class Clock:
     """Wall seconds without those in which Ray starts and stops."""
 
     paused = 0.0
 
     def __call__(self) -> float:
-        return time.perf_counter() - _Clock.paused
+        """Seconds since any moment."""
+        return time.perf_counter() - Clock.paused
 
 
-def _write(target: Path, rows: int) -> None:
+def write_features(target: Path, rows: int) -> None:
+    """FEATURES of that many rows with ids and labels, in a folder."""
     target.mkdir(parents=True)
     with FeaturesWriter(target, DIM, {"model": "SYNTHETIC"}) as writer:
         for ids, labels, matrix in blocks(rows, DIM):
@@ -127,15 +129,16 @@ def _encoder(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return encode
 
 
-def _ours(model: Path, features: Path, target: Path, cores: int) -> None:
+def encoded_by_us(model: Path, features: Path, target: Path, cores: int, gpus: int = 0) -> None:
+    """Encodes with a Ray of its own, whose start and end do not count."""
     shutil.rmtree(target, ignore_errors=True)
     started = time.perf_counter()
-    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
-    _Clock.paused += time.perf_counter() - started
+    ray.init(num_cpus=cores, num_gpus=gpus, include_dashboard=False, log_to_driver=False)
+    Clock.paused += time.perf_counter() - started
     encode_features(model, features, target)
     started = time.perf_counter()
     ray.shutdown()
-    _Clock.paused += time.perf_counter() - started
+    Clock.paused += time.perf_counter() - started
 
 
 def _single_rows(path: Path, file: str) -> float:

@@ -32,7 +32,7 @@ class Ours:
     """`Training`, an epoch at a time, without its validation."""
 
     def __init__(self, config: TrainingConfig, rows: ResidentRows) -> None:
-        self._training, self._epoch = Training(config, rows, rows, SEED), 0
+        self._training, self._epoch = Training(config, rows, rows, SEED, rows.matrix.device), 0
         self.losses: list[float] = []
 
     def __call__(self) -> None:
@@ -50,7 +50,7 @@ class Published:
             torch.manual_seed(derive(WEIGHTS, SEED))
             self._model = reference(
                 rows.dim, config.hidden_dim, config.z_dim, loss_type=config.loss_type, reduction=config.reduction
-            )
+            ).to(rows.matrix.device)
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=config.lr)
         self.losses: list[float] = []
 

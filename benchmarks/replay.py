@@ -3,13 +3,12 @@
     python -m benchmarks.replay CURVES.parquet [--config esm2_650m_cls] [--seeds 30] [--slots 2] [--target LOSS]
                                 [--grace 5 10 20] [--factor 2 3 4] [--startup 5 10 20]
 
-CURVES is what `benchmarks.record_curves` recorded. Between its points a configuration has the curve that its three
-nearest have, weighted by the inverse square of their distance in the unit cube, and takes as long. A search is a loop
-of events, as Tune's: a slot starts a trial, an epoch ends, the scheduler judges. Its searchers and schedulers are the
-real ones: ours; random proposals with our ASHA; Ray's OptunaSearch and ASHA as they come; the published code's TPE and
-median pruner, one trial after another. More `--grace`, `--factor` and `--startup` are ours with other settings. Prints,
-for each, medians over the seeds with the 10th and 90th percentile: the best loss after so many epochs in all, epochs to
-the target, epochs.
+CURVES is what `benchmarks.record_curves` recorded; what a configuration between its points comes to, says
+`benchmarks.surrogate`. A search is a loop of events, as Tune's: a slot starts a trial, an epoch ends, the scheduler
+judges. Its searchers and schedulers are the real ones: ours; random proposals with our ASHA; Ray's OptunaSearch and
+ASHA as they come; the published code's TPE and median pruner, one trial after another. More `--grace`, `--factor` and
+`--startup` are ours with other settings. Prints, for each, medians over the seeds with the 10th and 90th percentile:
+epochs in all, the best loss at the end and after so many epochs, epochs to the target.
 """
 
 import argparse
@@ -28,6 +27,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from benchmarks.surrogate import Curves
 from resvae_ray import names
 from resvae_ray.config import Config
 from resvae_ray.config_file import load_config
@@ -35,35 +35,7 @@ from resvae_ray.search.optimizer import StudySearch
 from resvae_ray.search.scheduler import DurableASHA
 from resvae_ray.search.space import distributions
 
-NEIGHBOURS = 3
 CHECKPOINTS = (200, 400, 600, 800, 1000, 1200, 1500, 2000)  # epochs in all at which the best loss is shown
-
-
-class Curves:
-    """What a configuration comes to, from those that were recorded."""
-
-    def __init__(self, table: pd.DataFrame, config: Config) -> None:
-        self._space = config.space
-        self._points = np.array([self._place(row) for row in table.to_dict("records")])
-        self._losses, self._epoch_s = np.stack(table["losses"].tolist()), table["epoch_s"].to_numpy()
-        self.epochs = self._losses.shape[1]
-
-    def of(self, params: dict[str, Any]) -> tuple[np.ndarray, float]:
-        """The loss of every epoch, and the seconds of one."""
-        distances = np.linalg.norm(self._points - self._place(params), axis=1)
-        nearest = np.argsort(distances)[:NEIGHBOURS]
-        weights = 1 / np.maximum(distances[nearest], 1e-9) ** 2
-        weights /= weights.sum()
-        return weights @ self._losses[nearest], float(weights @ self._epoch_s[nearest])
-
-    def _place(self, params: dict[str, Any]) -> np.ndarray:
-        place = []
-        for name, domain in self._space.items():
-            low, high, value = (float(number) for number in (domain.low or 0, domain.high or 0, params[name]))
-            if domain.log:
-                low, high, value = np.log([low, high, value])
-            place.append((value - low) / (high - low))
-        return np.array(place)
 
 
 class RandomSearch(StudySearch):
