@@ -1,5 +1,6 @@
-"""A trial that runs out of memory is tried once more with less."""
+"""A trial that runs out of memory is tried once more with less; what an ended one has left free is given back."""
 
+import ctypes
 import gc
 import logging
 import re
@@ -35,7 +36,8 @@ def with_less_if_short(usual: Callable[[], Result], frugal: Callable[[], Result]
             raise
         reason = first_line(error)
     # Not before here is the error gone, and with it what its frames hold.
-    _free()
+    gc.collect()
+    give_back()
     logger.warning("out of memory, another attempt with less of it: %s", reason)
     try:
         return frugal()
@@ -51,7 +53,14 @@ def ran_out(error: Exception) -> bool:
     return known or (isinstance(error, RuntimeError) and ALLOCATORS.search(str(error)) is not None)
 
 
-def _free() -> None:
-    gc.collect()
+def give_back() -> None:
+    """Hands memory that nothing holds any more to the system and to others on the GPU.
+
+    glibc keeps what is freed between two blocks that are not. Networks of many widths, one after another in a process,
+    leave ever more of it: 60 to 120 MB a trial at 1,500 units (benchmarks/RESULTS.md).
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):  # glibc's alone
+        libc.malloc_trim(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -28,7 +28,7 @@ from resvae_ray.model.training import Diverged, Training
 from resvae_ray.remote import Place, place
 from resvae_ray.search.finalists import finalist_folder
 from resvae_ray.search.kept import Kept, kept_in
-from resvae_ray.search.memory import ShortOfMemory, with_less_if_short
+from resvae_ray.search.memory import ShortOfMemory, give_back, with_less_if_short
 from resvae_ray.search.records import trial_folder
 from resvae_ray.search.retries import refuse_another
 from resvae_ray.seeds import FINALIST, TRIAL, derive
@@ -114,6 +114,7 @@ def _run(job: Job, params: dict[str, Any], seed: int, folder: Place) -> dict[str
     def attempt(data: dict[str, Any]) -> dict[str, Any]:
         return _attempt(job, params, seed, folder, data)
 
+    give_back()  # what the trial before left in this process
     try:
         return with_less_if_short(lambda: attempt(job.data), lambda: attempt(_frugal(job.data)))
     except ShortOfMemory as error:

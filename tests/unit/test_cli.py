@@ -115,6 +115,8 @@ MISTAKES = [
     ("encode model few.csv out", 3, "few.csv: not FEATURES, which are Parquet; run `resvae-ray import` first"),
     ("encode model dataset.parquet full", 2, "already there"),
     ("encode model dataset.parquet out --sample --seed -1", 2, "--seed -1: it must be 0 or above"),
+    ("encode model dataset.parquet out --axes absent", 3, "absent: no DATASET"),
+    ("encode model dataset.parquet out --axes dataset.parquet", 3, "dataset.parquet: no DATASET"),
     ("tune dataset out --gpus-per-trial 1.5", 2, "above 1 it must be a whole number"),
     ("tune dataset out --cpus-per-trial 0", 2, "resources.cpus_per_trial is 0.0; it must be above 0"),
     ("tune dataset out --config binary.toml", 2, "binary.toml: not valid TOML"),
