@@ -125,7 +125,7 @@ def _neighbourhoods(evaluation: Evaluation) -> Table:
     note = f"Trustworthiness among the {found.neighbours} nearest rows: 1 where all were near among the features too."
     if None in scores:
         note = f"Too few rows for a trustworthiness among {found.neighbours} neighbours."
-    return Table(title, rows, [note])
+    return Table(title, rows, [note, "Along its axes, z is turned and scaled to what it explains: `encode --axes`."])
 
 
 def _drawn(rows: int, of: int, what: str, seed: int) -> str:
