@@ -15,8 +15,9 @@ import numpy as np
 from resvae_ray.insight.labels import FOLDS
 
 NEIGHBOURS = 5
+INNER_FOLDS = 3  # a class has FOLDS - 1 rows at least in what a fold is trained on
 ITERATIONS = 2000  # of the probe's solver at most
-STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # inverse, of the regularisation; 1 where columns are standardised
+STRENGTHS = (1.0, 10.0, 100.0)  # inverse, of the regularisation; 1 where columns are standardised
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _linear(x: np.ndarray, codes: np.ndarray, seed: int, amounts: bool) -> tuple
     regression = LogisticRegression(max_iter=ITERATIONS)
     if amounts:
         x = x / (x.std(0).max() or 1.0)  # one number of all rows; it tells nothing of their classes
-        model = GridSearchCV(regression, {"C": STRENGTHS}, scoring="neg_log_loss", cv=FOLDS - 1)
+        model = GridSearchCV(regression, {"C": STRENGTHS}, scoring="neg_log_loss", cv=INNER_FOLDS)
     else:
         model = make_pipeline(StandardScaler(), regression)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
