@@ -114,6 +114,7 @@ def _cost(run: Run) -> dict[str, float]:
 def _encode(options: argparse.Namespace) -> dict[str, Any]:
     rows = options.rows or 1_000_000
     features, model = options.folder / "features", options.folder / "model"
+    options.folder.mkdir(parents=True)  # new: it is removed at the end
     write_features(features, rows)
     network = ResVAE(DIM, HIDDEN, LATENTS).eval()
     network.save_pretrained(model)

@@ -62,12 +62,14 @@ def encode_features(
     """
     target, skipped = place(latents), SkipList(place(latents), on_bad_file)
     refuse_inside(target, features)
+    if axes is not None:
+        refuse_inside(target, str(axes))
     config = read_model_config(model)
     source, listed = open_readable(features, model, config["input_dim"], skipped)
     whole = target.suffix != SUFFIX
     folder = target if whole else target.with_name(f".{target.name}.parts")
     weights = weights_hash(place(model))
-    job = Job(place(model), weights, source, folder, output or Output(), _axes(place(model), weights, axes))
+    job = Job(place(model), weights, source, folder, output or Output(), _axes(place(model), axes))
     units = units_of(source, listed)
     about = about_of(job, units)
     if not whole:
@@ -82,8 +84,13 @@ def encode_features(
     return source.rows
 
 
-def _axes(model: Place, weights: str, dataset: str | Place | None) -> Axes | None:
-    return None if dataset is None else fit_axes(kept_model(str(model), weights), Dataset.open(dataset))
+def _axes(model: Place, dataset: str | Place | None) -> Axes | None:
+    if dataset is None:
+        return None
+    from resvae_ray.model.network import ResVAE
+
+    # On the cores: the GPUs are the tasks'.
+    return fit_axes(ResVAE.from_pretrained(model), Dataset.open(dataset))
 
 
 def _what_is_missing(target: Place, skipped: SkipList) -> str:

@@ -3,8 +3,8 @@
 The linear probe is a logistic regression on standardised columns, the scaler fitted inside each fold (Alain & Bengio
 2016, arXiv:1610.01644); its MCC in five stratified folds is what the method's authors judge latents by. Columns that
 are amounts of one thing, as principal components are, keep their ratios: standardised, the smallest would count as much
-as the largest. How strong the regularisation of theirs is, each fold chooses from its training rows, since on one scale
-it decides how far small columns are heard. Neighbours are Euclidean, of the columns as they stand.
+as the largest. Whether that is better, and how strong the regularisation is if not, each fold chooses from its training
+rows: on one scale it decides how far small columns are heard. Neighbours are Euclidean, of the columns as they stand.
 """
 
 import warnings
@@ -18,6 +18,7 @@ NEIGHBOURS = 5
 INNER_FOLDS = 3  # a class has FOLDS - 1 rows at least in what a fold is trained on
 ITERATIONS = 2000  # of the probe's solver at most
 STRENGTHS = (1.0, 10.0, 100.0)  # inverse, of the regularisation; 1 where columns are standardised
+SCALER, PROBE = "scaler", "probe"
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,20 @@ def _linear(x: np.ndarray, codes: np.ndarray, seed: int, amounts: bool) -> tuple
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_validate
-    from sklearn.pipeline import make_pipeline
+    from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    regression = LogisticRegression(max_iter=ITERATIONS)
+    model = Pipeline([(SCALER, StandardScaler()), (PROBE, LogisticRegression(max_iter=ITERATIONS))])
     if amounts:
         x = x / (x.std(0).max() or 1.0)  # one number of all rows; it tells nothing of their classes
-        model = GridSearchCV(regression, {"C": STRENGTHS}, scoring="neg_log_loss", cv=INNER_FOLDS)
-    else:
-        model = make_pipeline(StandardScaler(), regression)
+        ways = [{}, {SCALER: ["passthrough"], f"{PROBE}__C": STRENGTHS}]  # as it is, and on one scale
+        model = GridSearchCV(
+            model,
+            ways,
+            scoring="neg_log_loss",
+            cv=INNER_FOLDS,
+            error_score="raise",  # pyright: ignore[reportArgumentType]
+        )
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)

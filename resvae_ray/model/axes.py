@@ -1,9 +1,9 @@
 """Latents turned and scaled to what they explain: amounts of the features, the largest first, as PCA's scores are.
 
-A Res-VAE gives every latent about the same spread, whether it holds much of the features or little more than noise, and
-in a distance between latents each counts as much as any other. Distances along the axes are those of what the latents
-explain. This is a redundancy analysis (van den Wollenberg 1977, Psychometrika 42, 207-219): the features are regressed
-linearly on the posterior means, and the axes are the principal components of the fitted values.
+A Res-VAE gives every active latent about the same spread, whether it holds much of the features or little more than
+noise, and in a distance between latents each counts as much as any other. Distances along the axes are those of what
+the latents explain. This is a redundancy analysis (van den Wollenberg 1977, Psychometrika 42, 207-219): the features
+are regressed linearly on the posterior means, and the axes are the principal components of the fitted values.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import numpy as np
 
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import some_batches
-from resvae_ray.errors import DataError
+from resvae_ray.errors import DataError, JobError
 from resvae_ray.names import TRAIN
 from resvae_ray.seeds import AXES_ROWS, derive
 
@@ -46,6 +46,7 @@ def fit_axes(model: Any, dataset: Dataset) -> Axes:
 
     Raises:
         DataError: the vectors have another width than the model's.
+        JobError: a latent is not finite.
     """
     if dataset.dim != model.input_dim:
         raise DataError(f"{dataset.path}: vectors of {dataset.dim} numbers, but the model takes {model.input_dim}")
@@ -53,6 +54,8 @@ def fit_axes(model: Any, dataset: Dataset) -> Axes:
     random = np.random.default_rng(derive(AXES_ROWS, dataset.train_rows))
     for batch in some_batches(dataset.features(TRAIN), MOST_ROWS, random):
         z = _means(model, batch.features)
+        if not np.isfinite(z).all():
+            raise JobError(f"{dataset.path}: a latent of the model is not finite; it is of no use")
         latents.add(z, z)
         features.add(z, batch.features.astype(np.float64))
     whiten = _inverse_root(latents.covariance())

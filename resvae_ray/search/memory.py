@@ -57,7 +57,7 @@ def give_back() -> None:
     """Hands memory that nothing holds any more to the system and to others on the GPU.
 
     glibc keeps what is freed between two blocks that are not. Networks of many widths, one after another in a process,
-    leave ever more of it: 60 to 120 MB a trial at 1,500 units (benchmarks/RESULTS.md).
+    leave ever more of it: 60 to 200 MB a trial at 1,500 units (benchmarks/RESULTS.md).
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # glibc's alone

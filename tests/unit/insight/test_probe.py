@@ -53,6 +53,17 @@ def test_amounts_keep_their_ratios_in_the_probe():
     assert as_amounts.knn_agreement == standardised.knn_agreement
 
 
+def test_amounts_whose_small_columns_tell_the_classes_are_heard():
+    draw = np.random.default_rng(0)
+    x = np.column_stack([draw.normal(0, 1000.0, (60, 3)), CODES + draw.normal(0, 0.2, 60)])
+    assert probe(x, CODES, 0, amounts=True).mcc > 0.9
+
+
+def test_a_class_in_every_fold_once_can_be_probed_by_amounts():
+    codes = np.repeat([0, 1, 2], [30, 25, 5])
+    assert probe(clouds(1000.0)[:60], codes, 0, amounts=True).mcc_folds
+
+
 def test_neighbours_leave_the_row_itself_out():
     x = clouds(1.0)
     distances = ((x[:, None] - x[None]) ** 2).sum(-1)

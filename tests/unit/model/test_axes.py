@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from resvae_ray.data import features_writer as writer_module
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import ResidentRows
-from resvae_ray.errors import DataError
+from resvae_ray.errors import DataError, JobError
 from resvae_ray.model import axes as axes_module
 from resvae_ray.model.axes import fit_axes
 from resvae_ray.model.network import ResVAE
@@ -77,8 +78,9 @@ def test_there_are_no_more_axes_than_features(make_dataset):
     assert fit_axes(model, dataset).turn.shape == (6, 4)
 
 
-def test_of_very_many_rows_some_are_read(dataset, monkeypatch):
-    model, rows = a_model(), 0
+def test_of_very_many_rows_some_are_read(make_dataset, monkeypatch):
+    monkeypatch.setattr(writer_module, "ROW_GROUP_BYTES", 4 * 8 * 50)
+    dataset, model, rows = Dataset.open(make_dataset(500, 8)), a_model(), 0
     monkeypatch.setattr(axes_module, "MOST_ROWS", 1)
     whole = axes_module._means
 
@@ -89,7 +91,15 @@ def test_of_very_many_rows_some_are_read(dataset, monkeypatch):
 
     monkeypatch.setattr(axes_module, "_means", counted)
     fit_axes(model, dataset)
-    assert 0 < rows <= 400
+    assert 0 < rows <= 50
+
+
+def test_latents_that_are_not_finite_are_told(dataset):
+    model = a_model()
+    with torch.no_grad():
+        model.fc21.bias[1] = torch.inf
+    with pytest.raises(JobError, match="a latent of the model is not finite"):
+        fit_axes(model, dataset)
 
 
 def test_features_of_another_width_are_refused(dataset):
