@@ -74,6 +74,7 @@ def _ours(features: Path, folder: Path, rest: list[str]) -> Search:
         verb("split", folder / "features.parquet", dataset)
 
     def search(seed: int) -> tuple[Epochs, dict[str, Any]]:
+        """Runs `tune` under that seed."""
         verb("tune", dataset, folder / f"run-{seed}", "--seed", seed, *rest)
         run = Run.open(folder / f"run-{seed}")
         best, counts = run.best(), run.status()["counts"]

@@ -57,8 +57,12 @@ def test_latents_along_other_axes_are_others(model, features, tmp_path, encoded,
     first = make_dataset(60, 6)
     encode_features(model, features, tmp_path / "latents", axes=first)
     encode_features(model, features, tmp_path / "latents", axes=first)
-    with pytest.raises(UsageError, match="holds latents of another model, other features or other options"):
-        encode_features(model, features, tmp_path / "latents")
+    other = tmp_path / "other"
+    first.rename(tmp_path / "first")
+    make_dataset(80, 6).rename(other)
+    for axes in (None, other):
+        with pytest.raises(UsageError, match="holds latents of another model, other features or other options"):
+            encode_features(model, features, tmp_path / "latents", axes=axes)
 
 
 @pytest.mark.parametrize("latents", ["features/latents", "features/latents.parquet", "features/deeper/latents"])
