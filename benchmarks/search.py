@@ -48,12 +48,26 @@ def main() -> None:
         searches = _searches(options, options.folder or Path(temporary), rest)
         for seed in options.seeds:
             for name, search in searches.items():
-                if not any((row["contender"], row["seed"]) == (name, seed) for row in rows):
-                    rows.append({"contender": name, "seed": seed, **_measured(search, seed, options.target)})
+                asked = _asked(options, rest, name, seed)
+                if not any(asked.items() <= row.items() for row in rows):
+                    rows.append({**asked, **_measured(search, seed, options.target)})
                     with options.out.open("a") as file:
                         file.write(json.dumps(rows[-1]) + "\n")
-    wanted = [row for row in rows if row["contender"] in searches and row["seed"] in options.seeds]
+    asked = [_asked(options, rest, name, seed) for name in searches for seed in options.seeds]
+    wanted = [row for row in rows if any(one.items() <= row.items() for one in asked)]
     report("search", target=options.target, seeds=options.seeds, medians=_medians(wanted))
+
+
+def _asked(options: argparse.Namespace, rest: list[str], name: str, seed: int) -> dict[str, Any]:
+    """What makes a search another one."""
+    how = " ".join(rest) if name == OURS else ""
+    return {
+        "contender": name,
+        "seed": seed,
+        "features": options.features.name,
+        "target": options.target,
+        "options": how,
+    }
 
 
 def _searches(options: argparse.Namespace, folder: Path, rest: list[str]) -> dict[str, Search]:
@@ -100,7 +114,7 @@ def _measured(search: Search, seed: int, target: float) -> dict[str, Any]:
         "wall_to_target_s": reached and round(reached[1] - began, 1),
     }
     best = min(loss for _, loss in epochs)
-    return {"best_val_loss": best, "epochs": len(epochs), "target": target, **to_target, **cost, **known}
+    return {"best_val_loss": best, "epochs": len(epochs), **to_target, **cost, **known}
 
 
 def _medians(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

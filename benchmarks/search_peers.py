@@ -71,7 +71,7 @@ def _run_stock(features: Path, published: Path, seed: int) -> Epochs:
     config, metric = Config(), names.VAL_LOSS
     sampler = optuna.samplers.TPESampler(seed=seed)
     epochs = config.training.epochs
-    train = tune.with_parameters(_train, features=features, published=published, epochs=epochs)
+    train = tune.with_parameters(_train, features=features, published=published, epochs=epochs, seed=seed)
     tuner = tune.Tuner(
         tune.with_resources(train, {"cpu": 1}),
         tune_config=tune.TuneConfig(
@@ -87,7 +87,7 @@ def _run_stock(features: Path, published: Path, seed: int) -> Epochs:
     return sorted((float(at), float(loss)) for rows in found for at, loss in rows)
 
 
-def _train(params: dict[str, Any], features: Path, published: Path, epochs: int) -> None:
+def _train(params: dict[str, Any], features: Path, published: Path, epochs: int, seed: int) -> None:
     """A trial: the published class, its loss and its loop."""
     import torch
     from sklearn.model_selection import train_test_split
@@ -97,6 +97,7 @@ def _train(params: dict[str, Any], features: Path, published: Path, epochs: int)
     from reference import load_reference_class  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(1)
+    torch.manual_seed(seed)
     with np.load(features) as arrays:
         rows = arrays["embeddings" if "embeddings" in arrays else "emb"].astype("float32")
     train, val = train_test_split(rows, test_size=0.2, random_state=0)
