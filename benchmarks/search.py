@@ -13,6 +13,7 @@ nothing else should run beside it.
 
 import argparse
 import json
+import math
 import os
 import tempfile
 import time
@@ -118,12 +119,13 @@ def _measured(search: Search, seed: int, target: float) -> dict[str, Any]:
 
 
 def _medians(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By contender; a search that did not come to its target took endlessly long to it."""
+    """By contender; a search that did not come to its target took endlessly long to it, which JSON calls null."""
     keys = ("best_val_loss", "epochs", "epochs_to_target", "wall_to_target_s", "wall_s", "cpu_s")
     found: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(row["contender"] for row in rows):
         of_one = [row for row in rows if row["contender"] == name]
-        found[name] = {key: median(float("inf") if row[key] is None else row[key] for row in of_one) for key in keys}
+        medians = {key: median(math.inf if row[key] is None else row[key] for row in of_one) for key in keys}
+        found[name] = {key: value if math.isfinite(value) else None for key, value in medians.items()}
     for of_one in found.values():
         of_one["wall_to_ours"] = of_one["wall_s"] / found[OURS]["wall_s"] if OURS in found else None
     return found

@@ -49,13 +49,17 @@ class Curves:
         return np.column_stack([process.predict(places) for process in self._processes]) @ self._basis
 
     def _place(self, params: dict[str, Any]) -> np.ndarray:
-        """In the unit cube."""
+        """In the unit cube, of which a choice takes one dimension an alternative."""
         place = []
         for name, domain in self._space.items():
-            low, high, value = (float(number) for number in (domain.low or 0, domain.high or 0, params[name]))
+            value = params[name]
+            if domain.choices:
+                place.extend(float(value == choice) for choice in domain.choices)
+                continue
+            low, high, value = (float(number) for number in (domain.low or 0, domain.high or 0, value))
             if domain.log:
                 low, high, value = np.log([low, high, value])
-            place.append((value - low) / (high - low))
+            place.append((value - low) / (high - low) if high > low else 0.0)
         return np.array(place)
 
 

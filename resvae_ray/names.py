@@ -57,6 +57,7 @@ TORCH_EXPORT_FILE = "model.pt2"  # on demand: the same, for torch.export.load
 
 # --- LATENTS -----------------------------------------------------------------------------------------------------
 ENCODING_FILE = "_encoding.json"  # which model and features a folder of LATENTS comes from
+AXES_FILE = "_axes.json"  # in a folder of LATENTS: the axes that all its files are along
 SKIPPED_FILE = "{latents}.skipped.json"  # beside LATENTS: the files that could not be read, and why
 
 # --- while `embed` works, in a hidden folder beside FEATURES ------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from resvae_ray import names
 from resvae_ray.cluster import ray_session
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features, rows_in
@@ -22,12 +23,12 @@ from resvae_ray.encode.record import DONE, Job, about_of, is_same, known_of, rem
 from resvae_ray.encode.skipped import OnBadFile, SkipList, open_readable, stop
 from resvae_ray.encode.units import Unit, units_of
 from resvae_ray.errors import BadFileError, DataError, JobError, UsageError
-from resvae_ray.model.axes import Axes, fit_axes
+from resvae_ray.model.axes import Axes, fit_axes, refuse_other_width
 from resvae_ray.model.bundle import read_model_config
 from resvae_ray.progress import Progress, silent
 from resvae_ray.remote import Place, locate, place
 from resvae_ray.seeds import LATENTS, derive
-from resvae_ray.storage import refuse_existing, refuse_inside, remove_folder, staged_file
+from resvae_ray.storage import read_json, refuse_existing, refuse_inside, remove_folder, staged_file, write_json
 from resvae_ray.tasks import gpu_share, try_tasks
 
 BATCH_BYTES = 16 << 20  # of float32 that go through the network at a time
@@ -69,7 +70,7 @@ def encode_features(
     whole = target.suffix != SUFFIX
     folder = target if whole else target.with_name(f".{target.name}.parts")
     weights = weights_hash(place(model))
-    job = Job(place(model), weights, source, folder, output or Output(), _axes(place(model), axes))
+    job = Job(place(model), weights, source, folder, output or Output(), _dataset(axes, config["input_dim"]))
     units = units_of(source, listed)
     about = about_of(job, units)
     if not whole:
@@ -84,13 +85,12 @@ def encode_features(
     return source.rows
 
 
-def _axes(model: Place, dataset: str | Place | None) -> Axes | None:
-    if dataset is None:
+def _dataset(axes: str | Place | None, input_dim: int) -> Dataset | None:
+    if axes is None:
         return None
-    from resvae_ray.model.network import ResVAE
-
-    # On the cores: the GPUs are the tasks'.
-    return fit_axes(ResVAE.from_pretrained(model), Dataset.open(dataset))
+    dataset = Dataset.open(axes)
+    refuse_other_width(dataset, input_dim)
+    return dataset
 
 
 def _what_is_missing(target: Place, skipped: SkipList) -> str:
@@ -101,8 +101,11 @@ def _what_is_missing(target: Place, skipped: SkipList) -> str:
     )
 
 
-def encode_unit(unit: Unit, job: Job) -> int:
+def encode_unit(unit: Unit, job: Job, axes: Axes | None = None) -> int:
     """Encodes a unit and writes its file; the rows in it.
+
+    Args:
+        axes: those of the job, if it has any.
 
     Raises:
         BadFileError: it cannot be read.
@@ -112,7 +115,7 @@ def encode_unit(unit: Unit, job: Job) -> int:
     with staged_file(job.folder / unit.output) as staging:
         for block, batch in enumerate(_read(unit, job.features)):
             seed = derive(LATENTS, job.output.seed, *name, block)
-            table = latents_table(kept_model(str(job.model), job.weights), batch, job.output, seed, job.axes)
+            table = latents_table(kept_model(str(job.model), job.weights), batch, job.output, seed, axes)
             writer = writer or open_writer(staging, table.schema, job.features.provenance)
             writer.write_table(table)
             rows += len(batch)
@@ -178,9 +181,11 @@ def _encode_units(job: Job, units: list[Unit], skipped: SkipList, address: str, 
     progress(done, total)
     if not missing:
         return bad
+    axes = _kept_axes(job)
     with ray_session(address) as nodes:
         gpus = int(sum(node.get("GPU", 0) for node in nodes))
-        for outcome in try_tasks(encode_unit, missing, gpu_share(1) if gpus else {"num_cpus": 1}, job=job):
+        resources = gpu_share(1) if gpus else {"num_cpus": 1}
+        for outcome in try_tasks(encode_unit, missing, resources, job=job, axes=axes):
             if isinstance(outcome.error, BadFileError):
                 unit = missing[outcome.position]
                 skipped.add(unit.file, list(unit.groups), outcome.error)
@@ -192,6 +197,25 @@ def _encode_units(job: Job, units: list[Unit], skipped: SkipList, address: str, 
             done += outcome.rows
             progress(done, total)
     return bad
+
+
+def _kept_axes(job: Job) -> Axes | None:
+    """Fitted once a job: another machine rounds differently, and axes that explain about the same turn with that.
+
+    Raises:
+        DataError: they were kept, and are damaged.
+    """
+    if job.axes is None:
+        return None
+    file = job.folder / names.AXES_FILE
+    if file.exists():
+        return Axes.from_json(read_json(file), file)
+    from resvae_ray.model.network import ResVAE
+
+    # On the cores: the GPUs are the tasks'.
+    axes = fit_axes(ResVAE.from_pretrained(job.model), job.axes)
+    write_json(file, axes.to_json())
+    return axes
 
 
 def _count(folder: Place, units: list[Unit]) -> None:

@@ -4,12 +4,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from resvae_ray import names
+from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features
 from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.encode.latents import Output
 from resvae_ray.encode.skipped import SkipList
 from resvae_ray.encode.units import Unit
-from resvae_ray.model.axes import Axes
 from resvae_ray.remote import Place, Remote
 from resvae_ray.storage import read_json, write_json
 
@@ -23,7 +23,7 @@ class Job:
     Attributes:
         weights: the hash of the model's weights when the job began.
         folder: where the output files are written.
-        axes: along which the latents are also written.
+        axes: the DATASET on which axes are fitted, along which the latents are also written.
     """
 
     model: Place
@@ -31,7 +31,7 @@ class Job:
     features: Features
     folder: Place
     output: Output
-    axes: Axes | None = None
+    axes: Dataset | None = None
 
 
 def about_of(job: Job, units: list[Unit]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def about_of(job: Job, units: list[Unit]) -> dict[str, Any]:
         "columns": columns,
         "provenance": source.provenance,
         "output": asdict(job.output),
-        **({"axes": job.axes.source} if job.axes else {}),
+        **({"axes": job.axes.fingerprint} if job.axes else {}),
     }
 
 

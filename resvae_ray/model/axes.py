@@ -15,6 +15,7 @@ from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import some_batches
 from resvae_ray.errors import DataError, JobError
 from resvae_ray.names import TRAIN
+from resvae_ray.remote import Place
 from resvae_ray.seeds import AXES_ROWS, derive
 
 MOST_ROWS = 100_000  # that are read; of more, whole row groups are drawn at random
@@ -29,16 +30,41 @@ class Axes:
         mean: (Z) of the posterior means.
         turn: (Z, A) from a deviation to scores in units of the features; A is min(Z, D), and the last are 0 where the
             latents have fewer dimensions.
-        source: the fingerprint of the DATASET on whose training rows they were fitted.
     """
 
     mean: np.ndarray
     turn: np.ndarray
-    source: str
 
     def scores(self, z: np.ndarray) -> np.ndarray:
         """(n, Z) to (n, A)."""
         return (z - self.mean) @ self.turn
+
+    def to_json(self) -> dict[str, Any]:
+        """To keep them; every digit counts."""
+        return {"mean": self.mean.tolist(), "turn": self.turn.tolist()}
+
+    @classmethod
+    def from_json(cls, kept: Any, file: Place) -> "Axes":
+        """
+        Raises:
+            DataError: `kept`, which was read from `file`, is nothing that `to_json` gave.
+        """
+        try:
+            mean, turn = (np.array(kept[part], dtype=np.float64) for part in ("mean", "turn"))
+        except (KeyError, TypeError, ValueError):
+            mean, turn = np.zeros(0), np.zeros(0)
+        if mean.ndim != 1 or turn.ndim != 2 or len(mean) != len(turn) or not np.isfinite(turn).all():
+            raise DataError(f"{file}: damaged; remove it and the latents beside it, and encode again")
+        return cls(mean, turn)
+
+
+def refuse_other_width(dataset: Dataset, input_dim: int) -> None:
+    """
+    Raises:
+        DataError: the vectors have another width than the model's.
+    """
+    if dataset.dim != input_dim:
+        raise DataError(f"{dataset.path}: vectors of {dataset.dim} numbers, but the model takes {input_dim}")
 
 
 def fit_axes(model: Any, dataset: Dataset) -> Axes:
@@ -48,8 +74,7 @@ def fit_axes(model: Any, dataset: Dataset) -> Axes:
         DataError: the vectors have another width than the model's.
         JobError: a latent is not finite.
     """
-    if dataset.dim != model.input_dim:
-        raise DataError(f"{dataset.path}: vectors of {dataset.dim} numbers, but the model takes {model.input_dim}")
+    refuse_other_width(dataset, model.input_dim)
     latents, features = _Products(model.z_dim, model.z_dim), _Products(model.z_dim, dataset.dim)
     random = np.random.default_rng(derive(AXES_ROWS, dataset.train_rows))
     for batch in some_batches(dataset.features(TRAIN), MOST_ROWS, random):
@@ -63,7 +88,7 @@ def fit_axes(model: Any, dataset: Dataset) -> Axes:
     signs = np.sign(vt[np.arange(len(vt)), np.abs(vt).argmax(1)])  # else they would be any
     turn = np.zeros((model.z_dim, min(model.z_dim, dataset.dim)))
     turn[:, : len(s)] = whiten @ (u * s * signs)
-    return Axes(latents.mean, turn, dataset.fingerprint)
+    return Axes(latents.mean, turn)
 
 
 class _Products:

@@ -9,7 +9,7 @@ import torch
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features
 from resvae_ray.encode.job import encode_features
-from resvae_ray.errors import JobError, UsageError
+from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.model.axes import fit_axes
 from resvae_ray.model.network import ResVAE
 
@@ -63,6 +63,43 @@ def test_latents_along_other_axes_are_others(model, features, tmp_path, encoded,
     for axes in (None, other):
         with pytest.raises(UsageError, match="holds latents of another model, other features or other options"):
             encode_features(model, features, tmp_path / "latents", axes=axes)
+
+
+def test_a_job_goes_on_along_the_axes_it_began_with(model, features, tmp_path, encoded, make_dataset, monkeypatch):
+    """Fitted anew on another machine they may be turned otherwise."""
+    target, dataset = tmp_path / "latents", make_dataset(60, 6)
+    encode_features(model, features, target, axes=dataset)
+    whole = (target / "a.parquet").read_bytes()
+    (target / "a.parquet").unlink()
+    monkeypatch.setattr("resvae_ray.encode.job.fit_axes", lambda *_: pytest.fail("fitted again"))
+    encode_features(model, features, target, axes=dataset)
+    assert (target / "a.parquet").read_bytes() == whole
+
+
+@pytest.mark.parametrize("damage", ['{"mean": [0.0]}', "[]", '{"mean": [0.0], "turn": [[1.0], [2.0]]}'])
+def test_damaged_axes_are_refused(damage, model, features, tmp_path, encoded, make_dataset):
+    target, dataset = tmp_path / "latents", make_dataset(60, 6)
+    encode_features(model, features, target, axes=dataset)
+    (target / "a.parquet").unlink()
+    (target / "_axes.json").write_text(damage)
+    with pytest.raises(DataError, match=r"_axes.json: damaged; remove it and the latents beside it, and encode again"):
+        encode_features(model, features, target, axes=dataset)
+
+
+def test_a_target_that_is_there_is_refused_before_axes_are_fitted(
+    model, features, tmp_path, encoded, make_dataset, monkeypatch
+):
+    target, dataset = tmp_path / "latents.parquet", make_dataset(60, 6)
+    encode_features(model, features, target, axes=dataset)
+    monkeypatch.setattr("resvae_ray.encode.job.fit_axes", lambda *_: pytest.fail("fitted again"))
+    with pytest.raises(UsageError, match="already there"):
+        encode_features(model, features, target, axes=dataset)
+
+
+def test_axes_of_another_width_leave_nothing_behind(model, features, tmp_path, encoded, make_dataset):
+    with pytest.raises(DataError, match="vectors of 7 numbers, but the model takes 6"):
+        encode_features(model, features, tmp_path / "latents", axes=make_dataset(60, 7))
+    assert not (tmp_path / "latents").exists()
 
 
 @pytest.mark.parametrize("latents", ["features/latents", "features/latents.parquet", "features/deeper/latents"])
