@@ -16,7 +16,6 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -142,14 +141,14 @@ def encoded_by_us(model: Path, features: Path, target: Path, cores: int, gpus: i
 
 
 def _single_rows(path: Path, file: str) -> float:
-    """Rows a second of a loop that encodes one protein at a time."""
-    encode = _encoder(path)
+    """Rows a second of the published README's loop, which draws a latent for one protein at a time."""
+    model = ResVAE.from_pretrained(path)
     batch = next(pq.ParquetFile(file).iter_batches(SINGLE_ROWS, columns=["features"]))
-    matrix = batch.column("features").flatten().to_numpy().reshape(len(batch), DIM)
+    rows = torch.tensor(batch.column("features").flatten().to_numpy().reshape(len(batch), DIM))
     started = time.perf_counter()
-    for row in islice(matrix, SINGLE_ROWS):
-        encode(row[None])
-    return len(matrix) / (time.perf_counter() - started)
+    latents = [model.sample_latents(row.unsqueeze(0)).numpy() for row in rows]
+    np.concatenate(latents)
+    return len(latents) / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

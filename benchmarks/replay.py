@@ -1,14 +1,15 @@
 """Which searcher and scheduler finds how much in how many epochs? Searches on recorded curves, without training.
 
     python -m benchmarks.replay CURVES.parquet [--config esm2_650m_cls] [--seeds 30] [--slots 2] [--target LOSS]
-                                [--grace 5 10 20] [--factor 2 3 4] [--startup 5 10 20]
+                                [--grace 5 10 20] [--factor 2 3 4] [--startup 5 10 20] [--rungs 2:10,20,30,45,60]
 
 CURVES is what `benchmarks.record_curves` recorded; what a configuration between its points comes to, says
 `benchmarks.surrogate`. A search is a loop of events, as Tune's: a slot starts a trial, an epoch ends, the scheduler
 judges. Its searchers and schedulers are the real ones: ours; random proposals with our ASHA; Ray's OptunaSearch and
 ASHA as they come; the published code's TPE and median pruner, one trial after another. More `--grace`, `--factor` and
-`--startup` are ours with other settings. Prints, for each, medians over the seeds with the 10th and 90th percentile:
-epochs in all, the best loss at the end and after so many epochs, epochs to the target.
+`--startup` are ours with other settings; `--rungs` is ours with a factor and rungs that no factor gives. Prints, for
+each, medians over the seeds with the 10th and 90th percentile: epochs in all, the best loss at the end and after so
+many epochs, epochs to the target.
 """
 
 import argparse
@@ -45,6 +46,15 @@ class RandomSearch(StudySearch):
         return optuna.samplers.RandomSampler(seed=self._config.search.seed * 1000 + number)
 
 
+class AtRungs(DurableASHA):
+    """Judges at these epochs."""
+
+    def __init__(self, config: Config, rungs: list[int]) -> None:
+        super().__init__(config)
+        for bracket in self._brackets:
+            bracket._rungs = [(epoch, {}) for epoch in sorted(rungs, reverse=True)]
+
+
 @dataclass(frozen=True)
 class Course:
     """What a search came to: the lowest loss after each epoch that any trial trained."""
@@ -72,6 +82,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     for setting in ("grace", "factor", "startup"):
         parser.add_argument(f"--{setting}", type=float, nargs="*", default=[])
+    parser.add_argument("--rungs", nargs="*", default=[], help="FACTOR:EPOCH,EPOCH,...")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config = load_config(options.config)
@@ -93,10 +104,9 @@ def _seeded(config: Config, seed: int) -> Config:
 def contenders(config: Config, curves: Curves, options: argparse.Namespace) -> dict[str, Callable[[Config], Course]]:
     """Each as a function from the configuration, with its seed, to what the search comes to."""
 
-    def ours(seeded: Config) -> Course:
-        return simulate(
-            StudySearch(optuna.create_study(), seeded, []), DurableASHA(seeded), curves, seeded, options.slots
-        )
+    def ours(seeded: Config, scheduler: TrialScheduler | None = None) -> Course:
+        search = StudySearch(optuna.create_study(), seeded, [])
+        return simulate(search, scheduler or DurableASHA(seeded), curves, seeded, options.slots)
 
     def random(seeded: Config) -> Course:
         search = RandomSearch(optuna.create_study(), seeded, [])
@@ -114,6 +124,16 @@ def contenders(config: Config, curves: Curves, options: argparse.Namespace) -> d
         changed = {"grace": int(grace), "reduction_factor": factor, "startup_trials": int(startup)}
         return lambda seeded: ours(replace(seeded, search=replace(seeded.search, **changed)))
 
+    def with_rungs(asked: str) -> Callable[[Config], Course]:
+        factor, _, epochs = asked.partition(":")
+        rungs = [int(epoch) for epoch in epochs.split(",")]
+
+        def course(seeded: Config) -> Course:
+            judged = replace(seeded, search=replace(seeded.search, reduction_factor=float(factor)))
+            return ours(judged, AtRungs(judged, rungs))
+
+        return course
+
     settings = config.search
     grid = itertools.product(
         options.grace or [settings.grace],
@@ -123,6 +143,7 @@ def contenders(config: Config, curves: Curves, options: argparse.Namespace) -> d
     named = {f"ours, grace {g:g}, factor {f:g}, start-up {s:g}": varied(g, f, s) for g, f, s in grid}
     return {
         **named,
+        **{f"ours, rungs {asked}": with_rungs(asked) for asked in options.rungs},
         "random, our ASHA": random,
         "OptunaSearch, Ray's ASHA": stock,
         "published: TPE, median pruner": lambda seeded: published(curves, seeded),
