@@ -181,7 +181,7 @@ def _encode_units(job: Job, units: list[Unit], skipped: SkipList, address: str, 
     progress(done, total)
     if not missing:
         return bad
-    axes = _kept_axes(job)
+    axes = _kept_axes(job, begun=len(missing) < len(units))
     with ray_session(address) as nodes:
         gpus = int(sum(node.get("GPU", 0) for node in nodes))
         resources = gpu_share(1) if gpus else {"num_cpus": 1}
@@ -199,17 +199,24 @@ def _encode_units(job: Job, units: list[Unit], skipped: SkipList, address: str, 
     return bad
 
 
-def _kept_axes(job: Job) -> Axes | None:
+def _kept_axes(job: Job, begun: bool) -> Axes | None:
     """Fitted once a job: another machine rounds differently, and axes that explain about the same turn with that.
 
+    Args:
+        begun: latents along them are there already.
+
     Raises:
-        DataError: they were kept, and are damaged.
+        DataError: they were kept, and are damaged or gone.
     """
     if job.axes is None:
         return None
     file = job.folder / names.AXES_FILE
     if file.exists():
         return Axes.from_json(read_json(file), file)
+    if begun:
+        raise DataError(
+            f"{file}: missing, but latents along these axes are there; remove {job.folder} and encode again"
+        )
     from resvae_ray.model.network import ResVAE
 
     # On the cores: the GPUs are the tasks'.

@@ -53,7 +53,12 @@ class Axes:
             mean, turn = (np.array(kept[part], dtype=np.float64) for part in ("mean", "turn"))
         except (KeyError, TypeError, ValueError):
             mean, turn = np.zeros(0), np.zeros(0)
-        if mean.ndim != 1 or turn.ndim != 2 or len(mean) != len(turn) or not np.isfinite(turn).all():
+        if (
+            mean.ndim != 1
+            or turn.ndim != 2
+            or len(mean) != len(turn)
+            or not np.isfinite(np.vstack([mean, turn.T])).all()
+        ):
             raise DataError(f"{file}: damaged; remove it and the latents beside it, and encode again")
         return cls(mean, turn)
 

@@ -76,7 +76,9 @@ def test_a_job_goes_on_along_the_axes_it_began_with(model, features, tmp_path, e
     assert (target / "a.parquet").read_bytes() == whole
 
 
-@pytest.mark.parametrize("damage", ['{"mean": [0.0]}', "[]", '{"mean": [0.0], "turn": [[1.0], [2.0]]}'])
+@pytest.mark.parametrize(
+    "damage", ['{"mean": [0.0]}', "[]", '{"mean": [0.0], "turn": [[1.0], [2.0]]}', '{"mean": [NaN], "turn": [[1.0]]}']
+)
 def test_damaged_axes_are_refused(damage, model, features, tmp_path, encoded, make_dataset):
     target, dataset = tmp_path / "latents", make_dataset(60, 6)
     encode_features(model, features, target, axes=dataset)
@@ -84,6 +86,17 @@ def test_damaged_axes_are_refused(damage, model, features, tmp_path, encoded, ma
     (target / "_axes.json").write_text(damage)
     with pytest.raises(DataError, match=r"_axes.json: damaged; remove it and the latents beside it, and encode again"):
         encode_features(model, features, target, axes=dataset)
+
+
+def test_a_job_whose_axes_are_gone_does_not_go_on_along_others(model, features, tmp_path, encoded, make_dataset):
+    target, dataset = tmp_path / "latents", make_dataset(60, 6)
+    (features / "b.parquet").write_bytes((features / "a.parquet").read_bytes())
+    encode_features(model, features, target, axes=dataset)
+    (target / "b.parquet").unlink()
+    (target / "_axes.json").unlink()
+    with pytest.raises(DataError, match=r"_axes.json: missing, but latents along these axes are there; remove"):
+        encode_features(model, features, target, axes=dataset)
+    assert not (target / "_axes.json").exists()
 
 
 def test_a_target_that_is_there_is_refused_before_axes_are_fitted(
