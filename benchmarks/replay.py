@@ -49,10 +49,10 @@ class RandomSearch(StudySearch):
 class AtRungs(DurableASHA):
     """Judges at these epochs."""
 
-    def __init__(self, config: Config, rungs: list[int]) -> None:
+    def __init__(self, config: Config, epochs: list[int]) -> None:
         super().__init__(config)
         for bracket in self._brackets:
-            bracket._rungs = [(epoch, {}) for epoch in sorted(rungs, reverse=True)]
+            bracket._rungs = [(float(epoch), {}) for epoch in sorted(epochs, reverse=True)]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     for setting in ("grace", "factor", "startup"):
         parser.add_argument(f"--{setting}", type=float, nargs="*", default=[])
-    parser.add_argument("--rungs", nargs="*", default=[], help="FACTOR:EPOCH,EPOCH,...")
+    parser.add_argument("--rungs", type=rungs, nargs="*", default=[], help="FACTOR:EPOCH,EPOCH,...")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     config = load_config(options.config)
@@ -95,6 +95,16 @@ def main() -> None:
             print(_line(name, found[name]), flush=True)
     if options.json:
         print(json.dumps(found))
+
+
+def rungs(text: str) -> tuple[float, list[int]]:
+    """The factor and the epochs of `--rungs`.
+
+    Raises:
+        ValueError: it is not FACTOR:EPOCH,EPOCH,...
+    """
+    factor, _, epochs = text.partition(":")
+    return float(factor), [int(epoch) for epoch in epochs.split(",")]
 
 
 def _seeded(config: Config, seed: int) -> Config:
@@ -124,13 +134,12 @@ def contenders(config: Config, curves: Curves, options: argparse.Namespace) -> d
         changed = {"grace": int(grace), "reduction_factor": factor, "startup_trials": int(startup)}
         return lambda seeded: ours(replace(seeded, search=replace(seeded.search, **changed)))
 
-    def with_rungs(asked: str) -> Callable[[Config], Course]:
-        factor, _, epochs = asked.partition(":")
-        rungs = [int(epoch) for epoch in epochs.split(",")]
+    def judged(factor: float, epochs: list[int]) -> Callable[[Config], Course]:
+        """Ours with a factor and rungs of one's own."""
 
         def course(seeded: Config) -> Course:
-            judged = replace(seeded, search=replace(seeded.search, reduction_factor=float(factor)))
-            return ours(judged, AtRungs(judged, rungs))
+            changed = replace(seeded, search=replace(seeded.search, reduction_factor=factor))
+            return ours(changed, AtRungs(changed, epochs))
 
         return course
 
@@ -143,7 +152,7 @@ def contenders(config: Config, curves: Curves, options: argparse.Namespace) -> d
     named = {f"ours, grace {g:g}, factor {f:g}, start-up {s:g}": varied(g, f, s) for g, f, s in grid}
     return {
         **named,
-        **{f"ours, rungs {asked}": with_rungs(asked) for asked in options.rungs},
+        **{f"ours, factor {factor:g}, rungs {epochs}": judged(factor, epochs) for factor, epochs in options.rungs},
         "random, our ASHA": random,
         "OptunaSearch, Ray's ASHA": stock,
         "published: TPE, median pruner": lambda seeded: published(curves, seeded),
