@@ -23,7 +23,7 @@ from resvae_ray.search.run import Run
 
 pytestmark = pytest.mark.timeout(900)
 MEGABYTE = 1 << 20
-TRIALS = 3
+TRIALS = 6  # enough that a machine that stands still for a second is not done before the disk fails
 CONFIG = replace(
     ONE_AT_A_TIME,
     training=replace(ONE_AT_A_TIME.training, epochs=40),
@@ -161,13 +161,13 @@ def test_a_search_on_a_disk_that_fails(harm, mend, told, disk, make_dataset, tmp
     assert f"tune {dataset} {run} --resume" in err.splitlines()[-1], err
     mend(disk)
     status = Run.open(run).status()
-    assert status["counts"]["complete"] == 1
+    assert 1 <= status["counts"]["complete"] < TRIALS
     assert status["counts"]["failed"] == 0
     before = [row for row in outcome(run) if row[1] == "complete"]
     process = tune(dataset, run, "--resume")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert outcome(run)[:1] == before
+    assert outcome(run)[: len(before)] == before
     assert Run.open(run).status()["counts"]["complete"] == TRIALS
     assert (run / "model" / "model.safetensors").exists()
     assert undisturbed.setdefault("outcome", outcome(run)) == outcome(run)
