@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from resvae_ray.errors import UsageError
 from resvae_ray.model.bundle import nothing_else, read_bundle, write_bundle
+from resvae_ray.model.linear import Linear
 from resvae_ray.model.weights import load_weights, require_fit
 from resvae_ray.remote import Place
 
@@ -26,10 +27,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, dropout: float) -> None:
         super().__init__()
-        self.fc = nn.Linear(in_dim, out_dim)
+        self.fc = Linear(in_dim, out_dim)
         self.bn = nn.BatchNorm1d(out_dim)
         self.dropout = nn.Dropout(dropout)
-        self.downsample = nn.Linear(in_dim, out_dim) if in_dim != out_dim else None
+        self.downsample = Linear(in_dim, out_dim) if in_dim != out_dim else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, in_dim) to (B, out_dim)."""
@@ -60,19 +61,19 @@ class ResVAE(nn.Module):
             raise UsageError(f"hidden_dim {hidden_dim}: the network divides it by 4; it must be at least 4")
         half, quarter = hidden_dim // 2, hidden_dim // 4
         self.input_dim, self.hidden_dim, self.z_dim = input_dim, hidden_dim, z_dim
-        self.fc1 = nn.Linear(input_dim, hidden_dim)
+        self.fc1 = Linear(input_dim, hidden_dim)
         self.bn1 = nn.BatchNorm1d(hidden_dim)
         self.dropout1 = nn.Dropout(dropout)
         self.resblock1 = ResidualBlock(hidden_dim, half, dropout)
         self.resblock2 = ResidualBlock(half, quarter, dropout)
-        self.fc21 = nn.Linear(quarter, z_dim)
-        self.fc22 = nn.Linear(quarter, z_dim)
-        self.fc3 = nn.Linear(z_dim, quarter)
+        self.fc21 = Linear(quarter, z_dim)
+        self.fc22 = Linear(quarter, z_dim)
+        self.fc3 = Linear(z_dim, quarter)
         self.bn3 = nn.BatchNorm1d(quarter)
         self.dropout3 = nn.Dropout(dropout)
         self.resblock3 = ResidualBlock(quarter, half, dropout)
         self.resblock4 = ResidualBlock(half, hidden_dim, dropout)
-        self.fc4 = nn.Linear(hidden_dim, input_dim)
+        self.fc4 = Linear(hidden_dim, input_dim)
 
     @classmethod
     def from_pretrained(cls, path: str | Place) -> "ResVAE":
