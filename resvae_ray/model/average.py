@@ -4,8 +4,6 @@ Polyak & Juditsky 1992; with the decay that Adam's second moments have, as commo
 2024, arXiv:2312.02696). Early on the average is over few steps, so that it does not lag behind.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch.optim.swa_utils import AveragedModel
 
@@ -14,17 +12,17 @@ EARLY = 9  # step n has a decay of n / (n + EARLY) at most
 
 def averaged(model: torch.nn.Module, decay: float) -> AveragedModel:
     """A copy of `model` whose `update_parameters(model)` after each step keeps the average; batch norm's too."""
-    return AveragedModel(model, multi_avg_fn=_average(decay), use_buffers=True)
+    average = AveragedModel(model, use_buffers=True)
 
-
-def _average(decay: float) -> Callable[..., None]:
     @torch.no_grad()
-    def update(average: list[torch.Tensor], current: list[torch.Tensor], steps: torch.Tensor | int) -> None:
-        if not torch.is_floating_point(average[0]):
-            torch._foreach_copy_(average, current)  # pyright: ignore[reportPrivateImportUsage]
+    def update(kept: list[torch.Tensor], current: list[torch.Tensor], _: torch.Tensor | int) -> None:
+        if not torch.is_floating_point(kept[0]):
+            torch._foreach_copy_(kept, current)  # pyright: ignore[reportPrivateImportUsage]
             return
-        count = int(steps)
+        # What is passed over is this number on the device, where a reader waits for all the work before it.
+        count = int(average.n_averaged)
         share = 1 - min(decay, count / (count + EARLY))
-        torch._foreach_lerp_(average, current, share)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_lerp_(kept, current, share)  # pyright: ignore[reportPrivateImportUsage]
 
-    return update
+    average.multi_avg_fn = update
+    return average

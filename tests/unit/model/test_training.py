@@ -308,6 +308,13 @@ def test_the_average_of_the_weights_is_what_it_says():
     assert average.module.weight.item() == pytest.approx(expected)
 
 
+def test_the_average_does_not_wait_for_its_device_to_tell_the_step():
+    average = averaged(torch.nn.Linear(1, 1), 0.5)
+    kept = [torch.zeros(2)]
+    average.multi_avg_fn(kept, [torch.ones(2)], torch.tensor(3, device="meta"))  # whose value cannot be read
+    assert torch.equal(kept[0], torch.ones(2)), "the first step of an average"
+
+
 def test_the_learning_rate_is_reported(sides):
     found = [metrics["lr"] for metrics in run(Training(replace(CONFIG, schedule="cosine"), *sides))]
     assert found == sorted(found, reverse=True)
