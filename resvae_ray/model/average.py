@@ -8,14 +8,14 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 EARLY = 9  # step n has a decay of n / (n + EARLY) at most
+Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 
 def averaged(model: torch.nn.Module, decay: float) -> AveragedModel:
     """A copy of `model` whose `update_parameters(model)` after each step keeps the average; batch norm's too."""
-    average = AveragedModel(model, use_buffers=True)
 
     @torch.no_grad()
-    def update(kept: list[torch.Tensor], current: list[torch.Tensor], _: torch.Tensor | int) -> None:
+    def update(kept: Tensors, current: Tensors, _: torch.Tensor | int) -> None:
         if not torch.is_floating_point(kept[0]):
             torch._foreach_copy_(kept, current)  # pyright: ignore[reportPrivateImportUsage]
             return
@@ -24,5 +24,5 @@ def averaged(model: torch.nn.Module, decay: float) -> AveragedModel:
         share = 1 - min(decay, count / (count + EARLY))
         torch._foreach_lerp_(kept, current, share)  # pyright: ignore[reportPrivateImportUsage]
 
-    average.multi_avg_fn = update
+    average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
     return average
