@@ -13,16 +13,20 @@ Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 def averaged(model: torch.nn.Module, decay: float) -> AveragedModel:
     """A copy of `model` whose `update_parameters(model)` after each step keeps the average; batch norm's too."""
-
-    @torch.no_grad()
-    def update(kept: Tensors, current: Tensors, _: torch.Tensor | int) -> None:
-        if not torch.is_floating_point(kept[0]):
-            torch._foreach_copy_(kept, current)  # pyright: ignore[reportPrivateImportUsage]
-            return
-        # What is passed over is this number on the device, where a reader waits for all the work before it.
-        count = int(average.n_averaged)
-        share = 1 - min(decay, count / (count + EARLY))
-        torch._foreach_lerp_(kept, current, share)  # pyright: ignore[reportPrivateImportUsage]
-
-    average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    # The step is read from the average itself: what PyTorch passes is a copy on the device, where a reader waits for
+    # all the work before it.
+    average = AveragedModel(
+        model,
+        multi_avg_fn=lambda kept, current, _: _update(kept, current, decay, int(average.n_averaged)),
+        use_buffers=True,
+    )
     return average
+
+
+@torch.no_grad()
+def _update(kept: Tensors, current: Tensors, decay: float, step: int) -> None:
+    if not torch.is_floating_point(kept[0]):
+        torch._foreach_copy_(kept, current)  # pyright: ignore[reportPrivateImportUsage]
+        return
+    share = 1 - min(decay, step / (step + EARLY))
+    torch._foreach_lerp_(kept, current, share)  # pyright: ignore[reportPrivateImportUsage]
