@@ -12,18 +12,21 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 PIECE = 1 << 17  # numbers of a piece; half of a second-level cache of 1 MB
+LARGE = 4 * PIECE  # numbers of a weight; of smaller ones nothing was to be gained
 CACHE_LINE = 16  # numbers
 
 
 class Linear(nn.Linear):
-    """As PyTorch's, in all but the speed of training."""
+    """PyTorch's with a bias, for batches (B, in_features); the same in all but the speed of training."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(B, in_features) to (B, out_features)."""
-        large = self.weight.numel() > 4 * PIECE and self.in_features % CACHE_LINE != 0
-        if self.training and large and input.device.type == "cpu" and torch.get_num_threads() == 1:
+        if self.training and self._slow_as_a_whole() and input.device.type == "cpu" and torch.get_num_threads() == 1:
             return _InPieces.apply(input, self.weight, self.bias)  # pyright: ignore[reportReturnType]
         return super().forward(input)
+
+    def _slow_as_a_whole(self) -> bool:
+        return self.in_features * self.out_features > LARGE and self.in_features % CACHE_LINE != 0
 
 
 class _InPieces(torch.autograd.Function):

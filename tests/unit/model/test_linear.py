@@ -7,14 +7,14 @@ from torch import nn
 from resvae_ray.config import TrainingConfig
 from resvae_ray.data.stream import ResidentRows
 from resvae_ray.model import linear
-from resvae_ray.model.linear import PIECE, Linear
+from resvae_ray.model.linear import LARGE, PIECE, Linear
 from resvae_ray.model.training import Training
 
 
-def pair(in_features, out_features, dtype=torch.float64):
-    """Ours and PyTorch's with the same weights."""
+def pair(in_features, out_features):
+    """Ours and PyTorch's with the same weights, in double precision."""
     torch.manual_seed(0)
-    ours, plain = Linear(in_features, out_features).to(dtype), nn.Linear(in_features, out_features).to(dtype)
+    ours, plain = Linear(in_features, out_features).double(), nn.Linear(in_features, out_features).double()
     plain.load_state_dict(ours.state_dict())
     return ours, plain
 
@@ -26,7 +26,7 @@ def gradients(layer, x, of_output):
     return output.detach(), x.grad, layer.weight.grad, layer.bias.grad
 
 
-@pytest.mark.parametrize("out_features", [PIECE // 777 * 5, PIECE // 777 * 6 + 1, 4 * PIECE // 777 + 1])
+@pytest.mark.parametrize("out_features", [PIECE // 777 * 5, PIECE // 777 * 6 + 1, LARGE // 777 + 1])
 @pytest.mark.parametrize("rows", [1, 32])
 def test_all_gradients_are_those_of_the_plain_layer(out_features, rows):
     ours, plain = pair(777, out_features)
@@ -68,7 +68,7 @@ def test_a_training_has_the_losses_of_the_plain_layers(double_precision, monkeyp
         return some, [metrics["train_loss"] for metrics in training.epochs()]
 
     pieces, losses = trained()
-    monkeypatch.setattr(linear, "PIECE", 1 << 30)
+    monkeypatch.setattr(linear, "LARGE", 1 << 30)
     none, expected = trained()
     assert (pieces, none) == (True, False)
     assert losses == pytest.approx(expected, rel=1e-12)
