@@ -164,6 +164,7 @@ def test_a_search_on_a_disk_that_fails(harm, mend, told, disk, make_dataset, tmp
     assert 1 <= status["counts"]["complete"] < TRIALS
     assert status["counts"]["failed"] == 0
     before = [row for row in outcome(run) if row[1] == "complete"]
+    assert all(len(epochs) == CONFIG.training.epochs for *_, epochs in before)
     process = tune(dataset, run, "--resume")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
