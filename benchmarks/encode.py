@@ -29,7 +29,7 @@ from benchmarks.measuring import interleaved, report
 from resvae_ray.data.features import Features
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.schema import FeatureBatch
-from resvae_ray.encode.job import encode_features
+from resvae_ray.encode.encode_features import encode_features
 from resvae_ray.model.network import ResVAE
 
 DIM, LATENTS, BATCH = 1280, 18, 4096

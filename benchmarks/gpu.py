@@ -31,7 +31,7 @@ from resvae_ray.data.features import Features
 from resvae_ray.data.stream import ResidentRows
 from resvae_ray.data.synthetic import synthetic_batches, write_synthetic_csv
 from resvae_ray.model.network import ResVAE
-from resvae_ray.search.run import Run
+from resvae_ray.search.run.run import Run
 
 HIDDEN = 859
 

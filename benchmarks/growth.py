@@ -20,7 +20,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from resvae_ray import names
 from resvae_ray.config import Config
-from resvae_ray.search.scheduler import DurableASHA
+from resvae_ray.search.asha import DurableASHA
 
 FLOAT_BYTES = 4
 

@@ -30,8 +30,8 @@ from resvae_ray.config_file import load_config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import open_sides
 from resvae_ray.errors import JobError
-from resvae_ray.insight.evaluate import evaluate_model
-from resvae_ray.insight.evaluation import AXES, LATENTS, SCORES
+from resvae_ray.evaluation.evaluate import evaluate_model
+from resvae_ray.evaluation.results import AXES, LATENTS, SCORES
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.training import Training
 

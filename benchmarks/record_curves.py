@@ -26,8 +26,8 @@ from resvae_ray.config import Config, Domain
 from resvae_ray.config_file import load_config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import open_sides
+from resvae_ray.files.atomic import staged_file
 from resvae_ray.model.training import Diverged, Training
-from resvae_ray.storage import staged_file
 
 Task = tuple[str, Config, dict[str, Any], int]  # dataset, scenario, point, seed
 

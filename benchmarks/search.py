@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.measuring import report, verb
 from benchmarks.search_peers import Epochs, stock, the_published
 from resvae_ray import names
-from resvae_ray.search.run import Run
+from resvae_ray.search.run.run import Run
 
 Search = Callable[[int], tuple[Epochs, dict[str, Any]]]  # of a seed: its epochs, what else is known
 OURS, STOCK, PUBLISHED = "ours", "stock", "published"

@@ -38,7 +38,7 @@ from resvae_ray.config_file import config_to_toml
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.synthetic import synthetic_batches
 from resvae_ray.errors import JobError
-from resvae_ray.leftovers import processes_in
+from resvae_ray.on_ray.leftovers import processes_in
 
 T = TypeVar("T")
 DIM, ROWS, FILES = 16, 64, 6

@@ -18,8 +18,8 @@ from pathlib import Path
 from benchmarks.measuring import report, verb
 from resvae_ray import names
 from resvae_ray.data.synthetic import write_synthetic_csv
-from resvae_ray.search.records import TrialRecord
-from resvae_ray.search.run import Run
+from resvae_ray.search.run.run import Run
+from resvae_ray.search.run.trials import TrialRecord
 
 
 def main() -> None:

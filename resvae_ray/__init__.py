@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from resvae_ray.data.proteins.batch import ProteinChoice as ProteinChoice
     from resvae_ray.data.splitting.split import split_features as split_features
     from resvae_ray.data.stream import open_sides as open_sides
-    from resvae_ray.embed.job import embed_proteins as embed_proteins
+    from resvae_ray.embed.embed_proteins import embed_proteins as embed_proteins
     from resvae_ray.embed.settings import Embedding as Embedding
     from resvae_ray.embed.workers import Workers as Workers
-    from resvae_ray.encode.job import encode_features as encode_features
+    from resvae_ray.encode.encode_features import encode_features as encode_features
     from resvae_ray.encode.latents import Output as Output
     from resvae_ray.errors import ResVAERayError as ResVAERayError
-    from resvae_ray.insight.evaluate import evaluate_model as evaluate_model
-    from resvae_ray.insight.evaluation import Evaluation as Evaluation
-    from resvae_ray.insight.figures import figures as figures
-    from resvae_ray.insight.report import report as report
+    from resvae_ray.evaluation.evaluate import evaluate_model as evaluate_model
+    from resvae_ray.evaluation.results import Evaluation as Evaluation
     from resvae_ray.model.loss import LossTerms as LossTerms
     from resvae_ray.model.loss import loss_terms as loss_terms
     from resvae_ray.model.network import ResVAE as ResVAE
     from resvae_ray.model.training import Training as Training
+    from resvae_ray.reporting.figures import figures as figures
+    from resvae_ray.reporting.report import report as report
     from resvae_ray.search.export import export as export
-    from resvae_ray.search.run import Run as Run
+    from resvae_ray.search.run.run import Run as Run
     from resvae_ray.search.tune import tune as tune
 
 _PLACES = {
@@ -56,21 +56,21 @@ _PLACES = {
     "open_sides": "data.stream",
     "ProteinChoice": "data.proteins.batch",
     "Workers": "embed.workers",
-    "embed_proteins": "embed.job",
+    "embed_proteins": "embed.embed_proteins",
     "Embedding": "embed.settings",
     "Output": "encode.latents",
-    "encode_features": "encode.job",
+    "encode_features": "encode.encode_features",
     "ResVAERayError": "errors",
-    "evaluate_model": "insight.evaluate",
-    "Evaluation": "insight.evaluation",
-    "figures": "insight.figures",
-    "report": "insight.report",
+    "evaluate_model": "evaluation.evaluate",
+    "Evaluation": "evaluation.results",
+    "figures": "reporting.figures",
+    "report": "reporting.report",
     "LossTerms": "model.loss",
     "loss_terms": "model.loss",
     "ResVAE": "model.network",
     "Training": "model.training",
     "export": "search.export",
-    "Run": "search.run",
+    "Run": "search.run.run",
     "tune": "search.tune",
 }
 

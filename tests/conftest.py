@@ -92,8 +92,8 @@ def searched(make_dataset: Callable[..., Path], tmp_path: Path) -> Callable[...,
     from resvae_ray.config import Config, Domain, SearchConfig
     from resvae_ray.data.dataset import Dataset
     from resvae_ray.model.network import ResVAE
-    from resvae_ray.search.optimizer import open_study
-    from resvae_ray.search.run import Run
+    from resvae_ray.search.run.run import Run
+    from resvae_ray.search.tpe import open_study
 
     def write(trials: list[tuple[str, list[float]]], *, rows: int = 60, model: bool = True, **more) -> Path:
         space = {"z_dim": Domain(2, 6), "lr": Domain(1e-4, 1e-2, log=True)} | more
@@ -126,10 +126,10 @@ def searched(make_dataset: Callable[..., Path], tmp_path: Path) -> Callable[...,
 
 
 def _frozen(state: str, losses: list[float], config, generator: np.random.Generator):
-    """A trial as tests/unit/search/test_optimizer.py finds it in a study."""
+    """A trial as tests/unit/search/test_tpe.py finds it in a study."""
     from optuna.trial import TrialState, create_trial
 
-    from resvae_ray.search.records import STATES
+    from resvae_ray.search.run.trials import STATES
     from resvae_ray.search.space import distributions
 
     space = distributions(config)

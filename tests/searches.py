@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from resvae_ray.config import Config, DataConfig, Domain, ResourcesConfig, SearchConfig, TrainingConfig
-from resvae_ray.search.run import Run
+from resvae_ray.search.run.run import Run
 
 SMALL = Config(
     name="small",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from resvae_ray._version import __version__
-from resvae_ray.cli import doctor, embed, encode, features, insight, search
+from resvae_ray.cli import data_verbs, doctor_verb, embed_verb, encode_verbs, report_verbs, search_verbs
 from resvae_ray.cli.verb import one_line
 from resvae_ray.errors import Interrupted, JobError, ResVAERayError, system_line
 
@@ -42,12 +42,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="resvae-ray", description="Finds the Res-VAE that compresses protein features best.")
     parser.add_argument("--version", action="version", version=f"resvae-ray {__version__}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=_Parser)
-    embed.add_verbs(verbs)
-    features.add_verbs(verbs)
-    search.add_verbs(verbs)
-    insight.add_verbs(verbs)
-    encode.add_verbs(verbs, main)
-    doctor.add_verbs(verbs)
+    embed_verb.add_verbs(verbs)
+    data_verbs.add_verbs(verbs)
+    search_verbs.add_verbs(verbs)
+    report_verbs.add_verbs(verbs)
+    encode_verbs.add_verbs(verbs, main)
+    doctor_verb.add_verbs(verbs)
     return parser
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from resvae_ray.data.features import Features
 from resvae_ray.data.parquet_pieces import parquet_file
 from resvae_ray.errors import DataError
+from resvae_ray.files.atomic import read_json
+from resvae_ray.files.place import Place, place
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
-from resvae_ray.remote import Place, place
-from resvae_ray.storage import read_json
 
 
 @dataclass(frozen=True)

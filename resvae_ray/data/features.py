@@ -19,8 +19,8 @@ from resvae_ray.data.layout import ColumnChoice, Layout, layout_of
 from resvae_ray.data.parquet_pieces import SUFFIX, column_pieces, parquet_file, pieces_of, provenance_of
 from resvae_ray.data.schema import FeatureBatch, as_text, check_batch, decode, decode_matrix
 from resvae_ray.errors import DataError
-from resvae_ray.listing import list_files
-from resvae_ray.remote import Place
+from resvae_ray.files.listing import list_files
+from resvae_ray.files.place import Place
 
 BATCH_BYTES = 8 << 20  # of float32 that a reader holds at a time
 FILE_BYTES = 256 << 20  # of float32 in one file of a folder: what one worker encodes at a time

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from resvae_ray.errors import DataError, JobError, first_line
+from resvae_ray.files.place import is_lost
 from resvae_ray.names import PROVENANCE_KEY
-from resvae_ray.remote import is_lost
 
 SUFFIX = ".parquet"
 ID_BATCH_ROWS = 65536

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from resvae_ray.data.schema import FeatureBatch
+from resvae_ray.files.atomic import staged_file
 from resvae_ray.names import ID, LABEL
 from resvae_ray.seeds import SYNTHETIC, derive
-from resvae_ray.storage import staged_file
 
 RANK = 12  # latent factors
 LABELS = ("synthetic_A", "synthetic_B", "synthetic_C", "synthetic_D")

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from resvae_ray.errors import DataError, first_line
-from resvae_ray.remote import locate
+from resvae_ray.files.place import locate
 
 ENDINGS = tuple(kind + packed for kind in (".csv", ".tsv", ".txt") for packed in ("", ".gz"))
 BLOCK_BYTES = 8 << 20  # of text parsed at a time; a row must fit

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from resvae_ray._version import __version__
 from resvae_ray.errors import ResVAERayError, first_line
-from resvae_ray.remote import locate
+from resvae_ray.files.place import locate
 
 PACKAGES = ("ray", "torch", "optuna", "numpy", "pandas", "pyarrow", "safetensors")
 TOKEN_FILE = Path(".ray/auth_token")  # in the home folder, where Ray looks for it

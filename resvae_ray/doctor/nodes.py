@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from resvae_ray.cluster import ray_session
+from resvae_ray.doctor.diagnosis import ExaminedNode, Finding, judge, judge_answers
 from resvae_ray.doctor.examination import Examiner
-from resvae_ray.doctor.findings import Finding, Node, judge, judge_answers
 from resvae_ray.errors import JobError, ResVAERayError, first_line
-from resvae_ray.remote import locate
+from resvae_ray.files.place import locate
+from resvae_ray.on_ray.cluster import ray_session
 
 ANSWER_S = 120.0  # a machine has to load torch, perhaps from a slow disk
 CLOCK_ASKED = 5  # times; the quickest answer counts
@@ -51,7 +51,7 @@ def _examined(folder: str, storage: str) -> list[Finding]:
     answers, silent = _asked({identity: it.examine.remote() for identity, it in examiners.items()})
     sees, late = _asked({it: examiners[it].seen.remote() for it in answers}) if folder else ({}, {})
     nodes = [
-        Node(names[it], resources[it], answers[it], _ahead(examiners[it]), sees.get(it, ()))
+        ExaminedNode(names[it], resources[it], answers[it], _ahead(examiners[it]), sees.get(it, ()))
         for it in answers
         if it not in late
     ]

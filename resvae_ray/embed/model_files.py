@@ -8,7 +8,7 @@ from typing import Any
 
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.extras import require
-from resvae_ray.storage import read_json
+from resvae_ray.files.atomic import read_json
 
 OWNER = "facebook"
 VOCABULARY = "vocab.txt"

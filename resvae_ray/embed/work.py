@@ -30,7 +30,7 @@ from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.embed.batching import length_order, part_bounds
 from resvae_ray.embed.settings import ERROR, TRUNCATE, Embedding
 from resvae_ray.errors import DataError, JobError
-from resvae_ray.storage import staged_file, staged_folder
+from resvae_ray.files.atomic import staged_file, staged_folder
 
 BLOCK_BYTES = 256 << 20  # of sequences and vectors in a block: what is held when its order is restored
 

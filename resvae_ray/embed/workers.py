@@ -12,8 +12,8 @@ from resvae_ray.embed.model_files import ModelFiles
 from resvae_ray.embed.settings import BFLOAT16, FLOAT32, Embedding
 from resvae_ray.embed.work import Part, read_part
 from resvae_ray.errors import JobError, UsageError
-from resvae_ray.storage import staged_file
-from resvae_ray.tasks import Share, gpu_share
+from resvae_ray.files.atomic import staged_file
+from resvae_ray.on_ray.tasks import Share, gpu_share
 
 CORES_A_WORKER = 4  # where there is no GPU: they share one copy of the model
 GOLDEN_RATIO = 0.6180339887498949

@@ -11,8 +11,8 @@ import pyarrow as pa
 from resvae_ray import names
 from resvae_ray.data.schema import FeatureBatch, vectors
 from resvae_ray.errors import DataError, UsageError
+from resvae_ray.files.place import Place, place
 from resvae_ray.model.axes import Axes
-from resvae_ray.remote import Place, place
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.encode.latents import Output
 from resvae_ray.encode.skipped import SkipList
 from resvae_ray.encode.units import Unit
-from resvae_ray.remote import Place, Remote
-from resvae_ray.storage import read_json, write_json
+from resvae_ray.files.atomic import read_json, write_json
+from resvae_ray.files.place import Place, Remote
 
 DONE = "done"  # in the record: all rows are there
 
 
 @dataclass(frozen=True)
-class Job:
+class EncodingJob:
     """What all tasks have in common.
 
     Attributes:
@@ -34,7 +34,7 @@ class Job:
     axes: Dataset | None = None
 
 
-def about_of(job: Job, units: list[Unit]) -> dict[str, Any]:
+def about_of(job: EncodingJob, units: list[Unit]) -> dict[str, Any]:
     """What decides the content of LATENTS; of each file its size, its time and what it becomes."""
     source = job.features
     infos = source.filesystem.get_file_info(list(source.files))

@@ -11,9 +11,9 @@ from resvae_ray import names
 from resvae_ray.data.features import Features
 from resvae_ray.data.parquet_pieces import SUFFIX, parquet_file
 from resvae_ray.errors import BadFileError, DataError
-from resvae_ray.listing import list_files
-from resvae_ray.remote import Place
-from resvae_ray.storage import read_json, write_json
+from resvae_ray.files.atomic import read_json, write_json
+from resvae_ray.files.listing import list_files
+from resvae_ray.files.place import Place
 
 OnBadFile = Callable[[DataError], None]
 

@@ -9,7 +9,7 @@ from pyarrow import fs as pafs
 from resvae_ray.data.features import FILE_BYTES, Features, rows_in
 from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.errors import DataError
-from resvae_ray.remote import locate
+from resvae_ray.files.place import locate
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import numpy as np
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import some_batches
 from resvae_ray.errors import DataError, JobError
+from resvae_ray.files.place import Place
 from resvae_ray.names import TRAIN
-from resvae_ray.remote import Place
 from resvae_ray.seeds import AXES_ROWS, derive
 
 MOST_ROWS = 100_000  # that are read; of more, whole row groups are drawn at random

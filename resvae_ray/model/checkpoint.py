@@ -1,33 +1,27 @@
-"""What a training keeps on the disk, where each of it is, and what can be told of it without its tensors.
+"""The folder of a training: which files it holds, and which tensors a training needs to resume.
 
-A training's folder holds `best-0017.safetensors` (the weights of epoch 17, the best so far) and `resume.safetensors`
-(all that the next epoch needs). The latter names the former, is written after it, and only then are older ones removed:
-whenever the process is killed, the newest `resume` and the `best` that it names belong together.
+It holds `best-0017.safetensors` (the weights of epoch 17, the best so far) and `resume.safetensors` (all that the next
+epoch needs). The latter names the former, is written after it, and only then are older ones removed: whenever the
+process is killed, the newest `resume` and the `best` that it names belong together.
+
+File names are known without torch: `status` reads only the headers.
 """
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-from safetensors import SafetensorError, safe_open
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from resvae_ray.errors import DataError
+from resvae_ray.model.tensor_file import load_weights
 from resvae_ray.names import BEST_FILES, RESUME_FILE
 
-STATE_KEY = "state"
+if TYPE_CHECKING:
+    import torch
+    from torch.optim.swa_utils import AveragedModel
+
 ANY_BEST = BEST_FILES.replace("{epoch:04d}", "*")
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """The JSON of a file that `write_tensors` wrote, without its tensors.
-
-    Raises:
-        DataError: no such file, or not one of these.
-    """
-    with opened_tensors(path, "numpy") as file:
-        return state_in(file)
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def best_path(folder: Path, epoch: int) -> Path:
@@ -47,34 +41,57 @@ def keep_only_best(folder: Path, epoch: int) -> None:
             path.unlink()
 
 
-@contextmanager
-def opened_tensors(path: Path, framework: str) -> Iterator[Any]:
-    """A safetensors file, whose tensors are those of `framework`, "pt" or "numpy".
-
-    Raises:
-        DataError: no such file, or not a sound one of these.
-        OSError: the system does not let it be read now; safetensors would call that "no such file".
-    """
-    try:
-        path.open("rb").close()
-        with safe_open(path, framework=framework) as file:
-            yield file
-    except DataError:
-        raise
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise DataError(f"{path}: no such file") from None
-    except (SafetensorError, ValueError) as error:
-        raise DataError(f"{path}: not a readable safetensors file: {error}") from None
-
-
-def state_in(file: Any) -> dict[str, Any]:
-    """The JSON in the header of an opened file."""
-    try:
-        return json.loads((file.metadata() or {}).get(STATE_KEY, "{}"))
-    except RecursionError:
-        raise ValueError("its state is not valid JSON") from None
-
-
 def resume_path(folder: Path) -> Path:
     """Where a training that can go on keeps its state."""
     return folder / RESUME_FILE
+
+
+def state_tensors(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, average: AveragedModel | None
+) -> dict[str, torch.Tensor]:
+    """All of it, by names: `model.fc1.weight`, `optimizer.exp_avg.fc1.weight`, `average.module.fc1.weight`."""
+    tensors = _named("model.", model.state_dict())
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{key}.{name}"] = value
+    return tensors | (_named("average.", average.state_dict()) if average is not None else {})
+
+
+def load_state(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None,
+    tensors: dict[str, torch.Tensor],
+    path: Path,
+) -> None:
+    """Restores what `state_tensors` returned, as it was read from `path`.
+
+    Raises:
+        DataError: the tensors do not fit.
+    """
+    load_weights(model, _part(tensors, "model."), path)
+    if average is not None:
+        load_weights(average, _part(tensors, "average."), path)
+    content: dict[str, Any] = optimizer.state_dict()
+    for position, (name, _) in enumerate(model.named_parameters()):
+        moments = {key: tensors.get(f"optimizer.{key}.{name}") for key in MOMENTS}
+        if any(tensor is not None for tensor in moments.values()):
+            _require_moments(moments, model.get_parameter(name).shape, f"{path}: optimizer of {name}")
+            content["state"][position] = moments
+    optimizer.load_state_dict(content)
+
+
+def _require_moments(moments: dict[str, torch.Tensor | None], shape: tuple[int, ...], where: str) -> None:
+    for key, tensor in moments.items():
+        expected = () if key == "step" else shape
+        if tensor is None or tensor.shape != expected:
+            found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}, not {tuple(expected)}"
+            raise DataError(f"{where}: {key} is {found}")
+
+
+def _named(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

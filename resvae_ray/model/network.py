@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from resvae_ray.errors import UsageError
-from resvae_ray.model.bundle import nothing_else, read_bundle, write_bundle
+from resvae_ray.files.place import Place
 from resvae_ray.model.linear import Linear
-from resvae_ray.model.weights import load_weights, require_fit
-from resvae_ray.remote import Place
+from resvae_ray.model.pretrained import nothing_else, read_bundle, write_bundle
+from resvae_ray.model.tensor_file import load_weights, require_fit
 
 
 class ResidualBlock(nn.Module):

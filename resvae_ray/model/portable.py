@@ -28,7 +28,7 @@ TOLERANCE = 1e-4  # of the largest latent: kernels add up in different orders; s
 ENCODER = ("fc1", "bn1", "dropout1", "resblock1", "resblock2", "fc21", "fc22")
 METADATA_FILE = "resvae_ray.json"  # inside a .pt2 file
 
-Run = Callable[[torch.Tensor], torch.Tensor]
+Exported = Callable[[torch.Tensor], torch.Tensor]
 
 
 class PosteriorMean(nn.Module):
@@ -125,7 +125,7 @@ def _metadata(model: "ResVAE", about: dict[str, Any]) -> dict[str, str]:
     return shape | {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
 
 
-def _onnx_run(path: Path) -> Run:
+def _onnx_run(path: Path) -> Exported:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -134,7 +134,7 @@ def _onnx_run(path: Path) -> Run:
     return lambda x: torch.from_numpy(session.run([LATENT], {FEATURES: x.numpy()})[0])
 
 
-def _compare(model: "ResVAE", run: Run, path: Path) -> None:
+def _compare(model: "ResVAE", run: Exported, path: Path) -> None:
     reference = PosteriorMean(model)
     for rows in CHECKED_BATCHES:
         x = torch.randn(rows, model.input_dim, generator=torch.Generator().manual_seed(rows))

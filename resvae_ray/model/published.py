@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from resvae_ray.errors import DataError, ResVAERayError, first_line
+from resvae_ray.files.atomic import local_copy
+from resvae_ray.files.place import place
 from resvae_ray.model.network import ResVAE
-from resvae_ray.model.weights import load_weights
-from resvae_ray.remote import place
-from resvae_ray.storage import local_copy
+from resvae_ray.model.tensor_file import load_weights
 
 
 def load_published_weights(path: str | Path) -> ResVAE:

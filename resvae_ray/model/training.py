@@ -24,12 +24,12 @@ from resvae_ray.data.stream import Rows, mean_row
 from resvae_ray.errors import DataError, JobError
 from resvae_ray.model import checkpoint
 from resvae_ray.model.average import averaged
-from resvae_ray.model.evaluation import PAPER_BATCH, Validation, validate
+from resvae_ray.model.checkpoint import load_state, state_tensors
 from resvae_ray.model.loss import loss_terms
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.schedule import kld_weight, learning_rate
-from resvae_ray.model.state import load_state, state_tensors
-from resvae_ray.model.weights import read_tensors, require_fit, write_tensors
+from resvae_ray.model.tensor_file import read_tensors, require_fit, write_tensors
+from resvae_ray.model.validation import PAPER_BATCH, Validation, validate
 from resvae_ray.seeds import NOISE, WEIGHTS, derive
 
 CHECK_EVERY = 100  # steps between two looks at the losses; a look waits for the device

@@ -8,14 +8,14 @@ from resvae_ray import names
 from resvae_ray._version import __version__
 from resvae_ray.config import TrainingConfig
 from resvae_ray.errors import DataError
+from resvae_ray.files.atomic import refuse_existing
+from resvae_ray.files.place import Place, place_to_write
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.portable import require_onnx, write_onnx, write_torch_export
 from resvae_ray.model.published import load_published_weights
-from resvae_ray.model.weights import load_weights, read_tensors
-from resvae_ray.remote import Place, place_to_write
-from resvae_ray.search.records import ENDED, SavedWeights, record_of
-from resvae_ray.search.run import Run
-from resvae_ray.storage import refuse_existing
+from resvae_ray.model.tensor_file import load_weights, read_tensors
+from resvae_ray.search.run.run import Run
+from resvae_ray.search.run.trials import ENDED, SavedWeights, record_of
 
 
 def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_export: bool = False) -> Place:

@@ -13,18 +13,18 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from resvae_ray import names
-from resvae_ray.search.experiment import run_experiment
-from resvae_ray.search.finalists import Finalist, Repeat, finalist_folder, left_to_train, write_choice
-from resvae_ray.search.recorder import EpochLog, Sender, clear_staging, forget_resume
+from resvae_ray.files.atomic import write_json, write_text
+from resvae_ray.search.callbacks.recorder import EpochLog, Sender, clear_staging, forget_resume
+from resvae_ray.search.callbacks.tensorboard import Board, TensorBoard, board_name
+from resvae_ray.search.ray_tune.experiment import run_experiment
 from resvae_ray.search.resources import Slots
-from resvae_ray.search.run import Run
+from resvae_ray.search.run.finalists import Finalist, Repeat, finalist_folder, left_to_train, write_choice
+from resvae_ray.search.run.run import Run
 from resvae_ray.search.space import describe
-from resvae_ray.search.tensorboard import Board, TensorBoard, board_name
-from resvae_ray.search.trial import Job, run_repeat
-from resvae_ray.storage import write_json, write_text
+from resvae_ray.search.trial import TrainingJob, run_repeat
 
 
-def train_finalists(run: Run, job: Job, slots: Slots, seconds: float | None) -> bool:
+def train_finalists(run: Run, job: TrainingJob, slots: Slots, seconds: float | None) -> bool:
     """Trains what is left to train of the finalists, and chooses; whether the user stopped it.
 
     Args:
@@ -41,7 +41,7 @@ def train_finalists(run: Run, job: Job, slots: Slots, seconds: float | None) -> 
     return stopped
 
 
-def _train(run: Run, job: Job, slots: Slots, seconds: float | None, repeats: list[Repeat]) -> bool:
+def _train(run: Run, job: TrainingJob, slots: Slots, seconds: float | None, repeats: list[Repeat]) -> bool:
     (run.path / names.FINALISTS_FOLDER).mkdir(exist_ok=True)
     print(f"finalists: {len(repeats)} trainings left, {slots.concurrent} at a time", file=sys.stderr)
     with closing(FinalRecorder(run, len(repeats))) as recorder:

@@ -9,7 +9,7 @@ from resvae_ray.errors import UsageError
 MOST_AT_ONCE = 8  # chosen by ourselves: TPE learns from what has ended, and more at once would run ahead of it
 MOST_PER_GPU = 4  # a Res-VAE fills a small part of a GPU
 
-Node = Mapping[str, float]
+NodeResources = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Slots:
         return max(1, int(self.cpus))
 
 
-def plan_slots(wanted: ResourcesConfig, nodes: Sequence[Node], trials: int) -> Slots:
+def plan_slots(wanted: ResourcesConfig, nodes: Sequence[NodeResources], trials: int) -> Slots:
     """What the user gave, completed from what the nodes of the Ray cluster have.
 
     With GPUs, up to 4 trials share one and about 8 run at once; without, up to 8 share the cores. Whoever asks for more
@@ -71,7 +71,7 @@ def _gpu_share(total: float) -> float:
     return 1 / min(MOST_PER_GPU, max(1, int(MOST_AT_ONCE // total))) if total else 0.0
 
 
-def _target(wanted: ResourcesConfig, nodes: Sequence[Node], gpus: float) -> int:
+def _target(wanted: ResourcesConfig, nodes: Sequence[NodeResources], gpus: float) -> int:
     """How many trials would run at once, if there were cores enough."""
     if gpus:
         return max(1, sum(_fitting(node, 0.0, gpus) for node in nodes))
@@ -80,7 +80,7 @@ def _target(wanted: ResourcesConfig, nodes: Sequence[Node], gpus: float) -> int:
     return MOST_AT_ONCE
 
 
-def _cpu_share(nodes: Sequence[Node], gpus: float, target: int) -> float:
+def _cpu_share(nodes: Sequence[NodeResources], gpus: float, target: int) -> float:
     """The most whole cores a trial with which `target` trials still fit; one where not even that many fit."""
     largest = max((int(node.get("CPU", 0.0)) for node in nodes), default=1)
     for cpus in range(max(1, largest), 1, -1):
@@ -89,7 +89,7 @@ def _cpu_share(nodes: Sequence[Node], gpus: float, target: int) -> float:
     return 1.0
 
 
-def _fitting(node: Node, cpus: float, gpus: float) -> int:
+def _fitting(node: NodeResources, cpus: float, gpus: float) -> int:
     """How many trials of that size a node holds. Fractions of one GPU are never taken from two."""
     total_cpus, total_gpus = node.get("CPU", 0.0), node.get("GPU", 0.0)
     by_cpu = int(total_cpus / cpus + 1e-9) if cpus else None

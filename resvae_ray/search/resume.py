@@ -8,7 +8,7 @@ from resvae_ray.config_file import load_config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import choose_mode
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.search.run import Run
+from resvae_ray.search.run.run import Run
 from resvae_ray.search.space import first_proposal
 
 # of [search]; of [resources] all may

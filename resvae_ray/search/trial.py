@@ -1,20 +1,24 @@
 """The functions that Ray runs for each trial, and for each retraining of a finalist: train, save, report every epoch.
 
-It reads its data from Parquet and its state from its own folder, so that it does not matter why it starts: for the
-first time, after its worker was killed, or in a search that was taken up again on other machines.
+A trial reads its data from Parquet and its state from its own folder, so it does not matter why it starts: for the
+first time, after its worker was killed, or in a search that was resumed on other machines. A trial that runs out of
+memory is retried once with less.
 """
 
+import ctypes
 import errno
+import gc
 import logging
 import os
 import platform
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from ray import tune
@@ -23,16 +27,70 @@ from resvae_ray import names
 from resvae_ray.config import DataConfig, TrainingConfig
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import STREAM, Rows, open_sides
-from resvae_ray.errors import DataError, system_line
+from resvae_ray.errors import DataError, JobError, first_line, system_line
+from resvae_ray.files.atomic import write_json
+from resvae_ray.files.place import Place, place
 from resvae_ray.model.training import Diverged, Training
-from resvae_ray.remote import Place, place
-from resvae_ray.search.finalists import finalist_folder
-from resvae_ray.search.kept import Kept, kept_in
-from resvae_ray.search.memory import ShortOfMemory, give_back, with_less_if_short
-from resvae_ray.search.records import trial_folder
-from resvae_ray.search.retries import refuse_another
+from resvae_ray.search.ray_tune.failures import refuse_another
+from resvae_ray.search.run.bucket.checkpoints import Kept, kept_in
+from resvae_ray.search.run.finalists import finalist_folder
+from resvae_ray.search.run.trials import trial_folder
 from resvae_ray.seeds import FINALIST, TRIAL, derive
-from resvae_ray.storage import write_json
+
+logger = logging.getLogger(__name__)
+
+ALLOCATORS = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)  # torch's on the CPU; CUDA's own words
+
+Result = TypeVar("Result")
+
+
+class ShortOfMemory(JobError):
+    """There was too little memory, and also for the frugal way."""
+
+
+def with_less_if_short(usual: Callable[[], Result], frugal: Callable[[], Result]) -> Result:
+    """What `usual()` gives, or where memory runs out in it, `frugal()`.
+
+    Raises:
+        ShortOfMemory: it ran out in that too.
+    """
+    reason = ""
+    try:
+        return usual()
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        reason = first_line(error)
+    # Not before here is the error gone, and with it what its frames hold.
+    gc.collect()
+    give_back()
+    logger.warning("out of memory, another attempt with less of it: %s", reason)
+    try:
+        return frugal()
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        raise ShortOfMemory(f"out of memory, also with its rows streamed: {first_line(error)}") from None
+
+
+def ran_out(error: Exception) -> bool:
+    """Whether an error says that memory ran out, of the machine or of a GPU."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or (isinstance(error, RuntimeError) and ALLOCATORS.search(str(error)) is not None)
+
+
+def give_back() -> None:
+    """Hands memory that nothing holds any more to the system and to others on the GPU.
+
+    glibc keeps what is freed between two blocks that are not. Networks of many widths, one after another in a process,
+    leave ever more of it: 60 to 200 MB a trial at 1,500 units (benchmarks/RESULTS.md).
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):  # glibc's alone
+        libc.malloc_trim(0)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +99,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that no trial can 
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What all trials of a search have in common, as plain data that travels to a worker.
 
     Attributes:
@@ -70,7 +128,7 @@ class Job:
 
 def run_trial(config: dict[str, Any]) -> None:
     """Trains the trial `config["number"]` with the proposal `config["params"]` of the search `config["job"]`."""
-    job, number = Job(**config["job"]), config[names.NUMBER]
+    job, number = TrainingJob(**config["job"]), config[names.NUMBER]
     refuse_another(config)
     with _faults_reported():
         _run(job, config["params"], derive(TRIAL, job.seed, number), trial_folder(place(job.run), number))
@@ -78,7 +136,7 @@ def run_trial(config: dict[str, Any]) -> None:
 
 def run_repeat(config: dict[str, Any]) -> None:
     """Trains a finalist as `config["final"]` says, under a seed of its own, and writes down what it came to."""
-    job, final = Job(**config["job"]), config["final"]
+    job, final = TrainingJob(**config["job"]), config["final"]
     number, repeat = final[names.NUMBER], final[names.REPEAT]
     folder = finalist_folder(place(job.run), number, repeat)
     refuse_another(config)
@@ -108,7 +166,7 @@ def _report_fault(reason: str) -> None:
     tune.report({names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf"), names.FAULT: reason})
 
 
-def _run(job: Job, params: dict[str, Any], seed: int, folder: Place) -> dict[str, Any]:
+def _run(job: TrainingJob, params: dict[str, Any], seed: int, folder: Place) -> dict[str, Any]:
     """Trains to the end; the metrics of the last epoch, with the reason if it failed there."""
 
     def attempt(data: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +188,9 @@ def _frugal(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"mode": STREAM}
 
 
-def _attempt(job: Job, params: dict[str, Any], seed: int, folder: Place, data: dict[str, Any]) -> dict[str, Any]:
+def _attempt(
+    job: TrainingJob, params: dict[str, Any], seed: int, folder: Place, data: dict[str, Any]
+) -> dict[str, Any]:
     """Trains from where the trial stands in its folder."""
     _require_run(job)
     torch.set_num_threads(job.threads)
@@ -145,14 +205,14 @@ def _attempt(job: Job, params: dict[str, Any], seed: int, folder: Place, data: d
         return _train(training, kept, job)
 
 
-def _require_run(job: Job) -> None:
+def _require_run(job: TrainingJob) -> None:
     if not (place(job.run) / names.RUN_FILE).exists():
         raise DataError(
             f"{job.run}: cannot be seen on {platform.node()}; a cluster needs a folder that all nodes share"
         )
 
 
-def _train(training: Training, kept: Kept, job: Job) -> dict[str, Any]:
+def _train(training: Training, kept: Kept, job: TrainingJob) -> dict[str, Any]:
     saved = time.monotonic()
     try:
         for metrics in training.epochs():

@@ -19,31 +19,30 @@ from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 
 from resvae_ray import names
-from resvae_ray.cluster import ray_session
 from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import RESIDENT, STREAM
 from resvae_ray.errors import Interrupted, JobError, first_line, system_line
-from resvae_ray.remote import place, place_to_write
-from resvae_ray.search.disk import require_space
-from resvae_ray.search.experiment import run_experiment
+from resvae_ray.files.atomic import replace_folder
+from resvae_ray.files.place import place, place_to_write
+from resvae_ray.on_ray.cluster import ray_session
+from resvae_ray.search.asha import DurableASHA, history_of
+from resvae_ray.search.callbacks.console import ConsoleProgress
+from resvae_ray.search.callbacks.projector import show_latents
+from resvae_ray.search.callbacks.recorder import Recorder, Sender, clear_staging, forget_resume
+from resvae_ray.search.callbacks.tensorboard import TensorBoard, trial_board
+from resvae_ray.search.callbacks.tensorboard_server import tensorboard_server
 from resvae_ray.search.export import export_best
 from resvae_ray.search.final_round import train_finalists
-from resvae_ray.search.optimizer import StudySearch, open_study, start_study, unfinished
-from resvae_ray.search.progress import Progress
-from resvae_ray.search.projector import show_latents
-from resvae_ray.search.recorder import Recorder, Sender, clear_staging, forget_resume
-from resvae_ray.search.records import trial_folder, trial_folders
+from resvae_ray.search.ray_tune.experiment import run_experiment
 from resvae_ray.search.resources import Slots, plan_slots
 from resvae_ray.search.resume import first_config, resumed_config
-from resvae_ray.search.run import Run, refuse_existing_run
-from resvae_ray.search.scheduler import DurableASHA, history_of
-from resvae_ray.search.session import about_search, about_session
-from resvae_ray.search.tensorboard import TensorBoard, trial_board
-from resvae_ray.search.tensorboard_server import tensorboard_server
-from resvae_ray.search.trial import Job, run_trial
-from resvae_ray.search.writing import created, taken_up
-from resvae_ray.storage import replace_folder
+from resvae_ray.search.run.disk_space import require_space
+from resvae_ray.search.run.run import Run, refuse_existing_run
+from resvae_ray.search.run.session import about_search, about_session, created, taken_up
+from resvae_ray.search.run.trials import trial_folder, trial_folders
+from resvae_ray.search.tpe import StudySearch, open_study, start_study, unfinished
+from resvae_ray.search.trial import TrainingJob, run_trial
 
 
 def tune(
@@ -179,7 +178,7 @@ def _search(run: Run, dataset: Dataset, slots: Slots, seconds: float | None) -> 
     scheduler = DurableASHA(run.config, history_of(study))
     with ExitStack() as stack:
         recorder = stack.enter_context(closing(Recorder(run)))
-        progress = stack.enter_context(closing(Progress(run)))
+        progress = stack.enter_context(closing(ConsoleProgress(run)))
         return run_experiment(
             run,
             run_trial,
@@ -219,8 +218,8 @@ def _tidy(run: Run, take_up: list[int]) -> None:
             forget_resume(trial_folder(run.where, number))
 
 
-def _job(run: Run, dataset: Dataset, slots: Slots, save_epochs: tuple[int, ...]) -> Job:
-    return Job(
+def _job(run: Run, dataset: Dataset, slots: Slots, save_epochs: tuple[int, ...]) -> TrainingJob:
+    return TrainingJob(
         dataset=str(dataset.path),
         fingerprint=dataset.fingerprint,
         run=str(run.where),

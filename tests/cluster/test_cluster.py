@@ -8,7 +8,7 @@ from hosts import HEAD, WORKERS
 from work import account, encoded, hosts_at_work, wait_for_move, wait_for_trial, write_search
 
 from resvae_ray import names
-from resvae_ray.search.run import Run
+from resvae_ray.search.run.run import Run
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from resvae_ray.data.stream import RESIDENT, STREAM, ResidentRows, open_sides
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.training import Training
-from resvae_ray.search.run import Run
+from resvae_ray.search.run.run import Run
 
 ADDRESS_SPACE_MOST = 4 << 30  # bytes beyond what the libraries take: more fails at once, and is seen
 GROWTH_MOST_MB = 400  # by a file of a few kilobytes; a batch, a block of text and their copies fit in

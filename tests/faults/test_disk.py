@@ -19,7 +19,7 @@ from writes import WRITES
 from resvae_ray.cli import main
 from resvae_ray.config_file import config_to_toml
 from resvae_ray.errors import JobError
-from resvae_ray.search.run import Run
+from resvae_ray.search.run.run import Run
 
 pytestmark = pytest.mark.timeout(900)
 MEGABYTE = 1 << 20

@@ -24,8 +24,8 @@ from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.published import load_published_weights
-from resvae_ray.model.weights import read_tensors
-from resvae_ray.search.run import Run
+from resvae_ray.model.tensor_file import read_tensors
+from resvae_ray.search.run.run import Run
 
 IDS = [f"P{number:02d}" for number in range(20)]
 

@@ -24,17 +24,17 @@ import torch
 from rounds import count, tries
 from searches import ONE_AT_A_TIME, children, command_line, outcome
 
-from resvae_ray.cluster import RAY_SETTINGS
 from resvae_ray.config import TrainingConfig
 from resvae_ray.config_file import config_to_toml
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.synthetic import synthetic_batches
-from resvae_ray.encode.job import encode_features
+from resvae_ray.encode.encode_features import encode_features
 from resvae_ray.errors import JobError
 from resvae_ray.model.network import ResVAE
-from resvae_ray.search.records import frozen_trials
-from resvae_ray.search.run import Run
+from resvae_ray.on_ray.cluster import RAY_SETTINGS
+from resvae_ray.search.run.run import Run
+from resvae_ray.search.run.trials import frozen_trials
 from resvae_ray.search.tune import tune
 
 pytestmark = [pytest.mark.timeout(6 * 3600), pytest.mark.integration]

@@ -24,16 +24,16 @@ from resvae_ray.data.importers import import_features
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.stream import ResidentRows
 from resvae_ray.data.synthetic import synthetic_batches, write_synthetic_csv
-from resvae_ray.encode import job
+from resvae_ray.encode import encode_features as job
 from resvae_ray.errors import UsageError
+from resvae_ray.files.atomic import replace_folder
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.training import Training
-from resvae_ray.search.optimizer import StudySearch, open_study, unfinished
-from resvae_ray.search.recorder import METRICS, EpochLog
-from resvae_ray.search.records import frozen_trials, read_epochs
-from resvae_ray.search.run import Run
-from resvae_ray.storage import replace_folder
-from resvae_ray.tasks import Outcome
+from resvae_ray.on_ray.tasks import Outcome
+from resvae_ray.search.callbacks.recorder import METRICS, EpochLog
+from resvae_ray.search.run.run import Run
+from resvae_ray.search.run.trials import frozen_trials, read_epochs
+from resvae_ray.search.tpe import StudySearch, open_study, unfinished
 
 CONFIG = Config(
     space={"z_dim": Domain(2, 4), "lr": Domain(1e-4, 1e-2, log=True)}, training=TrainingConfig(hidden_dim=8, epochs=2)

@@ -14,9 +14,9 @@ from searches import children as children
 from searches import command_line as command_line
 from searches import outcome as outcome
 
-from resvae_ray.cluster import RAY_SETTINGS
 from resvae_ray.config import Config
 from resvae_ray.config_file import config_to_toml
+from resvae_ray.on_ray.cluster import RAY_SETTINGS
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,9 @@ from resvae_ray.data import features_writer as writer_module
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
 from resvae_ray.data.splitting.split import split_features
-from resvae_ray.embed import job, work
-from resvae_ray.embed.job import embed_proteins
+from resvae_ray.embed import embed_proteins as job
+from resvae_ray.embed import work
+from resvae_ray.embed.embed_proteins import embed_proteins
 from resvae_ray.embed.language_model import LanguageModel
 from resvae_ray.embed.model_files import ModelFiles
 from resvae_ray.embed.settings import Embedding
@@ -172,7 +173,7 @@ PARTS = (1000, 1000)
 SCRIPT = f"""
 import sys
 from resvae_ray.cli import main
-from resvae_ray.embed import job
+from resvae_ray.embed import embed_proteins as job
 job.PART_RESIDUES = {PARTS}
 sys.exit(main(sys.argv[1:]))
 """

@@ -14,7 +14,7 @@ import torch
 from resvae_ray.data import features_writer as writer_module
 from resvae_ray.data.features import Features
 from resvae_ray.data.features_writer import FeaturesWriter
-from resvae_ray.encode.job import encode_features
+from resvae_ray.encode.encode_features import encode_features
 from resvae_ray.encode.latents import Output
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.model.network import ResVAE

@@ -11,9 +11,9 @@ from conftest import ONE_AT_A_TIME, finish
 
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import ResidentRows
-from resvae_ray.model.evaluation import validate
 from resvae_ray.model.network import ResVAE
-from resvae_ray.search.run import Run
+from resvae_ray.model.validation import validate
+from resvae_ray.search.run.run import Run
 from resvae_ray.search.tune import tune
 
 CONFIG = replace(

@@ -7,7 +7,7 @@ import time
 import pytest
 from conftest import finish
 
-from resvae_ray.insight.figures import TITLES
+from resvae_ray.reporting.figures import TITLES
 
 FIGURES = set(TITLES) - {"finalists", "rate_distortion"}  # not asked for, and without weights
 

@@ -17,9 +17,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from resvae_ray.cli import main
+from resvae_ray.files.place import Remote, download, place
 from resvae_ray.model.network import ResVAE
-from resvae_ray.remote import Remote, download, place
-from resvae_ray.search.run import Run
+from resvae_ray.search.run.run import Run
 
 CONFIG = replace(
     ONE_AT_A_TIME,

@@ -23,15 +23,15 @@ from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.stream import ResidentRows
 from resvae_ray.data.synthetic import synthetic_batches
-from resvae_ray.encode.job import encode_features
+from resvae_ray.encode.encode_features import encode_features
 from resvae_ray.encode.latents import Output
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.model import checkpoint
-from resvae_ray.model.evaluation import PAPER_BATCH, validate, validation_noise
 from resvae_ray.model.network import ResVAE
+from resvae_ray.model.validation import PAPER_BATCH, validate, validation_noise
 from resvae_ray.search.export import export
-from resvae_ray.search.records import frozen_trials, trial_folder
-from resvae_ray.search.run import Run
+from resvae_ray.search.run.run import Run
+from resvae_ray.search.run.trials import frozen_trials, trial_folder
 from resvae_ray.search.tune import tune
 
 pytestmark = pytest.mark.usefixtures("ray_here")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ONE_AT_A_TIME, finish, wait_for_epochs
 
-from resvae_ray.leftovers import processes_in
+from resvae_ray.on_ray.leftovers import processes_in
 
 SECRET = "b1946ac92492d2347c6235b4d2611184b1946ac92492d2347c6235b4d2611184"
 CLUSTER = """
@@ -21,7 +21,7 @@ sys.stdin.read()
 """
 DRIVER = """
 import sys
-from resvae_ray.cluster import ray_session
+from resvae_ray.on_ray.cluster import ray_session
 from resvae_ray.errors import JobError
 try:
     with ray_session(sys.argv[1]) as nodes:

@@ -20,8 +20,8 @@ from resvae_ray.config import Domain, SearchConfig
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.synthetic import synthetic_batches
-from resvae_ray.search.tensorboard import SCALARS
-from resvae_ray.search.tensorboard_server import tensorboard_server
+from resvae_ray.search.callbacks.tensorboard import SCALARS
+from resvae_ray.search.callbacks.tensorboard_server import tensorboard_server
 from resvae_ray.search.tune import tune
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"

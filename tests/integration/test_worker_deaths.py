@@ -13,9 +13,9 @@ from searches import ONE_AT_A_TIME
 
 from resvae_ray import names
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.search.experiment import run_experiment
+from resvae_ray.search.ray_tune.experiment import run_experiment
 from resvae_ray.search.resources import Slots
-from resvae_ray.search.run import Run
+from resvae_ray.search.run.run import Run
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_here")]
 TRIALS = 4

@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,33 +14,19 @@ import resvae_ray
 ROOT = Path(resvae_ray.__file__).parent
 # Each layer may import itself and the layers below it.
 LAYERS = [
-    [
-        "_version",
-        "config",
-        "config_file",
-        "errors",
-        "extras",
-        "leftovers",
-        "listing",
-        "names",
-        "progress",
-        "remote",
-        "s3",
-        "seeds",
-        "storage",
-        "scenarios",
-    ],
+    ["_version", "config", "config_file", "errors", "extras", "names", "progress", "seeds", "scenarios"],
+    ["files"],
     ["data"],
     ["model"],
-    ["cluster", "tasks"],
-    ["doctor", "embed", "encode", "search"],
-    ["insight"],
+    ["on_ray"],
+    ["doctor", "embed", "encode", "evaluation", "search"],
+    ["reporting"],
     ["demo"],
     ["cli"],
     ["__main__"],
 ]
-MAY_IMPORT_RAY = {"cluster", "tasks", "doctor/nodes", "embed/workers", "search"}  # rooms, or single modules of them
-BESIDE = [("encode", "search"), ("embed", "encode"), ("embed", "search")]  # of one layer, and not to know each other
+MAY_IMPORT_RAY = {"on_ray", "doctor/nodes", "embed/workers", "search"}  # rooms, or single modules of them
+SIDE_BY_SIDE = ("doctor", "embed", "encode", "evaluation", "search")  # of one layer; none imports another
 
 
 def layer_of(room: str) -> int:
@@ -75,8 +63,63 @@ def test_arrows_point_down(path):
             assert {room, module} & MAY_IMPORT_RAY, f"{path.name} imports {name}"
         if top == "resvae_ray" and rest:
             assert layer_of(rest[0]) <= layer_of(room), f"{path.name} imports {name}, which is above it"
-            assert (room, rest[0]) not in BESIDE, f"{path.name} imports {name}"
-            assert (rest[0], room) not in BESIDE, f"{path.name} imports {name}"
+            if room in SIDE_BY_SIDE and rest[0] in SIDE_BY_SIDE:
+                assert room == rest[0], f"{path.name} imports {name}, which is beside it"
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path, known: dict[str, Path]) -> set[str]:
+    """The modules that a file imports anywhere in it, also inside a function; not what a type checker alone sees."""
+    tree = ast.parse(path.read_text())
+    unseen = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if node not in unseen and isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif node not in unseen and isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & known.keys()) or {node.module}
+    return found & known.keys() - {name_of(path)}
+
+
+def test_no_file_imports_itself_by_a_detour():
+    known = {name_of(path): path for path in modules()}
+    sorter = TopologicalSorter({name: imports_of(path, known) for name, path in known.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        pytest.fail(f"import circle: {' -> '.join(error.args[1])}")
+
+
+def test_no_two_files_have_one_name():
+    stems = Counter(path.stem for path in modules() if path.stem != "__init__")
+    assert [stem for stem, times in stems.items() if times > 1] == []
+
+
+def test_no_two_public_types_have_one_name():
+    types = Counter(
+        node.name if isinstance(node, ast.ClassDef) else node.targets[0].id
+        for path in modules()
+        for node in ast.parse(path.read_text()).body
+        if (isinstance(node, ast.ClassDef) and not node.name.startswith("_")) or is_type_alias(node)
+    )
+    assert [name for name, times in types.items() if times > 1] == []
+
+
+def is_type_alias(node: ast.stmt) -> bool:
+    """`Progress = Callable[…]`: a public name in the spelling of types, set to a subscript or a union of types."""
+    if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+        return False
+    name = node.targets[0].id
+    return name[0].isupper() and not name.isupper() and isinstance(node.value, ast.Subscript | ast.BinOp)
 
 
 def test_every_module_says_what_it_is_for():
@@ -91,7 +134,7 @@ def test_importing_the_package_loads_neither_torch_nor_ray():
 
 
 def test_a_status_is_told_without_torch_and_ray():
-    code = "import sys, resvae_ray.search.run; print([name for name in ('torch', 'ray') if name in sys.modules])"
+    code = "import sys, resvae_ray.search.run.run; print([name for name in ('torch', 'ray') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -15,7 +15,7 @@ from resvae_ray.data.checking.advice import advice
 from resvae_ray.data.checking.findings import GOOD_R2, MOST_CLASSES, Check, Components, Labels, Spread
 from resvae_ray.data.checking.moments import Moments
 from resvae_ray.data.checking.spectrum import components_for, linear_r2, sufficient_beta, usable_latents
-from resvae_ray.data.checking.survey import Place, Survey, place_of, survey
+from resvae_ray.data.checking.survey import Location, Survey, place_of, survey
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import Repeats, find_repeats
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
@@ -65,7 +65,7 @@ def check_features(features: str | Path, *, beta: float = TrainingConfig.beta, p
     return replace(check, warnings=tuple(advice(check)))
 
 
-def _first(source: Features, found: Survey, ids: Repeats) -> dict[str, Place]:
+def _first(source: Features, found: Survey, ids: Repeats) -> dict[str, Location]:
     repeated = place_of(source, ids.first[0]) if ids.first else None
     places = {"missing": found.first_missing, "nonfinite": found.first_nonfinite, "duplicate_ids": repeated}
     return {what: place for what, place in places.items() if place is not None}

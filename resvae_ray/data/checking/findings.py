@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from resvae_ray.data.checking.survey import Place
+from resvae_ray.data.checking.survey import Location
 
 GOOD_R2 = 0.9  # explained variance that a suggested beta allows
 MOST_CLASSES = 10_000  # more different labels are not counted
@@ -86,7 +86,7 @@ class Check:
     labels: Labels | None
     spread: Spread | None
     components: Components | None
-    first: dict[str, Place] = field(default_factory=dict)
+    first: dict[str, Location] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property

@@ -24,7 +24,7 @@ from resvae_ray.progress import Progress
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A row of FEATURES, counted from 1 in its file, and the column in question, if it is one."""
 
     file: str
@@ -52,8 +52,8 @@ class Survey:
     vectors: np.ndarray
     missing: int = 0
     nonfinite: int = 0
-    first_missing: Place | None = None
-    first_nonfinite: Place | None = None
+    first_missing: Location | None = None
+    first_nonfinite: Location | None = None
 
 
 def survey(source: Features, progress: Progress) -> Survey:
@@ -80,7 +80,7 @@ def _take_in(found: Survey, source: Features, file: str, row: int, table: pa.Tab
     if missing.any():
         first = int(missing.argmax())
         found.missing += int(missing.sum())
-        found.first_missing = found.first_missing or Place(file, row + first, ids[first].as_py())
+        found.first_missing = found.first_missing or Location(file, row + first, ids[first].as_py())
     present = np.flatnonzero(~absent)
     there = table.filter(pa.array(~absent)) if absent.any() else table
     matrix = decode_matrix(_gaps_as_nan(there, source.layout), source.layout, file, row)
@@ -90,7 +90,7 @@ def _take_in(found: Survey, source: Features, file: str, row: int, table: pa.Tab
         first = int(present[finite.argmin()])
         column = int(np.isfinite(matrix[finite.argmin()]).argmin())
         found.nonfinite += int((~finite).sum())
-        found.first_nonfinite = found.first_nonfinite or Place(
+        found.first_nonfinite = found.first_nonfinite or Location(
             file, row + first, ids[first].as_py(), feature_name(source.layout, column)
         )
         matrix, present = matrix[finite], present[finite]
@@ -155,12 +155,12 @@ def feature_name(layout: Layout, position: int) -> str:
     return layout.features[position] if layout.wide else f"{FEATURES}[{position}]"
 
 
-def place_of(source: Features, row: int) -> Place:
+def place_of(source: Features, row: int) -> Location:
     """Where the row with that number, from 0 over all files, stands."""
     ends = list(accumulate(source.file_rows))
     file = bisect_right(ends, row)
     start = ends[file] - source.file_rows[file]
-    return Place(source.files[file], row - start + 1, _id_at(source, row))
+    return Location(source.files[file], row - start + 1, _id_at(source, row))
 
 
 def _id_at(source: Features, row: int) -> str | None:

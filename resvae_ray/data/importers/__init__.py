@@ -20,14 +20,14 @@ from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.errors import DataError, UsageError
+from resvae_ray.files.atomic import refuse_existing, refuse_inside, staged_file, staged_folder
+from resvae_ray.files.place import locate, place_to_write, reaching
 from resvae_ray.names import ID, LABEL
 from resvae_ray.progress import Progress, silent
-from resvae_ray.remote import locate, place_to_write, reaching
-from resvae_ray.storage import refuse_existing, refuse_inside, staged_file, staged_folder
 
-Reader = Callable[[str, ColumnChoice], Iterator[FeatureBatch]]
+FeatureReader = Callable[[str, ColumnChoice], Iterator[FeatureBatch]]
 
-READERS: dict[str, Reader] = {
+READERS: dict[str, FeatureReader] = {
     ".parquet": parquet.read,
     ".npz": numpy_arrays.read,
     ".npy": numpy_arrays.read,
@@ -45,8 +45,10 @@ READERS: dict[str, Reader] = {
     ".pt": esm_extract.read,
 }
 IN_FOLDERS = (".parquet", ".pt")  # formats that are a folder of files
-APART: tuple[Reader, ...] = (hdf5.read, h5ad.read)  # libhdf5 can loop, or crash, on a damaged file
-OWN_CHOICES: dict[str, tuple[Reader, ...]] = {  # fields of ColumnChoice that mean something to some formats alone
+APART: tuple[FeatureReader, ...] = (hdf5.read, h5ad.read)  # libhdf5 can loop, or crash, on a damaged file
+OWN_CHOICES: dict[
+    str, tuple[FeatureReader, ...]
+] = {  # fields of ColumnChoice that mean something to some formats alone
     "prefix": (parquet.read, delimited.read, excel.read),
     "sheet": (excel.read,),
     "layer": (esm_extract.read,),
@@ -68,7 +70,7 @@ class ImportSummary:
     found: Mapping[str, str]
 
 
-def reader_for(source: str) -> Reader:
+def reader_for(source: str) -> FeatureReader:
     """
     Raises:
         DataError: nothing is there, or a folder with files of no format or of two.
@@ -150,7 +152,7 @@ def _batches(source: str, choice: ColumnChoice) -> Generator[FeatureBatch, None,
     yield from read_apart(read, source, choice) if read in APART else read(source, choice)
 
 
-def _chosen_reader(source: str, choice: ColumnChoice) -> Reader:
+def _chosen_reader(source: str, choice: ColumnChoice) -> FeatureReader:
     reader = reader_for(source)
     for option, only in OWN_CHOICES.items():
         if getattr(choice, option) is not None and reader not in only:

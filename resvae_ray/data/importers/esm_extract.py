@@ -18,9 +18,9 @@ from resvae_ray.data.importers.arrays import VECTOR_MOST, as_batch, refuse_colum
 from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.data.schema import FeatureBatch, check_batch
 from resvae_ray.errors import DataError, UsageError, first_line
-from resvae_ray.listing import list_files
+from resvae_ray.files.listing import list_files
+from resvae_ray.files.place import locate, reaching
 from resvae_ray.names import ID
-from resvae_ray.remote import locate, reaching
 
 SUFFIX = ".pt"
 POOLINGS = {"mean_representations": "mean", "bos_representations": "cls"}  # one vector a protein

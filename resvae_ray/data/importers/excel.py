@@ -21,8 +21,8 @@ from resvae_ray.data.layout import ColumnChoice, Layout, find_layout
 from resvae_ray.data.schema import FeatureBatch, check_batch, row_numbers
 from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
+from resvae_ray.files.place import locate
 from resvae_ray.names import ID, LABEL
-from resvae_ray.remote import locate
 
 BESIDE_SHEETS_MOST = 1 << 30  # bytes, unpacked, of all that is held in memory: the texts, the styles
 PACKED_MOST = 200  # bytes of a large sheet from one: numbers come to 5, a bomb to 1000

@@ -32,8 +32,8 @@ from resvae_ray.data.layout import FEATURES_COLUMNS, ColumnChoice, find_column
 from resvae_ray.data.schema import FeatureBatch, check_batch
 from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
+from resvae_ray.files.place import locate
 from resvae_ray.names import ID
-from resvae_ray.remote import locate
 
 ORIGINAL_ID = "original_id"
 MATRIX_FILE_MOST = 64  # data sets in a file that is looked through for a matrix

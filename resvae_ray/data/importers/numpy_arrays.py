@@ -25,7 +25,7 @@ from resvae_ray.data.importers.arrays import (
 from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.data.schema import FeatureBatch, check_batch
 from resvae_ray.errors import DataError, ResVAERayError, first_line
-from resvae_ray.remote import locate
+from resvae_ray.files.place import locate
 
 ENTRY = b"PK\x01\x02"  # with which each entry of an archive's table of contents begins
 

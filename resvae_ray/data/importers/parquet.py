@@ -18,8 +18,8 @@ from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.schema import FeatureBatch, row_numbers
 from resvae_ray.errors import DataError
+from resvae_ray.files.place import locate, reaching
 from resvae_ray.names import LABEL
-from resvae_ray.remote import locate, reaching
 
 SHARD = re.compile(r"(?P<split>[^/]+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?\.parquet")
 

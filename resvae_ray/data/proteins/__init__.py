@@ -22,9 +22,9 @@ from resvae_ray.data.proteins.batch import ProteinBatch, ProteinChoice
 from resvae_ray.data.sequences import clean_sequences
 from resvae_ray.errors import DataError, UsageError
 
-Reader = Callable[[str, ProteinChoice], Iterator[ProteinBatch]]
+ProteinReader = Callable[[str, ProteinChoice], Iterator[ProteinBatch]]
 
-READERS: dict[str, Reader] = {
+READERS: dict[str, ProteinReader] = {
     **dict.fromkeys((".fasta", ".fa", ".faa", ".fas"), fasta.read),
     **dict.fromkeys((".csv", ".tsv", ".txt"), table.read),
 }
@@ -33,7 +33,7 @@ NUCLEOTIDES = "[^ACGTUN]"  # what a nucleotide sequence does not have
 SURELY_PROTEIN = 200  # letters; so many of A, C, G, T, U and N alone are no proteins
 
 
-def reader_for(source: str) -> Reader:
+def reader_for(source: str) -> ProteinReader:
     """
     Raises:
         UsageError: no format is known by that ending.

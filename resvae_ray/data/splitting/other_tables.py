@@ -22,9 +22,9 @@ from resvae_ray.data.proteins import READERS, fasta, read_proteins
 from resvae_ray.data.schema import IDS_KEY, ROW_NUMBERS, as_text, row_numbers
 from resvae_ray.data.text_table import TextTable
 from resvae_ray.errors import DataError
-from resvae_ray.listing import list_files
+from resvae_ray.files.listing import list_files
+from resvae_ray.files.place import locate
 from resvae_ray.names import ID, SEQUENCE
-from resvae_ray.remote import locate
 
 FASTA = tuple(ending for ending, reader in READERS.items() if reader is fasta.read)
 TABLES = (".csv", ".tsv")

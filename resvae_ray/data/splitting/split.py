@@ -20,10 +20,10 @@ from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.data.splitting.exclude import Leaks, find_leaks, require_none
 from resvae_ray.data.splitting.split_rules import split_request
 from resvae_ray.errors import UsageError
+from resvae_ray.files.atomic import refuse_inside, staged_folder, write_json
+from resvae_ray.files.place import place_to_write
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
 from resvae_ray.progress import Progress, silent
-from resvae_ray.remote import place_to_write
-from resvae_ray.storage import refuse_inside, staged_folder, write_json
 
 
 def split_features(

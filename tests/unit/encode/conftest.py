@@ -5,10 +5,10 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from resvae_ray.encode import job
+from resvae_ray.encode import encode_features as job
 from resvae_ray.errors import ResVAERayError
 from resvae_ray.model.network import ResVAE
-from resvae_ray.tasks import Outcome
+from resvae_ray.on_ray.tasks import Outcome
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from resvae_ray.data import features_writer as writer_module
 from resvae_ray.data.features import Features
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.schema import FeatureBatch
-from resvae_ray.encode.job import encode_features
+from resvae_ray.encode.encode_features import encode_features
 from resvae_ray.encode.latents import Output
 from resvae_ray.encode.units import units_of
 from resvae_ray.errors import DataError, JobError, UsageError
-from resvae_ray.remote import Remote
+from resvae_ray.files.place import Remote
 
 DIM = 6
 ALL = ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]

@@ -10,7 +10,7 @@ from golden import COMBINATIONS, DIM, HIDDEN, LATENTS, ROWS, features, fixed_wei
 
 from resvae_ray.config import TrainingConfig
 from resvae_ray.data.stream import ResidentRows
-from resvae_ray.model import evaluation
+from resvae_ray.model import validation as evaluation
 from resvae_ray.model.loss import loss_terms
 from resvae_ray.model.network import ResVAE
 

@@ -11,9 +11,9 @@ from resvae_ray.data.stream import ResidentRows, open_sides
 from resvae_ray.errors import DataError
 from resvae_ray.model import checkpoint
 from resvae_ray.model.average import averaged
-from resvae_ray.model.evaluation import validate
+from resvae_ray.model.tensor_file import read_tensors, write_tensors
 from resvae_ray.model.training import Diverged, Training
-from resvae_ray.model.weights import read_tensors, write_tensors
+from resvae_ray.model.validation import validate
 
 CONFIG = TrainingConfig(z_dim=3, hidden_dim=16, lr=3e-3, epochs=6, batch_size=8)
 

@@ -15,8 +15,7 @@ from resvae_ray import names
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import ResidentRows, StreamedRows
 from resvae_ray.search import trial as trial_module
-from resvae_ray.search.memory import ShortOfMemory, ran_out, with_less_if_short
-from resvae_ray.search.trial import Job, run_trial
+from resvae_ray.search.trial import ShortOfMemory, TrainingJob, ran_out, run_trial, with_less_if_short
 
 CUDA = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
 
@@ -42,7 +41,7 @@ LEFT_BEHIND = """
 import gc, threading
 from pathlib import Path
 import numpy as np
-from resvae_ray.search.memory import give_back
+from resvae_ray.search.trial import give_back
 
 def resident():
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
@@ -77,7 +76,7 @@ def test_a_trial_begins_by_giving_back(monkeypatch, tmp_path):
     order = []
     monkeypatch.setattr(trial_module, "give_back", lambda: order.append("give back"))
     monkeypatch.setattr(trial_module, "_attempt", lambda *_: order.append("train") or {})
-    job = Job("d", "f", str(tmp_path), {}, {}, 0, (), 30.0, 1, False)
+    job = TrainingJob("d", "f", str(tmp_path), {}, {}, 0, (), 30.0, 1, False)
     trial_module._run(job, {}, 0, tmp_path)
     assert order == ["give back", "train"]
 
@@ -114,7 +113,9 @@ def work(make_dataset, tmp_path, monkeypatch):
     (tmp_path / "run" / names.RUN_FILE).write_text("{}")
     training = {"z_dim": 2, "hidden_dim": 8, "epochs": 2, "batch_size": 8}
     data = {"mode": "resident", "resident_budget_mb": 10.0, "shuffle_buffer_mb": 1.0}
-    job = Job(str(dataset.path), dataset.fingerprint, str(tmp_path / "run"), training, data, 0, (), 1e9, 1, False)
+    job = TrainingJob(
+        str(dataset.path), dataset.fingerprint, str(tmp_path / "run"), training, data, 0, (), 1e9, 1, False
+    )
     reports = []
     monkeypatch.setattr(trial_module.tune, "report", reports.append)
     trial_module._rows.cache_clear()

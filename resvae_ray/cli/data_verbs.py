@@ -1,0 +1,146 @@
+"""The verbs that make FEATURES and DATASET: import, check, split."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from resvae_ray.cli import check_verb
+from resvae_ray.cli.verb import add_verb, progress_bar
+from resvae_ray.errors import UsageError
+
+if TYPE_CHECKING:
+    from resvae_ray.data.dataset import Dataset
+
+
+def add_verbs(verbs: Any) -> None:
+    """Adds them."""
+    _add_import(verbs)
+    check_verb.add_verbs(verbs)
+    _add_split(verbs)
+
+
+def _add_import(verbs: Any) -> None:
+    parser = add_verb(verbs, "import", _import, "read features in any known format and write FEATURES")
+    parser.epilog = (
+        "Formats, by the ending of SOURCE: Parquet; CSV, TSV, TXT, also .gz; XLSX; NPZ, NPY; HDF5 (.h5, .hdf5), one "
+        "data set a protein or a matrix; H5AD; a folder of .pt files of esm-extract."
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a file; for Parquet and .pt also a folder or a glob")
+    parser.add_argument("features", metavar="FEATURES", help="a file if it ends in .parquet, else a folder")
+    parser.add_argument("--id-column", metavar="NAME", help="the column or array of ids (default: id, Entry_ID, …)")
+    parser.add_argument("--label-column", metavar="NAME", help="the column or array of labels (default: label)")
+    parser.add_argument(
+        "--features-column",
+        metavar="NAME",
+        help="the column of vectors or the matrix, if several (H5AD: X or a key of obsm)",
+    )
+    parser.add_argument("--prefix", metavar="TEXT", help="of numbered columns, one a feature: ESM2_cls for ESM2_cls0 …")
+    parser.add_argument("--sheet", metavar="NAME", help="of a workbook (default: the first)")
+    parser.add_argument("--layer", type=int, metavar="N", help="of the model, where .pt files hold several")
+    parser.add_argument(
+        "--describe",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="what produced the features (model=…, layer=…, pooling=…); kept with them and in the model",
+    )
+
+
+def _import(options: argparse.Namespace) -> None:
+    from resvae_ray.data.importers import import_features
+    from resvae_ray.data.layout import ColumnChoice
+
+    choice = ColumnChoice(
+        id_column=options.id_column,
+        label_column=options.label_column,
+        features_column=options.features_column,
+        prefix=options.prefix,
+        sheet=options.sheet,
+        layer=options.layer,
+    )
+    describe = _key_values(options.describe)
+    with progress_bar("importing") as progress:
+        summary = import_features(options.source, options.features, choice, describe=describe, progress=progress)
+    label = "with labels" if summary.label else "without labels"
+    found = "".join(f", {key} {value}" for key, value in summary.found.items() if key != "source")
+    print(f"{summary.path}: {summary.rows:,} proteins x {summary.dim} features, {label}{found}")
+
+
+def _key_values(items: Sequence[str]) -> dict[str, str]:
+    for item in items:
+        if "=" not in item:
+            raise UsageError(f"--describe {item}: expected KEY=VALUE, such as model=esm2_t33_650M_UR50D")
+    return dict(item.split("=", 1) for item in items)
+
+
+def _add_split(verbs: Any) -> None:
+    parser = add_verb(verbs, "split", _split, "part FEATURES into a DATASET with training and validation rows")
+    parser.add_argument("features", metavar="FEATURES")
+    parser.add_argument("dataset", metavar="DATASET", help="the folder to write")
+    parser.add_argument("--val-fraction", type=float, metavar="X", help="of the rows validate (0.2)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the random draw, or the salt of the hash (0)")
+    rules = parser.add_mutually_exclusive_group()
+    _add_rule(rules, "--group", "group", metavar="COLUMN", help="keep rows with the same value there on one side")
+    _add_rule(
+        rules,
+        "--stratify",
+        "stratified",
+        nargs=0,
+        help="divide the rows of each label in proportion",
+    )
+    _add_rule(rules, "--stratify-by", "stratified", metavar="COLUMN", help="the same with the values of that column")
+    _add_rule(rules, "--val-ids", "given", metavar="FILE", help="validate on these ids: text, an id a line, or a table")
+    _add_rule(rules, "--by-hash", "hash", nargs=0, help="by a hash of the id, so that sides stay when rows are added")
+    parser.add_argument("--exclude", metavar="OTHER", help="a test set whose ids and sequences must not be trained on")
+    parser.add_argument(
+        "--exclude-similarity",
+        type=float,
+        metavar="X",
+        help="exclude also vectors whose cosine with one of OTHER, after subtracting the mean of FEATURES, is X or "
+        "more; 0.999 is near-identical (default: vectors are not compared)",
+    )
+    parser.add_argument("--drop", action="store_true", help="leave those out instead of refusing")
+
+
+def _add_rule(rules: Any, flag: str, rule: str, **options: Any) -> None:
+    """A flag that chooses a split rule and what it goes by."""
+
+    class Choose(argparse.Action):
+        def __call__(self, parser: object, namespace: argparse.Namespace, values: Any, *_: object) -> None:
+            namespace.rule, namespace.by = rule, values or None
+
+    rules.add_argument(flag, action=Choose, dest=flag, **options)
+
+
+def _split(options: argparse.Namespace) -> None:
+    from resvae_ray.data.splitting.split import split_features
+
+    with progress_bar("splitting") as progress:
+        dataset = split_features(
+            options.features,
+            options.dataset,
+            rule=getattr(options, "rule", "random"),
+            by=getattr(options, "by", None),
+            val_fraction=options.val_fraction,
+            seed=options.seed,
+            exclude=options.exclude,
+            exclude_similarity=options.exclude_similarity,
+            drop=options.drop,
+            progress=progress,
+        )
+    excluded = f", {dataset.excluded:,} left out ({_compared(dataset)})" if options.exclude else ""
+    print(f"{dataset.path}: {dataset.train_rows:,} to train on, {dataset.val_rows:,} to validate{excluded}")
+    if dataset.repeated_sequences:
+        _warn_of_repeats(dataset.repeated_sequences, dataset.sequences_on_both_sides)
+
+
+def _compared(dataset: "Dataset") -> str:
+    counts = ", ".join(f"{count:,} by {kind}" for kind, count in dataset.excluded_by.items())
+    return "; ".join([counts, *(f"{kind}s not compared: {why}" for kind, why in dataset.not_compared.items())])
+
+
+def _warn_of_repeats(repeated: int, on_both_sides: int) -> None:
+    leak = f"; {on_both_sides:,} to validate have the sequence of one to train on, --group sequence avoids it"
+    text = f"{repeated:,} rows repeat the sequence of an earlier one{leak if on_both_sides else ', all on its side'}"
+    print(f"resvae-ray: {text}", file=sys.stderr)

@@ -1,0 +1,239 @@
+"""Proteins to FEATURES, as a Ray Data job that goes on where it was when it ended.
+
+Everything is done in a hidden folder beside FEATURES (see work.py). Its unit of work is a part, whose vectors appear
+when they are whole; the same command again goes on with the parts that are missing, another one is refused.
+"""
+
+import hashlib
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resvae_ray import names
+from resvae_ray._version import __version__
+from resvae_ray.data.parquet_pieces import SUFFIX
+from resvae_ray.data.proteins import ProteinChoice
+from resvae_ray.data.text_table import open_stream
+from resvae_ray.embed.model_files import ModelFiles
+from resvae_ray.embed.settings import ALL, AUTO, NUM_SEGMENTS, PHO, SEGMENTS, Embedding
+from resvae_ray.embed.work import Part, Work, prepare, write_features
+from resvae_ray.embed.workers import Workers, best_precision, embed_part, in_turn, shares
+from resvae_ray.errors import DataError, ResVAERayError, UsageError
+from resvae_ray.files.atomic import local_target, read_json, refuse_existing, write_json
+from resvae_ray.on_ray.cluster import ray_session
+from resvae_ray.on_ray.tasks import run_tasks
+from resvae_ray.progress import Progress, silent
+
+READ_BYTES = 16 << 20
+PART_OPERATIONS = 3e14  # multiplications and additions of a part: seconds on a GPU, minutes on cores
+COUNTS = ("widths", "rows", "cut", "siteless", "sites_cut")  # of Work, kept for the job that goes on with it
+PART_RESIDUES = (1 << 14, 1 << 18)  # at least and at most, whatever the model
+
+
+@dataclass(frozen=True)
+class EmbedSummary:
+    """What `embed` wrote: `rows` proteins, the width of each pooling's vectors, and how many sequences were cut.
+
+    `siteless` proteins got zeros; `sites_cut` sites were beyond what was read of a truncated protein.
+    """
+
+    path: str
+    rows: int
+    widths: dict[str, int]
+    cut: int
+    siteless: int
+    sites_cut: int
+    precision: str
+
+
+def embed_proteins(
+    proteins: str | Path,
+    features: str | Path,
+    settings: Embedding | None = None,
+    *,
+    columns: ProteinChoice | None = None,
+    sites: str | Path | None = None,
+    workers: Workers | None = None,
+    progress: Progress = silent,
+) -> EmbedSummary:
+    """Embeds all proteins of a FASTA file or a table with ESM-2, in their order, and writes them as FEATURES.
+
+    Args:
+        features: one file if it ends in .parquet, else a folder; of pooling `all` a folder with one FEATURES a pooling.
+        columns: of a table, where the defaults do not find them.
+        sites: a table of ids and positions from 1, for the pooling `pho`.
+        progress: told the proteins embedded so far.
+
+    Raises:
+        UsageError: settings that cannot be meant, a target that is there already or was begun with something else.
+        DataError: proteins, sites or a model that cannot be read.
+        JobError: the hub cannot be reached, a batch is too large for the GPU, Ray gave up.
+    """
+    settings, workers, target = settings or Embedding(), workers or Workers(), local_target(features)
+    _check(settings, target, sites)
+    folder = target.with_name(f".{target.name}.embedding")
+    refuse_existing(target)
+    model = ModelFiles.find(settings.model)
+    _check_length(settings, model)
+    about = _about(str(proteins), settings, columns or ProteinChoice(), sites, model)
+    work = _resume(folder, about, settings) or _begin(folder, about, str(proteins), settings, columns, sites, model)
+    try:
+        settings = _embed(work, settings, model, workers, progress)
+    except ResVAERayError:
+        if len(work.missing()) == len(work.parts):
+            shutil.rmtree(folder)
+        raise
+    write_features(
+        work, target, {pooling: _provenance(pooling, work, settings, about) for pooling in settings.poolings}
+    )
+    shutil.rmtree(folder)
+    return EmbedSummary(
+        str(target), work.rows, work.widths, work.cut, work.siteless, work.sites_cut, settings.precision
+    )
+
+
+def _check(settings: Embedding, target: Path, sites: str | Path | None) -> None:
+    if settings.pooling == ALL and target.suffix == SUFFIX:
+        raise UsageError(
+            f"{target}: --pooling all writes a folder with one FEATURES a pooling; give a name without .parquet"
+        )
+    if (settings.pooling == PHO) != (sites is not None):
+        raise UsageError(
+            "--pooling pho takes the positions from --sites TABLE, and no other pooling does; give both or none"
+        )
+
+
+def _check_length(settings: Embedding, model: ModelFiles) -> None:
+    if model.most_residues is not None and settings.max_length > model.most_residues:
+        raise UsageError(
+            f"--max-length {settings.max_length}: {model.name} reads {model.most_residues} residues at most"
+        )
+
+
+def _file_digest(path: str | Path) -> str:
+    """Of the bytes of a file, unpacked.
+
+    Raises:
+        DataError: no such file, or it cannot be read.
+    """
+    whole = hashlib.blake2b(digest_size=16)
+    with open_stream(str(path)) as file:
+        try:
+            while block := file.read(READ_BYTES):
+                whole.update(block)
+        except OSError as error:
+            raise DataError(f"{path}: damaged: {error}") from None
+    return whole.hexdigest()
+
+
+def _about(
+    proteins: str, settings: Embedding, columns: ProteinChoice, sites: str | Path | None, model: ModelFiles
+) -> dict[str, Any]:
+    """What decides the content of FEATURES, but for the precision, in the words of the options."""
+    return {
+        "proteins": {"name": Path(proteins).name, "digest": _file_digest(proteins)},
+        "columns": asdict(columns),
+        "sites": _file_digest(sites) if sites else None,
+        "model": {"name": model.name, "layer": model.layers, "dim": model.dim, "digest": model.digest()},
+        "pooling": settings.pooling,
+        "max_length": settings.max_length,
+        "long": settings.long,
+        "batch_tokens": settings.batch_tokens,
+        "version": __version__,
+    }
+
+
+def _begin(
+    folder: Path,
+    about: dict[str, Any],
+    proteins: str,
+    settings: Embedding,
+    columns: ProteinChoice | None,
+    sites: str | Path | None,
+    model: ModelFiles,
+) -> Work:
+    """Makes the folder anew; without its record it is one whose making was interrupted."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    # Here and not above: torch is slow to load, and errors in the options should not wait for it.
+    from resvae_ray.embed.pooling import width
+
+    widths = {pooling: width(pooling, model.dim) for pooling in settings.poolings}
+    residues = int(np.clip(PART_OPERATIONS / (2 * model.parameters), *PART_RESIDUES))
+    try:
+        work = prepare(
+            folder, proteins, columns or ProteinChoice(), str(sites) if sites else None, settings, widths, residues
+        )
+        _record(work, about, None if settings.precision == AUTO else settings.precision)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return work
+
+
+def _record(work: Work, about: dict[str, Any], precision: str | None) -> None:
+    parts = [[part.block, part.start, part.stop] for part in work.parts]
+    counts = {name: getattr(work, name) for name in COUNTS}
+    write_json(work.folder / names.EMBEDDING_FILE, {"about": about, "precision": precision, **counts, "parts": parts})
+
+
+def _resume(folder: Path, about: dict[str, Any], settings: Embedding) -> Work | None:
+    """The work to go on with, if it was begun with the same."""
+    record = folder / names.EMBEDDING_FILE
+    if not record.exists():
+        return None
+    known = read_json(record)
+    wanted = about if settings.precision == AUTO else {**about, "precision": settings.precision}
+    begun = {**known["about"], "precision": known["precision"]}
+    if other := [key for key, value in wanted.items() if begun.get(key) != value]:
+        raise UsageError(
+            f"{folder}: begun with other {' and '.join(other)}; give the command of then again to go on, or remove the "
+            "folder to begin anew"
+        )
+    parts = tuple(Part(number, *bounds) for number, bounds in enumerate(known["parts"]))
+    return Work(folder, parts, **{name: known[name] for name in COUNTS})
+
+
+def _embed(work: Work, settings: Embedding, model: ModelFiles, workers: Workers, progress: Progress) -> Embedding:
+    """Embeds the parts that are missing; the settings with the precision that was chosen."""
+    missing = work.missing()
+    done = work.rows - sum(part.stop - part.start for part in missing)
+    progress(done, work.rows)
+    record = read_json(work.folder / names.EMBEDDING_FILE)
+    if not missing and record["precision"]:
+        return replace(settings, precision=record["precision"])
+    with ray_session(workers.address) as nodes:
+        share, count, threads = shares(nodes, workers, len(missing))
+        precision = record["precision"] or best_precision(share)
+        _record(work, record["about"], precision)
+        resolved = replace(settings, precision=precision)
+        place = resolved if model.is_hub else replace(resolved, model=str(model.folder))
+        about = {"folder": work.folder, "settings": place, "gpu": "num_gpus" in share, "threads": threads}
+        for rows in run_tasks(embed_part, in_turn(missing), share, count, **about):
+            done += rows
+            progress(done, work.rows)
+    return resolved
+
+
+def _provenance(pooling: str, work: Work, settings: Embedding, about: dict[str, Any]) -> dict[str, Any]:
+    """What the metadata of FEATURES say about them."""
+    model = about["model"]
+    known = {
+        "source": about["proteins"]["name"],
+        "model": model["name"],
+        "model_digest": model["digest"],
+        "layer": model["layer"],
+        "pooling": pooling,
+        "max_length": settings.max_length,
+        "long": settings.long,
+        "cut": work.cut,
+        "dtype": settings.precision,
+    }
+    if pooling == SEGMENTS:
+        known["layout"] = f"{NUM_SEGMENTS} segments of {model['dim']} numbers, one after the other"
+    if pooling == PHO:
+        known |= {"siteless": work.siteless, "sites_cut": work.sites_cut}
+    return known

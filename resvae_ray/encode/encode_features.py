@@ -1,0 +1,256 @@
+"""FEATURES and a MODEL to LATENTS: the job from its start to its end.
+
+The unit of work is an input file, or some row groups of a large one: a task reads it, encodes it and writes one
+output file of the same name, which appears when it is whole. So ids stay with their rows, nothing is written twice, and
+an interrupted job goes on with the files that are missing.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from resvae_ray import names
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.features import Features, rows_in
+from resvae_ray.data.features_writer import open_writer
+from resvae_ray.data.parquet_pieces import SUFFIX, parquet_file
+from resvae_ray.data.schema import FeatureBatch
+from resvae_ray.encode.latents import Output, kept_model, latents_table, weights_hash
+from resvae_ray.encode.record import DONE, EncodingJob, about_of, is_same, known_of, remove_changed, write_record
+from resvae_ray.encode.skipped import OnBadFile, SkipList, open_readable, stop
+from resvae_ray.encode.units import Unit, units_of
+from resvae_ray.errors import BadFileError, DataError, JobError, UsageError
+from resvae_ray.files.atomic import read_json, refuse_existing, refuse_inside, remove_folder, staged_file, write_json
+from resvae_ray.files.place import Place, locate, place
+from resvae_ray.model.axes import Axes, fit_axes, refuse_other_width
+from resvae_ray.model.pretrained import read_model_config
+from resvae_ray.on_ray.cluster import ray_session
+from resvae_ray.on_ray.tasks import gpu_share, try_tasks
+from resvae_ray.progress import Progress, silent
+from resvae_ray.seeds import LATENTS, derive
+
+BATCH_BYTES = 16 << 20  # of float32 that go through the network at a time
+
+
+def encode_features(
+    model: str | Place,
+    features: str | Path,
+    latents: str | Path,
+    output: Output | None = None,
+    *,
+    axes: str | Place | None = None,
+    address: str = "",
+    progress: Progress = silent,
+    on_bad_file: OnBadFile = stop,
+) -> int:
+    """Encodes all rows of FEATURES (or of a DATASET, both sides) and returns their number.
+
+    Args:
+        latents: a folder, with a file for each input file; or one file, if it ends in .parquet.
+        axes: a DATASET, on whose training rows axes are fitted (see model/axes.py): LATENTS get a column of scores
+            along them, in which distances are those of what the latents explain. None leaves it out.
+        address: of a running Ray cluster; empty starts a local one.
+        progress: told the rows encoded so far.
+        on_bad_file: told of each file that cannot be read. If it returns, the file is put on a list beside `latents`,
+            and the others are encoded; by default it raises.
+
+    Raises:
+        DataError: no MODEL, no FEATURES, no DATASET, or features of another width than the model's.
+        UsageError: `latents` holds something else, or lies in the folder of the features.
+        JobError: rows are missing at the end, or files were skipped.
+    """
+    target, skipped = place(latents), SkipList(place(latents), on_bad_file)
+    refuse_inside(target, features)
+    if axes is not None:
+        refuse_inside(target, str(axes))
+    config = read_model_config(model)
+    source, listed = open_readable(features, model, config["input_dim"], skipped)
+    whole = target.suffix != SUFFIX
+    folder = target if whole else target.with_name(f".{target.name}.parts")
+    weights = weights_hash(place(model))
+    job = EncodingJob(place(model), weights, source, folder, output or Output(), _dataset(axes, config["input_dim"]))
+    units = units_of(source, listed)
+    about = about_of(job, units)
+    if not whole:
+        _prepare_parts(folder, about, target, skipped)
+    done = _encode_folder(job, units, about, skipped, address, progress)
+    if not whole and done:
+        _join(folder, done, target)
+    if skipped.now:
+        raise JobError(_what_is_missing(target, skipped))
+    if not whole:
+        remove_folder(folder)
+    return source.rows
+
+
+def _dataset(axes: str | Place | None, input_dim: int) -> Dataset | None:
+    if axes is None:
+        return None
+    dataset = Dataset.open(axes)
+    refuse_other_width(dataset, input_dim)
+    return dataset
+
+
+def _what_is_missing(target: Place, skipped: SkipList) -> str:
+    files = len({entry.file for entry in skipped.now})
+    return (
+        f"{target}: {files} {'file' if files == 1 else 'files'} could not be read and {'is' if files == 1 else 'are'} "
+        f"listed in {skipped.path}; the rest is encoded, and when they are mended, the same command goes on with them"
+    )
+
+
+def encode_unit(unit: Unit, job: EncodingJob, axes: Axes | None = None) -> int:
+    """Encodes a unit and writes its file; the rows in it.
+
+    Args:
+        axes: those of the job, if it has any.
+
+    Raises:
+        BadFileError: it cannot be read.
+    """
+    rows, writer = 0, None
+    name = unit.output.encode(errors="surrogateescape")
+    with staged_file(job.folder / unit.output) as staging:
+        for block, batch in enumerate(_read(unit, job.features)):
+            seed = derive(LATENTS, job.output.seed, *name, block)
+            table = latents_table(kept_model(str(job.model), job.weights), batch, job.output, seed, axes)
+            writer = writer or open_writer(staging, table.schema, job.features.provenance)
+            writer.write_table(table)
+            rows += len(batch)
+        if writer is None:
+            raise BadFileError(f"{unit.file}: row groups {list(unit.groups)} hold no rows")
+        writer.close()
+    return rows
+
+
+def _read(unit: Unit, features: Features) -> Iterator[FeatureBatch]:
+    try:
+        yield from features.file_batches(unit.file, unit.groups, rows_in(BATCH_BYTES, features.dim))
+    except DataError as error:
+        raise BadFileError(str(error)) from None
+
+
+def _prepare_parts(folder: Place, about: dict[str, Any], target: Place, skipped: SkipList) -> None:
+    """Removes the folder in which the parts of one file wait, unless it can be gone on with.
+
+    Raises:
+        UsageError: the file is there already, and nothing is known to be missing in it.
+    """
+    same = is_same(known_of(folder) or {}, about, skipped)
+    if target.exists() and skipped.before:
+        if same:
+            return
+        refuse_existing(target)
+    if target.exists() or not same:
+        # Left by a job that was killed at its very end, or of something else: nobody but us knows of this folder.
+        remove_folder(folder)
+    refuse_existing(target)
+
+
+def _encode_folder(
+    job: EncodingJob, units: list[Unit], about: dict[str, Any], skipped: SkipList, address: str, progress: Progress
+) -> list[Unit]:
+    """Makes the folder, or goes on with it where it holds a part of the same job; the units that are there then."""
+    known = known_of(job.folder)
+    if known is None:
+        refuse_existing(job.folder)
+        skipped.before = []
+    elif not is_same(known, about, skipped):
+        raise UsageError(f"{job.folder}: holds latents of another model, other features or other options")
+    else:
+        remove_changed(job.folder, known["features"], about["features"])
+    skipped.write()
+    if known != about:
+        write_record(job.folder, about)
+    bad = _encode_units(job, units, skipped, address, progress)
+    done = [unit for unit in units if unit not in bad]
+    _count(job.folder, done)
+    skipped.finish()
+    if not skipped.now:
+        write_record(job.folder, {**about, DONE: True})
+    return done
+
+
+def _encode_units(
+    job: EncodingJob, units: list[Unit], skipped: SkipList, address: str, progress: Progress
+) -> list[Unit]:
+    """Encodes what is missing; the units that cannot be read."""
+    missing, bad = [unit for unit in units if not (job.folder / unit.output).exists()], list[Unit]()
+    total = sum(unit.rows for unit in units)
+    done = total - sum(unit.rows for unit in missing)
+    progress(done, total)
+    if not missing:
+        return bad
+    axes = _kept_axes(job, begun=len(missing) < len(units))
+    with ray_session(address) as nodes:
+        gpus = int(sum(node.get("GPU", 0) for node in nodes))
+        resources = gpu_share(1) if gpus else {"num_cpus": 1}
+        for outcome in try_tasks(encode_unit, missing, resources, job=job, axes=axes):
+            if isinstance(outcome.error, BadFileError):
+                unit = missing[outcome.position]
+                skipped.add(unit.file, list(unit.groups), outcome.error)
+                skipped.write()
+                bad.append(unit)
+                total -= unit.rows
+            elif outcome.error:
+                raise outcome.error
+            done += outcome.rows
+            progress(done, total)
+    return bad
+
+
+def _kept_axes(job: EncodingJob, begun: bool) -> Axes | None:
+    """Fitted once a job: another machine rounds differently, and axes that explain about the same turn with that.
+
+    Args:
+        begun: latents along them are there already.
+
+    Raises:
+        DataError: they were kept, and are damaged or gone.
+    """
+    if job.axes is None:
+        return None
+    file = job.folder / names.AXES_FILE
+    if file.exists():
+        return Axes.from_json(read_json(file), file)
+    if begun:
+        raise DataError(
+            f"{file}: missing, but latents along these axes are there; remove {job.folder} and encode again"
+        )
+    from resvae_ray.model.network import ResVAE
+
+    # On the cores: the GPUs are the tasks'.
+    axes = fit_axes(ResVAE.from_pretrained(job.model), job.axes)
+    write_json(file, axes.to_json())
+    return axes
+
+
+def _count(folder: Place, units: list[Unit]) -> None:
+    """
+    Raises:
+        JobError: what is on the disk is not what there has to be.
+    """
+    for unit in units:
+        path = folder / unit.output
+        if (found := _rows_at(path)) != unit.rows:
+            path.unlink(missing_ok=True)  # what is not there is made by the same command
+            raise JobError(f"{path}: {found} rows instead of {unit.rows}; run the same command again")
+
+
+def _rows_at(path: Place) -> int:
+    try:
+        return parquet_file(*locate(path)).metadata.num_rows if path.exists() else 0
+    except DataError:
+        return 0
+
+
+def _join(folder: Place, units: list[Unit], target: Place) -> None:
+    """One file from the files of a folder."""
+    with staged_file(target) as staging:
+        schema = parquet_file(*locate(folder / units[0].output)).schema_arrow
+        with pq.ParquetWriter(staging, schema, compression="zstd") as writer:
+            for unit in units:
+                for piece in parquet_file(*locate(folder / unit.output)).iter_batches():
+                    writer.write_batch(piece)

@@ -1,0 +1,1 @@
+"""The latents of a model beside PCA and the raw features."""

@@ -1,0 +1,277 @@
+"""Files, local, mounted or s3://, and how they are written so that nobody ever sees half of one.
+
+What is written to a disk goes to a temporary name beside its target, is flushed and then renamed. What is written to a
+bucket goes to a temporary folder of this machine first; objects appear whole, and a folder of them has `_uploading` in
+it until all are there.
+"""
+
+import ctypes
+import glob
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from resvae_ray.errors import DataError, UsageError
+from resvae_ray.files.place import Place, Remote, download, place, upload
+from resvae_ray.names import UPLOADING
+
+AT_WORKING_FOLDER, EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+
+
+def local_target(path: str | Path) -> Path:
+    """`path` as an absolute local path to write to.
+
+    Raises:
+        UsageError: it is a URI.
+    """
+    if "://" in str(path):
+        raise UsageError(f"{path}: this is written to a local or mounted folder; give a path without a scheme")
+    return Path(os.path.abspath(os.path.expanduser(path)))
+
+
+@contextmanager
+def local_copy(path: Place) -> Iterator[Path]:
+    """The file on this machine: `path` itself, or a copy of it that is removed afterwards.
+
+    Raises:
+        DataError: no such file in the bucket.
+    """
+    if isinstance(path, Path):
+        yield path
+        return
+    with _staged_here(path) as copy:
+        download(path, copy)
+        yield copy
+
+
+@contextmanager
+def _staged_here(path: Remote) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="resvae_ray-") as folder:
+        yield Path(folder) / path.name
+
+
+@contextmanager
+def staged_file(target: Place) -> Iterator[Path]:
+    """A temporary path; on leaving without an error, the file written there replaces `target` in one step."""
+    if isinstance(target, Remote):
+        with _staged_here(target) as staging:
+            yield staging
+            upload(staging, target)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = _staging(target)
+    try:
+        yield staging
+        # Some writers make files that only their owner may read.
+        staging.chmod(0o666 & ~_umask())
+        _flush(staging)
+        os.replace(staging, target)
+        _flush(target.parent)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged_folder(target: Place, last: str = "") -> Iterator[Path]:
+    """A new folder; on leaving without an error it becomes `target`, else it is removed.
+
+    Args:
+        last: the file without which the folder is nothing; in a bucket, the last to appear.
+
+    Raises:
+        UsageError: `target` is there already and is not an empty folder, or is where a disk is mounted.
+    """
+    refuse_existing(target)
+    if isinstance(target, Remote):
+        with _staged_here(target) as staging:
+            staging.mkdir()
+            yield staging
+            upload_folder(staging, target, last)
+        return
+    target = target.resolve()
+    if target.is_mount():
+        raise UsageError(f"{target}: a disk is mounted there, and nothing can take its place; name a folder in it")
+    staging = _staging(target)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        for file in staging.rglob("*"):
+            _flush(file)
+        if target.exists():
+            refuse_existing(target)
+            _remove_left(target)
+            target.rmdir()
+        os.rename(staging, target)
+        _flush(target.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def upload_folder(source: Path, target: Remote, last: str) -> None:
+    """All files of a folder; whoever reads the target before they are all there is told so."""
+    files = sorted(file for file in source.rglob("*") if file.is_file())
+    marker = target / UPLOADING
+    marker.write_bytes(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    for file in sorted(files, key=lambda file: file == source / last):
+        upload(file, target / file.relative_to(source).as_posix())
+    marker.unlink()
+
+
+@contextmanager
+def replace_folder(target: Path) -> Iterator[Path]:
+    """A path for a new folder; on leaving without an error it takes the place of `target`."""
+    staging = _staging(target)
+    fresh = staging / target.name
+    staging.mkdir(parents=True)
+    try:
+        yield fresh
+        if not target.exists():
+            os.rename(fresh, target)
+        elif not _exchange(fresh, target):
+            os.rename(target, staging / "old")
+            os.rename(fresh, target)
+        _flush(target.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Gives two paths each other's names in one step; whether this system and its storage can."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    return not renameat2(AT_WORKING_FOLDER, os.fsencode(one), AT_WORKING_FOLDER, os.fsencode(other), EXCHANGE)
+
+
+def _staging(target: Path) -> Path:
+    """A name beside `target` that only this process uses; what killed processes of this host left there is removed."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
+        if _is_left(left):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return target.parent / f".{target.name}.partial-{socket.gethostname()}-{os.getpid()}"
+
+
+def _is_left(path: Path) -> bool:
+    """Whether it is what a killed process of this host has half-written."""
+    writer = path.name.partition(f".partial-{socket.gethostname()}-")[2]
+    return writer.isdigit() and (int(writer) == os.getpid() or not is_alive(int(writer)))
+
+
+def _remove_left(folder: Path) -> None:
+    """Removes what killed processes had begun in it, and nothing else."""
+    for path in filter(_is_left, list(folder.iterdir())):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _umask() -> int:
+    """The process's mask for new files; it can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def refuse_inside(target: Place, source: str | Path) -> None:
+    """
+    Raises:
+        UsageError: `target` lies in the folder `source`, and would be read as a part of it.
+    """
+    where = place(source)
+    if isinstance(target, Path) and isinstance(where, Path):
+        inside = where.is_dir() and target.resolve().is_relative_to(where.resolve())
+    else:
+        inside = f"{target}/".startswith(f"{where}/")
+    if inside:
+        raise UsageError(f"{target}: lies in {source}, and would be read as a part of it; choose another place")
+
+
+def refuse_existing(target: Place, besides: str = "") -> None:
+    """
+    Args:
+        besides: the name of a file that a folder may hold.
+
+    Raises:
+        UsageError: `target` is a file or a folder with something in it.
+    """
+    if isinstance(target, Remote) and UPLOADING in target.files():
+        raise UsageError(f"{target}: is being written, or was when that was interrupted; remove it to begin anew")
+    if target.is_file() or (target.is_dir() and _held_by(target) - {besides}):
+        raise UsageError(f"{target}: already there; choose another name, or remove it first")
+
+
+def _held_by(folder: Place) -> set[str]:
+    """What is in a folder, without what killed processes had begun."""
+    if isinstance(folder, Remote):
+        return set(folder.files())
+    return {path.name for path in folder.iterdir() if not _is_left(path)}
+
+
+def remove_folder(folder: Place) -> None:
+    """Removes it with all that is in it, if it is there."""
+    if isinstance(folder, Remote):
+        folder.remove_folder()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_text(target: Place, text: str) -> None:
+    """Replaces `target` by a file with `text`, in one step."""
+    with staged_file(target) as staging:
+        staging.write_text(text)
+
+
+def write_json(target: Place, content: Any) -> None:
+    """Replaces `target` by `content` as JSON, in one step."""
+    write_text(target, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Place) -> Any:
+    """
+    Raises:
+        DataError: no such file, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from None
+
+
+def cut_torn_line(path: Path) -> None:
+    """Removes what a killed writer left of a last line, so that the next line starts where a line starts."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        content = file.read()
+        if content and not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
+            os.fsync(file.fileno())
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

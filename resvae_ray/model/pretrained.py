@@ -1,0 +1,81 @@
+"""MODEL on disk: a folder with weights (safetensors), config.json and a model card, as Hugging Face lays out models.
+
+`ResVAE.save_pretrained` and `ResVAE.from_pretrained` write and read it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resvae_ray import names
+from resvae_ray.errors import DataError
+from resvae_ray.files.atomic import local_copy, read_json, staged_folder, write_json
+from resvae_ray.files.place import Place, place, place_to_write
+from resvae_ray.model.model_card import model_card
+from resvae_ray.model.tensor_file import read_tensors, write_tensors
+
+WIDTH_MOST = 1 << 24  # of a layer; a number beyond all bounds would overflow the count of the weights
+
+
+def nothing_else(folder: Path) -> None:
+    """Adds no file to a MODEL."""
+
+
+def write_bundle(
+    path: str | Place,
+    tensors: dict[str, torch.Tensor],
+    config: dict[str, Any],
+    add_files: Callable[[Path], None] = nothing_else,
+) -> Place:
+    """Writes a MODEL folder, all of it or nothing.
+
+    Args:
+        add_files: writes into the folder whatever else belongs to it, before anybody sees it.
+
+    Raises:
+        UsageError: `path` is there already and not empty.
+    """
+    folder = place_to_write(path)
+    with staged_folder(folder, names.CONFIG_FILE) as staging:
+        write_tensors(staging / names.WEIGHTS_FILE, tensors, {})
+        write_json(staging / names.CONFIG_FILE, config)
+        (staging / names.CARD_FILE).write_text(model_card(config))
+        add_files(staging)
+    return folder
+
+
+def read_bundle(path: str | Place) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Weights and config.json of a MODEL folder; no code of the folder runs.
+
+    Raises:
+        DataError: no MODEL there, or a damaged one.
+    """
+    config = read_model_config(path)
+    with local_copy(place(path) / names.WEIGHTS_FILE) as weights:
+        tensors, _ = read_tensors(weights)
+    if read_model_config(path) != config:
+        raise DataError(f"{path}: was replaced while it was read; run the same command again")
+    return tensors, config
+
+
+def read_model_config(path: str | Place) -> dict[str, Any]:
+    """config.json of a MODEL folder.
+
+    Raises:
+        DataError: no MODEL there, or one without its widths.
+    """
+    folder = place(path)
+    if not (folder / names.CONFIG_FILE).is_file():
+        raise DataError(f"{folder}: no MODEL: it has no {names.CONFIG_FILE}; make one with `resvae-ray export`")
+    config = read_json(folder / names.CONFIG_FILE)
+    for key in ("input_dim", "hidden_dim", "z_dim"):
+        if not isinstance(config, dict) or type(config.get(key)) is not int or not 0 < config[key] <= WIDTH_MOST:
+            raise DataError(
+                f"{folder / names.CONFIG_FILE}: {key} is missing or no whole number above 0 (at most {WIDTH_MOST:,})"
+            )
+    dropout = config.get("dropout", 0.0)
+    if not isinstance(dropout, float | int) or not 0 <= dropout <= 1:
+        raise DataError(f"{folder / names.CONFIG_FILE}: dropout is {dropout!r}; expected a number from 0 to 1")
+    return config

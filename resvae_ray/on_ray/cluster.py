@@ -1,0 +1,115 @@
+"""The Ray that the work runs on: a running cluster, the one that the caller has started, or a local one meanwhile."""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from resvae_ray.errors import JobError, first_line
+from resvae_ray.on_ray.leftovers import session_folder
+
+# What Ray would otherwise do on its own: report usage over the network, write its own logs of each trial beside ours,
+# turn a keyboard interrupt into a stop that the caller cannot see, complain about a GPU that is not asked for, and wait
+# seven minutes for what a task did on a machine that has been cut off.
+RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_grpc_client_keepalive_time_ms": "70000",  # more often than once a minute, and the other side hangs up
+    "RAY_grpc_client_keepalive_timeout_ms": "30000",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "300",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+ANSWER_SECONDS = 5.0
+STARTS = 3  # tries to start a local Ray
+OBJECT_STORE_BYTES = 256 << 20  # ids and metrics pass through it, features do not
+
+
+@contextmanager
+def ray_session(address: str = "") -> Iterator[list[Mapping[str, float]]]:
+    """What each node of the Ray to work on has. A Ray that the caller has started is used and left running.
+
+    Args:
+        address: of a running cluster, or "auto"; empty starts a local one, on loopback, and ends it afterwards.
+
+    Raises:
+        JobError: no cluster answers at `address`, or a local Ray does not start.
+    """
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    with ExitStack() as stack:
+        if not ray.is_initialized():
+            stack.enter_context(_joined(address) if address else _local())
+        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
+    import ray
+    from ray.exceptions import RayError
+
+    _require_listener(address)
+    try:
+        ray.init(address=address, **QUIET)
+    except (ConnectionError, ValueError, RuntimeError, RayError) as error:
+        raise JobError(f"--address {address}: {first_line(error)}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _local() -> Iterator[None]:
+    import ray
+
+    with session_folder() as folder:
+        try:
+            _start(str(folder))
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(folder: str) -> None:
+    """On a machine that has much to do, Ray gives up waiting for itself after half a minute, with a bare Exception."""
+    import ray
+
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+                **QUIET,
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            if not left:
+                raise JobError(
+                    f"Ray does not start on this machine: {first_line(error)}; try the same command again"
+                ) from error
+
+
+def _require_listener(address: str) -> None:
+    """Ray itself would try for minutes to reach a cluster that is not there.
+
+    Raises:
+        JobError: nobody listens at the host and port of `address`.
+    """
+    try:
+        place = urlsplit(address if "://" in address else f"//{address}")
+        if place.hostname and place.port:
+            socket.create_connection((place.hostname, place.port), ANSWER_SECONDS).close()
+    except (OSError, ValueError) as error:  # a ValueError is a port that is no number
+        raise JobError(f"--address {address}: no Ray cluster answers there: {first_line(error)}") from None

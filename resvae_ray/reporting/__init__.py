@@ -1,0 +1,1 @@
+"""A RUN as one HTML page, and its figures."""

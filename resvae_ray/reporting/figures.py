@@ -1,0 +1,140 @@
+"""The figures of a RUN by name, each a plotly figure, made when it is asked for; and all of them as PNG and SVG.
+
+    figures = resvae_ray.figures("run")
+    list(figures)                           # their names
+    figures["learning_curves"].show()
+
+For PNG and SVG, plotly.js draws them as on the page, in a Chrome or Chromium that kaleido starts.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from resvae_ray.errors import ResVAERayError
+from resvae_ray.reporting import style  # first: it says what to install where plotly is missing
+from resvae_ray.reporting.finalist_figures import finalists
+from resvae_ray.reporting.latent_figures import errors, latent_dimensions, latent_map
+from resvae_ray.reporting.rate_figure import rate_distortion
+from resvae_ray.reporting.run_contents import Findings
+from resvae_ray.reporting.search_figures import history, importances, parallel_coordinates, slices
+from resvae_ray.reporting.style import Figure
+from resvae_ray.reporting.training_figures import learning_curves, timeline
+from resvae_ray.search.run.run import Run
+
+WIDTH = 1000  # px
+SCALE = 2  # pixels of a PNG a px
+NEEDED = "PNG and SVG need kaleido (the extra `insight`) and a Chrome or Chromium (Debian: apt install chromium)"
+
+
+def write_images(figures: Mapping[str, Figure], folder: Path) -> str | None:
+    """Writes NAME.png and NAME.svg for each figure into `folder`; one browser draws them all.
+
+    Returns:
+        None, or why there are none.
+    """
+    try:
+        from choreographer.errors import BrowserFailedError, ChromeNotFoundError
+        from kaleido import write_fig_from_object_sync
+    except ImportError:
+        return f"{NEEDED}; kaleido is not installed"
+    folder.mkdir()
+    logging.getLogger("kaleido").setLevel(logging.ERROR)
+    wanted = [_wanted(figure, folder / f"{name}.{kind}") for name, figure in figures.items() for kind in ("png", "svg")]
+    try:
+        # Without MathJax, which it would fetch from the network.
+        failed = write_fig_from_object_sync(wanted, kopts={"mathjax": False})
+    except ChromeNotFoundError:
+        return f"{NEEDED}; no browser was found"
+    except (BrowserFailedError, OSError, RuntimeError, TimeoutError) as error:
+        return f"{NEEDED}; the browser did not start: {' '.join(str(error).split())}"
+    return f"not all PNG and SVG could be drawn: {failed[0]}" if failed else None
+
+
+def _wanted(figure: Figure, path: Path) -> dict[str, object]:
+    options = {"format": path.suffix[1:], "width": WIDTH, "height": figure["layout"]["height"]}
+    return {"fig": figure, "path": path, "opts": options | ({"scale": SCALE} if path.suffix == ".png" else {})}
+
+
+DRAWN: dict[str, Callable[[Findings], style.Figure]] = {
+    draw.__name__: draw
+    for draw in (
+        history,
+        learning_curves,
+        timeline,
+        finalists,
+        importances,
+        parallel_coordinates,
+        slices,
+        latent_map,
+        latent_dimensions,
+        errors,
+        rate_distortion,
+    )
+}
+
+
+TITLES = {
+    "history": "Optimisation history",
+    "learning_curves": "Learning curves",
+    "timeline": "Timeline",
+    "finalists": "Finalists",
+    "importances": "Parameter importances",
+    "parallel_coordinates": "Parallel coordinates",
+    "slices": "Slices",
+    "latent_map": "Map of the latents",
+    "latent_dimensions": "The latents, one by one",
+    "errors": "Reconstruction errors",
+    "rate_distortion": "Rate against distortion",
+}
+
+
+class Figures(Mapping[str, style.Figure]):
+    """All figures of a report by name; a figure is drawn when it is asked for, and kept.
+
+    Asking for one raises DataError where the RUN does not have what it needs, and says what that is.
+    """
+
+    def __init__(self, findings: Findings) -> None:
+        self.findings = findings
+        asked_for = {
+            finalists.__name__: findings.run.config.search.finalists > 0,
+            rate_distortion.__name__: _several_widths(findings),
+        }
+        self._names = [name for name in DRAWN if asked_for.get(name, True)]
+        self._drawn: dict[str, style.Figure] = {}
+
+    def __getitem__(self, name: str) -> style.Figure:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._drawn:
+            self._drawn[name] = DRAWN[name](self.findings)
+        return self._drawn[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"Figures of {self.findings.run.where}: {', '.join(self)}"
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
+
+
+def _several_widths(findings: Findings) -> bool:
+    try:
+        return len(findings.best_by_width) > 1
+    except ResVAERayError:
+        return True  # the figure says what cannot be read
+
+
+def figures(run: Run | str | Path) -> Figures:
+    """The figures of a RUN.
+
+    Raises:
+        DataError: no RUN there.
+    """
+    return Figures(Findings(run if isinstance(run, Run) else Run.open(run)))

@@ -1,0 +1,216 @@
+"""Figures of what the best model makes of the proteins: a map of the latents, each latent's worth, the errors."""
+
+import importlib
+import warnings
+from collections import Counter
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from resvae_ray.errors import DataError
+from resvae_ray.evaluation.encoded_rows import Proteins
+from resvae_ray.model.validation import ACTIVE_VARIANCE
+from resvae_ray.names import TRAIN
+from resvae_ray.reporting import style
+from resvae_ray.reporting.run_contents import Findings
+from resvae_ray.reporting.style import count, dressed, safe
+from resvae_ray.seeds import SHOWN_ROWS, derive
+
+MAP_ROWS = 2000  # UMAP takes half a minute for them on one core; of more, so many are drawn at random
+NEIGHBOURS = 15  # with MIN_DIST and SEED as the method's paper sets UMAP
+MIN_DIST = 0.5
+SEED = 0
+MOST_LABELS = len(style.QUALITATIVE)  # with a colour of their own; rarer ones are grey
+BINS = 40
+
+
+def latent_map(findings: Findings) -> go.Figure:
+    """The posterior means in two dimensions, coloured by label.
+
+    Raises:
+        DataError: the DATASET or the model cannot be read, or there are too few proteins.
+    """
+    sides = [findings.validation, findings.training]
+    mu = np.concatenate([side.mu for side in sides])
+    if len(mu) < 3:
+        raise DataError(f"{count(len(mu), 'protein')}; a map needs three")
+    order = np.random.default_rng(derive(SHOWN_ROWS, len(mu))).permutation(len(mu))[:MAP_ROWS]
+    places, method = _two_dimensions(mu[order])
+    ids = np.array([name for side in sides for name in side.ids], dtype=object)[order]
+    labels, shown = _labels(sides, order)
+    figure = go.Figure()
+    for position, label in enumerate(shown):
+        mine = np.flatnonzero(labels == label)
+        figure.add_trace(
+            go.Scatter(
+                x=places[mine, 0],
+                y=places[mine, 1],
+                mode="markers",
+                name=f"{safe(_shortened(label))} ({len(mine):,})",
+                marker=_marker(position, label),
+                text=[safe(name) for name in ids[mine]],
+                hovertemplate="%{text}<extra>%{fullData.name}</extra>",
+            )
+        )
+    hidden = {"showticklabels": False, "showgrid": False, "mirror": True, "showline": True}
+    figure.update_xaxes(hidden)
+    figure.update_yaxes(hidden)
+    total = sum(side.of for side in sides)
+    which = "all proteins" if len(order) == total else f"{len(order):,} of {total:,} proteins, drawn at random"
+    reading = (
+        f"A point is a protein, near to those with similar latents ({method}; {which}, training and validation). "
+        + ("Colours and shapes are labels. " if shown != [""] else "The data set has no labels. ")
+        + "Distances between groups that lie far apart mean little."
+    )
+    return dressed(figure, "Map of the latents", reading, 560, showlegend=shown != [""])
+
+
+def _two_dimensions(mu: np.ndarray) -> tuple[np.ndarray, str]:
+    """(n, Z) to (n, 2): by UMAP, or by PCA where umap-learn is not installed or cannot work with so few rows."""
+    if len(mu) <= NEIGHBOURS:
+        return _pca(mu), f"PCA, as UMAP needs more than {NEIGHBOURS} proteins"
+    try:
+        umap = importlib.import_module("umap")
+    except ImportError:
+        return _pca(mu), "PCA, as umap-learn is not installed"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numba and scikit-learn, about what is none of the reader's business
+        reducer = umap.UMAP(random_state=SEED, min_dist=MIN_DIST, n_neighbors=NEIGHBOURS, n_jobs=1)
+        places = np.asarray(reducer.fit_transform(mu.astype(np.float32)))
+    return places, f"UMAP, {NEIGHBOURS} neighbours, min_dist {MIN_DIST}, random_state {SEED}"
+
+
+def _pca(mu: np.ndarray) -> np.ndarray:
+    centred = mu - mu.mean(0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    places = centred @ axes.T
+    return np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
+
+
+def _labels(sides: list[Proteins], order: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Each shown protein's label, and the labels in the order of their numbers; rare ones have become "other"."""
+    known = [label or "no label" for side in sides for label in (side.labels or [""] * len(side))]
+    if not any(side.labels for side in sides):
+        return np.full(len(order), "", dtype=object), [""]
+    labels = np.array(known, dtype=object)[order]
+    common = [label for label, _ in Counter(labels).most_common()]
+    if len(common) <= MOST_LABELS:
+        return labels, common
+    kept = common[: MOST_LABELS - 1]
+    rest = f"{len(common) - len(kept)} other labels"
+    return np.where(np.isin(labels, kept), labels, rest).astype(object), [rest, *kept]
+
+
+def _marker(position: int, label: str) -> dict[str, object]:
+    plain = {"size": 6, "opacity": 0.8, "line": {"width": 0.4, "color": "white"}}
+    if label.endswith(" other labels"):
+        return {**plain, "color": "#b8c0c8", "symbol": "circle"}
+    return {
+        **plain,
+        "color": style.QUALITATIVE[position % MOST_LABELS],
+        "symbol": style.SYMBOLS[position % MOST_LABELS],
+    }
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= 40 else f"{label[:39]}…"
+
+
+def latent_dimensions(findings: Findings) -> go.Figure:
+    """KLD and variance of each latent over the validation rows.
+
+    Raises:
+        DataError: the DATASET or the model cannot be read.
+    """
+    proteins = findings.validation
+    klds, variances = proteins.klds, proteins.variances
+    order = np.argsort(-klds, kind="stable")
+    active = variances[order] > ACTIVE_VARIANCE
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.09)
+    places = np.array([f"z{number}" for number in order])
+    for row, values in ((1, klds[order]), (2, variances[order])):
+        for name, mine, colour in (("active", active, style.BLUE), ("not active", ~active, "#b8c0c8")):
+            if mine.any():
+                figure.add_trace(
+                    go.Bar(
+                        x=places[mine],
+                        y=values[mine],
+                        name=f"{name} ({mine.sum()})",
+                        legendgroup=name,
+                        showlegend=row == 1,
+                        marker_color=colour,
+                        hovertemplate="%{x}: %{y:.3g}<extra></extra>",
+                    ),
+                    row=row,
+                    col=1,
+                )
+    figure.update_xaxes(categoryorder="array", categoryarray=places)
+    figure.update_xaxes(title_text="latent, by its KLD", row=2, col=1)
+    figure.update_yaxes(title_text="KLD, nats", row=1, col=1)
+    figure.update_yaxes(title_text="variance", type="log", dtick=1, range=_decades(variances), row=2, col=1)
+    threshold = {"color": style.VERMILION, "dash": "dash", "width": 1.5}
+    figure.add_hline(ACTIVE_VARIANCE, line=threshold, row=2, col=1)  # pyright: ignore[reportArgumentType]
+    reading = (
+        f"A bar is a latent: how much it tells of a protein (KLD, {klds.sum():.1f} nats together) and how much its "
+        f"posterior mean varies over {_which(proteins)}. Active are {active.sum()} of {len(klds)}, those with a "
+        f"variance above {ACTIVE_VARIANCE} (dashed)."
+    )
+    return dressed(figure, "The latents, one by one", reading, 520, barmode="overlay", bargap=0.3)
+
+
+def _decades(variances: np.ndarray) -> list[float]:
+    """The range of an axis, in powers of ten, on which the threshold stands clear of the bottom."""
+    lowest = max(variances.min(), ACTIVE_VARIANCE / 1000)
+    return [
+        float(np.log10(min(lowest, ACTIVE_VARIANCE) / 3)),
+        float(np.log10(max(variances.max(), ACTIVE_VARIANCE) * 2)),
+    ]
+
+
+def errors(findings: Findings) -> go.Figure:
+    """How well the proteins of the validation rows are reconstructed.
+
+    Raises:
+        DataError: the DATASET or the model cannot be read.
+    """
+    proteins = findings.validation
+    logs = np.log10(np.maximum(proteins.errors, np.finfo(np.float32).tiny))
+    counts, edges = np.histogram(logs, bins=min(BINS, max(5, len(logs) // 4)))
+    figure = go.Figure(
+        go.Bar(
+            x=10 ** ((edges[:-1] + edges[1:]) / 2),
+            y=counts,
+            width=np.diff(10**edges),
+            marker={"color": style.SKY, "line": {"color": "white", "width": 1}},
+            customdata=np.stack([10 ** edges[:-1], 10 ** edges[1:]], 1),
+            hovertemplate="%{y} proteins from %{customdata[0]:.3g} to %{customdata[1]:.3g}<extra></extra>",
+            showlegend=False,
+        )
+    )
+    median, spread = float(np.median(proteins.errors)), float(np.median(proteins.spreads))
+    for value, text, colour in ((median, "median", style.BLUE), (spread, "median without a model", style.VERMILION)):
+        figure.add_trace(
+            go.Scatter(
+                x=[value, value],
+                y=[0, int(counts.max()) * 1.05],
+                mode="lines",
+                line={"color": colour, "width": 2, "dash": "dash"},
+                name=f"{text}: {style.number(value)}",
+                hoverinfo="skip",
+            )
+        )
+    figure.update_xaxes(style.LOG_TICKS | {"tickformat": "~r", "title": {"text": "squared error of a protein"}})
+    figure.update_yaxes(title_text="proteins")
+    reading = (
+        f"How far {_which(proteins)} are from their reconstructions, at the posterior mean. The further left of the "
+        "second line, the error of predicting the mean protein for all, the more the latents hold."
+    )
+    return dressed(figure, "Reconstruction errors", reading, 420)
+
+
+def _which(proteins: Proteins) -> str:
+    side = "training" if proteins.side == TRAIN else "validation"
+    if len(proteins) == proteins.of:
+        return f"the {proteins.of:,} {side} proteins"
+    return f"{len(proteins):,} of {proteins.of:,} {side} proteins, drawn at random"

@@ -1,0 +1,193 @@
+"""Figures of how a search went: learning curves with what ASHA stopped, and which node did what and when."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from resvae_ray import names
+from resvae_ray.errors import DataError
+from resvae_ray.progress import duration
+from resvae_ray.reporting import style
+from resvae_ray.reporting.run_contents import Findings
+from resvae_ray.reporting.style import count, dressed
+from resvae_ray.search.run.trials import EpochRow, TrialRecord
+
+# What lies on top comes last.
+LAYERS = (names.PRUNED, names.FAILED, names.COMPLETE, names.RUNNING, names.FINALIST)
+PAUSE_EPOCHS = 5  # a trial that reports nothing for the time of so many epochs was not running
+PAUSE_S = 60.0  # and for at least so long
+CLOCK_S = 1.0  # by so much a report's time, taken where it arrives, may be late; of quick epochs, by one of them
+
+
+def learning_curves(findings: Findings) -> go.Figure:
+    """The running minimum of each trial's validation loss, with the rungs and where trials ended at them.
+
+    Raises:
+        DataError: no trial has come to an epoch.
+    """
+    if not findings.reported or not findings.best:
+        raise DataError("no trial has come to the end of an epoch yet")
+    figure = go.Figure()
+    for state in LAYERS:
+        if trials := findings.ended(state):
+            figure.add_trace(_curves(trials, f"{state} ({len(trials)})", style.STATE_COLOURS[state], 1.1, 0.55))
+    if stopped := findings.ended(names.PRUNED):
+        figure.add_trace(_ends(stopped))
+    best = next(record for record in findings.reported if record.number == findings.best.number)
+    figure.add_trace(_curves([best], f"best: trial {best.number}", style.INK, 2.4, 1.0))
+    for rung in findings.rungs:
+        figure.add_vline(
+            rung,
+            line={"color": style.GREY, "dash": "dot", "width": 1},
+            annotation={"text": f"{findings.stopped.get(rung, 0)} stopped", "textangle": 90, "font": style.SMALL},
+            annotation_position="top right",
+        )
+    figure.update_xaxes(title_text="epoch", range=[1, max(2, findings.run.config.training.epochs * 1.02)])
+    figure.update_yaxes(title_text="lowest validation loss so far", **style.LOG_TICKS)
+    return dressed(figure, "Learning curves", _saving(findings), 500)
+
+
+def _saving(findings: Findings) -> str:
+    saved, length = findings.epochs_saved, findings.run.config.training.epochs
+    trained = sum(len(record.epochs) for record in findings.reported)
+    asked = saved + trained
+    rungs = " and ".join(f"{many} at epoch {epoch}" for epoch, many in findings.stopped.items()) or "none"
+    return (
+        "A line is a trial's running minimum, by which ASHA judges at the rungs (dotted); a cross is where it stopped "
+        f"one. Stopped: {rungs}. That saved {saved:,} of {asked:,} epochs ({saved / asked:.0%}), counted against "
+        f"{length} epochs for each of them."
+    )
+
+
+def _curves(trials: list[TrialRecord], name: str, colour: str, width: float, opacity: float) -> go.Scatter:
+    """The trials' curves as one trace, with a gap after each."""
+    x: list[int | None] = []
+    y: list[float | None] = []
+    text: list[str] = []
+    for record in trials:
+        losses = np.minimum.accumulate([row[names.VAL_LOSS] for row in record.epochs])
+        x += [*(row[names.EPOCH] for row in record.epochs), None]
+        y += [*losses.tolist(), None]
+        text += [f"trial {record.number}"] * (len(losses) + 1)
+    return go.Scatter(
+        x=x,
+        y=y,
+        text=text,
+        name=name,
+        mode="lines",
+        line={"color": colour, "width": width},
+        opacity=opacity,
+        hovertemplate="%{text}, epoch %{x}: %{y:,.0f}<extra></extra>",
+    )
+
+
+def _ends(stopped: list[TrialRecord]) -> go.Scatter:
+    return go.Scatter(
+        x=[record.last_epoch for record in stopped],
+        y=[record.best_val_loss for record in stopped],
+        mode="markers",
+        marker={"color": style.STATE_COLOURS[names.PRUNED], "symbol": "x", "size": 6},
+        name="stopped here",
+        showlegend=False,
+        text=[f"trial {record.number} stopped after epoch {record.last_epoch}" for record in stopped],
+        hovertemplate="%{text}: %{y:,.0f}<extra></extra>",
+    )
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A trial at work on one node without a pause, in seconds since 1970."""
+
+    trial: TrialRecord
+    node: str
+    start: float
+    end: float
+
+
+def stretches(trial: TrialRecord) -> Iterator[Stretch]:
+    """When and where a trial was at work; a new stretch begins on another node and after a pause."""
+    begun: EpochRow | None = None
+    last: EpochRow | None = None
+    for row in sorted(trial.epochs, key=lambda row: row[names.TIME]):
+        if begun and last and (row[names.NODE] != last[names.NODE] or _paused(last, row)):
+            yield Stretch(trial, str(last[names.NODE]), _start(begun), last[names.TIME])
+            begun = None
+        begun, last = begun or row, row
+    if begun and last:
+        yield Stretch(trial, str(last[names.NODE]), _start(begun), last[names.TIME])
+
+
+def _start(row: EpochRow) -> float:
+    return row[names.TIME] - row[names.SECONDS]
+
+
+def _paused(before: EpochRow, after: EpochRow) -> bool:
+    gap = _start(after) - before[names.TIME]
+    return gap > max(PAUSE_S, PAUSE_EPOCHS * after[names.SECONDS])
+
+
+def timeline(findings: Findings) -> go.Figure:
+    """What ran where and when: a row for each trial that a node had at the same time.
+
+    Raises:
+        DataError: no trial has come to an epoch.
+    """
+    trained = [*findings.reported, *findings.retrained]
+    found = sorted((part for record in trained for part in stretches(record)), key=lambda part: part.start)
+    if not found:
+        raise DataError("no trial has come to the end of an epoch yet")
+    zero, end = found[0].start, max(part.end for part in found)
+    unit, seconds = ("hours", 3600.0) if end - zero > 2 * 3600 else ("minutes", 60.0)
+    lanes = _lanes(found)
+    figure = go.Figure()
+    for state in LAYERS:
+        mine = [(part, lane) for part, lane in zip(found, lanes, strict=True) if part.trial.state == state]
+        if mine:
+            figure.add_trace(_bars(mine, state, zero, seconds))
+    rows = sorted(set(lanes))
+    figure.update_xaxes(title_text=f"{unit} since the first epoch began")
+    figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1])
+    figure.update_layout(barmode="overlay", bargap=0.25, uniformtext={"minsize": 9, "mode": "hide"})
+    nodes = len({part.node for part in found})
+    reading = (
+        f"A bar is a trial at work, with its number; {count(nodes, 'node')}, {count(len(rows), 'trial')} at a "
+        "time. Short bars are trials that were stopped early; gaps are pauses; finalists are trained again at the end."
+    )
+    return dressed(figure, "Timeline", reading, 210 + 44 * len(rows))
+
+
+def _lanes(found: list[Stretch]) -> list[str]:
+    """The row of each stretch: the first one of its node that is free; `found` is in the order of time."""
+    free: dict[str, list[float]] = {}
+    lanes = []
+    for part in found:
+        ends = free.setdefault(part.node, [])
+        late = min(CLOCK_S, part.trial.epochs[0][names.SECONDS])
+        lane = next((place for place, end in enumerate(ends) if end <= part.start + late), len(ends))
+        ends[lane : lane + 1] = [part.end]
+        lanes.append(f"{style.safe(part.node)} · {lane + 1:02d}")
+    return lanes
+
+
+def _bars(placed: list[tuple[Stretch, str]], state: str, zero: float, unit: float) -> go.Bar:
+    parts = [part for part, _ in placed]
+    return go.Bar(
+        base=[(part.start - zero) / unit for part in parts],
+        x=[(part.end - part.start) / unit for part in parts],
+        y=[lane for _, lane in placed],
+        orientation="h",
+        name=state,
+        marker={"color": style.STATE_COLOURS[state], "line": {"color": "white", "width": 1}},
+        text=[str(part.trial.number) for part in parts],
+        textposition="inside",
+        insidetextanchor="middle",
+        textangle=0,
+        textfont={"color": "white" if state in (names.COMPLETE, names.FAILED) else style.INK},
+        customdata=[
+            f"trial {part.trial.number}, {state}<br>{duration(part.end - part.start)} on {style.safe(part.node)}"
+            for part in parts
+        ],
+        hovertemplate="%{customdata}<extra></extra>",
+    )

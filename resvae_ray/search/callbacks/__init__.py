@@ -1,0 +1,1 @@
+"""Everything that listens to a search while it runs."""

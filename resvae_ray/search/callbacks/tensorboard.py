@@ -1,0 +1,177 @@
+"""TensorBoard: scalars per trial and epoch, and the HPARAMS table with every trial from its start.
+
+Ray's own logger writes the hyperparameters of a trial when it ends, and only if it reported; its files stay in a
+temporary folder for minutes. Here they go straight into RUN/tune, one folder per trial, with a readable name.
+
+TensorBoard's own writer uses a thread. If the disk is full, that thread ends with a traceback on the terminal, and
+the next writer gets the error, or nobody does. `EventFile` writes in the thread that has the event.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers make their classes when they are imported, out of sight of a type checker.
+
+import io
+import itertools
+import os
+
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers make their classes when they are imported, out of sight of a type checker.
+import re
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.plugins.hparams import summary_v2 as hparams_summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from resvae_ray import names
+from resvae_ray.config import Config, Domain
+from resvae_ray.search.run.run import Run
+from resvae_ray.search.space import describe
+
+VERSION = "brain.Event:2"  # with which every such file begins
+_count = itertools.count()
+
+
+class EventFile:
+    """A new event file in a folder, which is made where it is missing. It is open only while an event is written.
+
+    Raises:
+        OSError: the folder or the file cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads the files of a folder in the order of their names.
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_count)}"
+        self._path = folder / name
+        self._append(Event(wall_time=time.time(), file_version=VERSION))
+
+    def add(self, summary: Summary, step: int = 0) -> None:
+        """Appends an event of this moment.
+
+        Args:
+            step: the epoch of its scalars.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._append(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def _append(self, event: Event) -> None:
+        record = io.BytesIO()
+        RecordWriter(record).write(event.SerializeToString())
+        with self._path.open("ab") as file:
+            file.write(record.getvalue())
+
+
+SCALARS = {
+    names.TRAIN_LOSS: "loss/train",
+    names.VAL_LOSS: "loss/validation",
+    names.BEST_VAL_LOSS: "loss/best_validation",
+    names.WORST_LOSS: "loss/worst_row",
+    names.VAL_RECONSTRUCTION: "validation/reconstruction",
+    names.VAL_KLD: "validation/kld",
+    names.R2: "validation/r2",
+    names.ACTIVE_UNITS: "validation/active_units",
+    names.LEARNING_RATE: "training/lr",
+    names.ROWS_PER_SECOND: "training/rows_per_s",
+}
+NAME_LENGTH = 200  # of a trial's folder; a name longer than 255 is none
+SHOWN = (names.BEST_VAL_LOSS, names.R2, names.ACTIVE_UNITS)
+
+
+@dataclass(frozen=True)
+class Board:
+    """How a training stands in TensorBoard: its folder below RUN/tune, its name in HPARAMS, which sorts by it."""
+
+    folder: str
+    title: str
+    params: Mapping[str, Any]
+
+
+def trial_board(trial: Trial) -> Board:
+    """Of a trial of the search."""
+    number, params = trial.config[names.NUMBER], trial.config["params"]
+    return Board(board_name(f"trial_{number:04d}", params), f"trial {number:04d}", params)
+
+
+class TensorBoard(Callback):
+    """Writes the event files of a search.
+
+    Args:
+        board_of: how one of Ray's trials stands in it.
+    """
+
+    def __init__(self, run: Run, board_of: Callable[[Trial], Board] = trial_board) -> None:
+        self._folder = run.path / names.TUNE_FOLDER
+        self._board_of = board_of
+        self._files: dict[str, EventFile] = {}
+        if not list(self._folder.glob("events.out.tfevents.*")):
+            EventFile(self._folder).add(_columns(run.config))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its callbacks for a restore that is not used here."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook: the trial is in the table from now on."""
+        board = self._board_of(trial)
+        if board.folder not in self._files:
+            file = EventFile(self._folder / board.folder)
+            file.add(hparams_summary.hparams_pb(dict(board.params), trial_id=board.title))
+            self._files[board.folder] = file
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Ray's hook: one epoch."""
+        file = self._files.get(self._board_of(trial).folder)
+        if file is not None and not {names.FAILURE, names.FAULT} & set(result):
+            values = [Summary.Value(tag=tag, simple_value=result[name]) for name, tag in SCALARS.items()]
+            file.add(Summary(value=values), result[names.EPOCH])
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook: complete, pruned, or failed by its own word."""
+        if names.FAULT in (trial.last_result or {}):
+            return
+        failed = names.FAILURE in (trial.last_result or {})
+        self._end(trial, api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook: crashed."""
+        self._end(trial, api_pb2.STATUS_FAILURE)
+
+    def _end(self, trial: Trial, status: Any) -> None:
+        file = self._files.pop(self._board_of(trial).folder, None)
+        if file is not None:
+            end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+            content = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end))
+            value = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, tensor=metadata.NULL_TENSOR)
+            value.metadata.CopyFrom(SummaryMetadata.FromString(content.SerializeToString()))
+            file.add(Summary(value=[value]))
+
+
+def board_name(name: str, params: Mapping[str, Any]) -> str:
+    """A folder below RUN/tune, which TensorBoard takes for a name: what it is and its parameters."""
+    return f"{name}_{re.sub(r'[^0-9A-Za-z.=_+-]', '_', describe(params))}"[:NAME_LENGTH]
+
+
+def _columns(config: Config) -> Summary:
+    """The columns of the HPARAMS table."""
+    parameters = [hparams_summary.HParam(name, _range(domain)) for name, domain in config.space.items()]
+    return hparams_summary.hparams_config_pb(parameters, [hparams_summary.Metric(SCALARS[name]) for name in SHOWN])
+
+
+def _range(domain: Domain) -> hparams_summary.Domain:
+    if domain.choices:
+        return hparams_summary.Discrete([c if isinstance(c, str) else float(c) for c in domain.choices])
+    return hparams_summary.RealInterval(float(domain.low or 0.0), float(domain.high or 0.0))

@@ -1,0 +1,1 @@
+"""Everything that is adapted in Ray Tune, and nowhere else."""

@@ -1,0 +1,175 @@
+"""One experiment of Ray Tune: where its files go, how it stops, and what ends it.
+
+Tune 2.60 reports the death of a reused worker twice: once from the worker, once from its reset for the next trial.
+The second report fails that trial for good, although it had not begun; and a trial that is retried waits for ever,
+because Tune still waits for the reset. `Controller` returns such a trial to the queue and counts nothing.
+"""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from ray import tune as ray_tune
+
+# pyright: reportPrivateImportUsage=false
+# What is replaced is a name in a module of Tune.
+from ray.exceptions import RayActorError, RayError
+from ray.tune import Callback
+from ray.tune import tune as tune_module
+from ray.tune.error import TuneError
+from ray.tune.execution import class_cache
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
+
+from resvae_ray import names
+from resvae_ray.errors import JobError
+from resvae_ray.search.ray_tune.failures import Guard, Retries
+from resvae_ray.search.resources import Slots
+from resvae_ray.search.run.run import Run
+
+
+@contextmanager
+def stoppable() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM ask Tune to stop, which it does in good order on SIGUSR1; a second one stops at once.
+
+    Yields:
+        Set when the user has asked. Outside the main thread, where signals do not arrive, it never is.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def stop(number: int, frame: object) -> None:
+        if asked.is_set() or signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):
+            raise KeyboardInterrupt
+        asked.set()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number in numbers[:2]:
+            signal.signal(number, stop)
+        yield asked
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])
+
+
+class Controller(TuneController):
+    """Of a running experiment."""
+
+    def _trial_task_failure(self, trial: Trial, exception: Exception) -> None:
+        if not isinstance(exception, RayActorError):
+            super()._trial_task_failure(trial, exception)
+        elif trial in self._resetting_trials:
+            self._resetting_trials.remove(trial)
+            self._set_trial_status(trial, Trial.PENDING)
+        elif trial.status != Trial.PENDING:  # else it is the second time
+            super()._trial_task_failure(trial, exception)
+
+
+@contextmanager
+def our_controller() -> Iterator[None]:
+    """Tune takes it meanwhile; no other way leads there."""
+    theirs = tune_module.TuneController
+    tune_module.TuneController = Controller
+    try:
+        yield
+    finally:
+        tune_module.TuneController = theirs
+
+
+Trainable = Callable[[dict[str, Any]], None]
+# Tune would hand them to each trial in a request that Ray writes into a log on every node. A trial has its node's own.
+SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
+
+
+def run_experiment(
+    run: Run,
+    trainable: Trainable,
+    space: dict[str, Any],
+    slots: Slots,
+    *,
+    name_of: Callable[[Trial], str],
+    callbacks: Sequence[Callback],
+    seconds: float | None,
+    **how: Any,
+) -> bool:
+    """Runs the trials; whether the user stopped them.
+
+    Args:
+        space: the configuration that each trial gets.
+        name_of: what a trial is called.
+        seconds: after which all end; None is no limit.
+        how: what else ray.tune.TuneConfig takes.
+
+    Raises:
+        JobError: something is wrong that all trials would suffer from.
+        OSError: RUN cannot be written.
+        RayError: Ray gave up.
+        TuneError: Tune did.
+    """
+    guard, most = Guard(), run.config.search.max_failures
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
+    tuner = ray_tune.Tuner(
+        ray_tune.with_resources(trainable, {"cpu": slots.cpus, "gpu": slots.gpus}),
+        param_space=space,
+        tune_config=ray_tune.TuneConfig(
+            max_concurrent_trials=slots.concurrent,
+            time_budget_s=seconds,
+            reuse_actors=True,
+            trial_name_creator=name_of,
+            trial_dirname_creator=name_of,
+            **how,
+        ),
+        run_config=ray_tune.RunConfig(
+            name=names.TUNE_FOLDER,
+            storage_path=str(run.path),
+            callbacks=[Retries(most), *callbacks, guard],
+            stop=guard,
+            failure_config=ray_tune.FailureConfig(max_failures=most + 1),
+            verbose=0,
+        ),
+    )
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        stack.enter_context(our_controller())
+        stop = stack.enter_context(stoppable())
+        _fit(tuner)
+    if guard.reason:
+        raise JobError(f"{guard.reason}; when that is mended, go on with: {run.resume_command}")
+    return stop.is_set()
+
+
+def _fit(tuner: ray_tune.Tuner) -> None:
+    try:
+        tuner.fit()
+    except RuntimeError as error:
+        # How Tune ends when a worker is killed for memory: that is no RayActorError, and unexpected there.
+        if isinstance(error.__cause__, RayError):
+            raise error.__cause__ from None
+        raise
+    except TuneError as error:
+        # How Tune passes on what a callback raises: as text.
+        cause = error.__context__
+        if isinstance(cause, OSError) and not isinstance(cause, RayError):
+            raise cause from None
+        raise
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray's own reports go where ours say better what happened."""
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

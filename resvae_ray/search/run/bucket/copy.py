@@ -1,0 +1,238 @@
+"""A RUN in a bucket, and the copies of it on machines.
+
+The search works in a copy on its own machine, since journals and event files are appended to, and no object can be.
+The copy is sent up after every trial that ends. Trainings, on whatever machine, keep their state and weights in the
+bucket themselves (kept.py); the copy fetches the weights when it is asked for them.
+"""
+
+import atexit
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from pyarrow import fs as pafs
+
+from resvae_ray import names
+from resvae_ray.errors import DataError, JobError
+from resvae_ray.files.atomic import local_copy, read_json
+from resvae_ray.files.place import Remote, download, upload
+from resvae_ray.files.s3 import endpoint
+from resvae_ray.model.tensor_file import read_state
+
+HOME = "RESVAE_RAY_HOME"  # where the copies are that searches work in; ~/.cache/resvae_ray without it
+AT_ONCE = 8  # files on their way
+MODEL_CONFIG = f"{names.MODEL_FOLDER}/{names.CONFIG_FILE}"
+LAST = (MODEL_CONFIG, names.JOURNAL_FILE)  # to be sent, in this order
+RECORD = (names.JOURNAL_FILE, names.EPOCHS_FILE)
+TRIES = 3  # to fetch what trainings replace meanwhile
+OF_TRAININGS = re.compile(
+    rf"({names.TRIALS_FOLDER}|{names.FINALISTS_FOLDER})/[^/]+/([^/]+\.safetensors|{re.escape(names.RESULT_FILE)})"
+)
+
+
+class BucketCopy:
+    """A folder of this machine with what a RUN in a bucket holds, or a part of it.
+
+    Attributes:
+        home: where the RUN is.
+        folder: the copy.
+        taken_by: who works in the RUN instead of us, if it was taken from us; then nothing is sent any more.
+    """
+
+    def __init__(self, home: Remote, folder: Path) -> None:
+        self.home, self.folder = home, folder
+        self.taken_by = ""
+        self._sent: dict[str, tuple[int, int]] = {}
+        self._fetched: dict[str, tuple[int | None, int | None]] = {}
+
+    def send(self) -> None:
+        """Sends what has changed, the study's journal last: what it says has ended is there then with all its epochs.
+
+        Raises:
+            JobError: the bucket cannot be reached, or another process works there.
+        """
+        if self.taken_by:
+            raise JobError(
+                f"{self.home}: nothing was heard of this search for so long that {self.taken_by} has taken it up"
+            )
+        changed = [name for name in self._changed("") if not OF_TRAININGS.fullmatch(name) or _is_result(name)]
+        if any(name.startswith(f"{names.MODEL_FOLDER}/") for name in changed):
+            # Without it there is no MODEL to be read, of which one file is new and another old.
+            (self.home / MODEL_CONFIG).unlink(missing_ok=True)
+            changed = [*changed, MODEL_CONFIG]
+        self._send({name for name in changed if name not in LAST})
+        for last in LAST:
+            self._send({name for name in changed if name == last})
+        self._drop(names.TUNE_FOLDER)
+
+    def clear(self) -> None:
+        """Removes the copy."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def take_up(self) -> None:
+        """Makes the copy as new as what is in the bucket.
+
+        It is kept where it goes on from what is there, since it may have what was not sent before a kill. Where the
+        search was taken up elsewhere since, or never here, it is fetched anew.
+
+        Raises:
+            JobError: the bucket cannot be reached, or its files change meanwhile.
+        """
+        if self._lost_record() or not _goes_on(self.folder / names.RUN_FILE, self.home / names.RUN_FILE):
+            self.clear()
+            self.fetch()
+
+    def send_folder(self, below: str) -> None:
+        """Makes the folder `below` in the bucket what it is here."""
+        self._send(self._changed(f"{below}/"))
+        self._drop(below)
+
+    def fetch(self) -> None:
+        """Fetches all but what belongs to trainings.
+
+        Raises:
+            JobError: the bucket cannot be reached, or its files change meanwhile.
+        """
+        self._fetch(lambda name: not OF_TRAININGS.fullmatch(name) or _is_result(name))
+
+    def fetch_weights(self) -> None:
+        """Fetches the weights and results of trainings that are new, and forgets those that were replaced."""
+
+        def wanted(name: str) -> bool:
+            return bool(OF_TRAININGS.fullmatch(name)) and not name.endswith(f"/{names.RESUME_FILE}")
+
+        there = self._fetch(wanted)
+        for file in list(self.folder.glob("*/*/*.safetensors")):
+            if (name := self._name(file)) not in there and OF_TRAININGS.fullmatch(name):
+                file.unlink()
+
+    def forget_unknown(self, known: Mapping[str, int | None]) -> None:
+        """Removes what trainings have left that came further than the record that is here.
+
+        The record was sent when a trial ended last; who goes on with it after a kill elsewhere cannot know of later
+        epochs. Such a training begins anew: its epochs would be missing in the record, or be those of another proposal.
+
+        Args:
+            known: the last epoch recorded of each training that has not ended, None for one that has, by its folder.
+
+        Raises:
+            DataError: the record is in the bucket and not here, so that nothing can be said to be unknown.
+        """
+        if lost := self._lost_record():
+            raise DataError(f"{self.folder}: has no {lost}, which is in {self.home}; remove this copy, and try again")
+        for folder in {name.rpartition("/")[0] for name in self.home.files() if OF_TRAININGS.fullmatch(name)}:
+            recorded = known.get(folder, -1)
+            if recorded is not None and not 0 < self._saved_epoch(folder) <= recorded + 1:
+                (self.home / folder).remove_folder()
+
+    def _lost_record(self) -> str:
+        """A file of the record that is in the bucket and not here."""
+        lost = (name for name in RECORD if not (self.folder / name).exists() and (self.home / name).exists())
+        return next(lost, "")
+
+    def _saved_epoch(self, folder: str) -> int:
+        """Of the state that a training has left in `folder`; 0 without one that can be read."""
+        try:
+            with local_copy(self.home / folder / names.RESUME_FILE) as file:
+                return read_state(file)["epoch"]
+        except (DataError, KeyError):
+            return 0
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.folder).as_posix()
+
+    def _changed(self, prefix: str) -> list[str]:
+        """Files here that are not as they were sent last; hidden ones are half-written, or Ray's own markers."""
+        files = {self._name(file): file for file in sorted(self.folder.rglob("*")) if file.is_file()}
+        return [
+            name
+            for name, file in files.items()
+            if name.startswith(prefix)
+            and name != names.LOCK_FILE
+            and not any(part.startswith(".") for part in name.split("/"))
+            and (name not in self._sent or self._sent[name] != _state_if_there(file))
+        ]
+
+    def _send(self, changed: Iterable[str]) -> None:
+        def send(name: str) -> None:
+            # Ray replaces and removes files of its own at any time.
+            with suppress(FileNotFoundError):
+                state = _state(self.folder / name)
+                upload(self.folder / name, self.home / name)
+                self._sent[name] = state
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(send, changed))
+
+    def _drop(self, below: str) -> None:
+        for name in (self.home / below).files():
+            if not (self.folder / below / name).exists():
+                (self.home / below / name).unlink(missing_ok=True)
+
+    def _fetch(self, wanted: Callable[[str], bool]) -> dict[str, pafs.FileInfo]:
+        """Fetches the files that are wanted and new; all that are there. run.json says that the rest is here."""
+        for _ in range(TRIES):
+            there = {name: info for name, info in self.home.files().items() if wanted(name)}
+            new = {name for name, info in there.items() if self._fetched.get(name) != (info.size, info.mtime_ns)}
+            if all(self._fetch_all(part, there) for part in (new - {names.RUN_FILE}, new & {names.RUN_FILE})):
+                return there
+        raise JobError(f"{self.home}: its files change while they are fetched; try again")
+
+    def _fetch_all(self, new: Iterable[str], there: Mapping[str, pafs.FileInfo]) -> bool:
+        """Whether they were all still there."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return all(list(pool.map(lambda name: self._fetch_one(name, there[name]), new)))
+
+    def _fetch_one(self, name: str, info: pafs.FileInfo) -> bool:
+        """Whether it was still there."""
+        with suppress(DataError):
+            download(self.home / name, self.folder / name)
+            self._fetched[name] = (info.size, info.mtime_ns)
+            self._sent[name] = _state(self.folder / name)
+            return True
+        return False
+
+
+def _is_result(name: str) -> bool:
+    return name.endswith(f"/{names.RESULT_FILE}")
+
+
+def _state_if_there(file: Path) -> tuple[int, int] | None:
+    return _state(file) if file.exists() else None
+
+
+def _state(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=16)
+def copy_to_read(home: Remote) -> BucketCopy:
+    """A copy that ends with this process; of what changes, it is as old as its last `fetch`."""
+    folder = tempfile.mkdtemp(prefix="resvae_ray-run-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return BucketCopy(home, Path(folder) / home.name)
+
+
+def working_copy(home: Remote) -> BucketCopy:
+    """The copy that a search on this machine works in; the same folder for the same server, bucket and name."""
+    root = Path(os.environ.get(HOME) or "~/.cache/resvae_ray").expanduser().absolute()
+    digest = hashlib.blake2b(f"{endpoint() or ''} {home}".encode(), digest_size=6).hexdigest()
+    return BucketCopy(home, root / "runs" / digest / home.name)
+
+
+def _goes_on(here: Path, there: Remote) -> bool:
+    """Whether one run.json is of the same study as another, and of its sessions or more."""
+    try:
+        own, its = read_json(here), read_json(there)
+        begun = its["sessions"]
+        return own["study"] == its["study"] and own["sessions"][: len(begun)] == begun
+    except (DataError, KeyError, TypeError):
+        return False

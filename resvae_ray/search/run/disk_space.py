@@ -1,0 +1,87 @@
+"""How much a RUN takes on the disk at most, known and asked for before anything starts."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resvae_ray import names
+from resvae_ray.config import Config
+from resvae_ray.errors import JobError, UsageError
+from resvae_ray.files.place import Place
+from resvae_ray.model.network import ResVAE
+
+RECORDS_BYTES = 32 << 20  # journal, epochs, tables, TensorBoard's and Ray's files, the projector
+HEADER_BYTES = 64 << 10  # of a file with tensors
+
+
+def space_needed(config: Config, dim: int, at_once: int) -> int:
+    """Bytes that a search takes at most: its checkpoints, as they are and while they are replaced, and its records.
+
+    A trial that has ended keeps its best weights. One at work also has its state (the weights, two moments of each for
+    Adam, perhaps an average of them), and both again while they are written anew.
+
+    Args:
+        dim: D.
+        at_once: trials at the same time.
+    """
+    weights = _weight_bytes(config, dim)
+    state = (4 if config.training.average or "average" in config.space else 3) * weights
+    kept = config.search.trials + config.search.finalists * config.search.seeds
+    models = 2  # RUN/model, and its successor
+    return (kept + models + at_once) * weights + 2 * at_once * state + RECORDS_BYTES
+
+
+def require_space(run: Place, config: Config, dim: int, at_once: int) -> None:
+    """Says what the search will take at most.
+
+    Args:
+        run: the RUN's folder, which need not be there yet; what it has of weights already is not needed again. Of a
+            bucket nobody knows what is free.
+
+    Raises:
+        JobError: so much is not free there.
+        UsageError: a network of so much cannot be.
+    """
+    if not isinstance(run, Path):
+        return
+    needed = max(0, space_needed(config, dim, at_once) - _taken(run))
+    free = shutil.disk_usage(next(folder for folder in (run, *run.parents) if folder.exists())).free
+    if needed > free:
+        raise JobError(
+            f"{run}: the search may take {_gb(needed)} there, mostly for {config.search.trials} checkpoints, and "
+            f"{_gb(free)} are free; make space, choose another folder, or lower --trials or the largest hidden_dim"
+        )
+    print(f"{run}: takes at most {_gb(needed)} more, of {_gb(free)} that are free", file=sys.stderr)
+
+
+def _weight_bytes(config: Config, dim: int) -> int:
+    """Of the largest network of the search."""
+    hidden, z = (_largest(config, name) for name in ("hidden_dim", "z_dim"))
+    try:
+        with torch.device("meta"):
+            tensors = ResVAE(dim, hidden, z).state_dict().values()
+    except RuntimeError:
+        raise UsageError(
+            f"hidden_dim up to {hidden}, z_dim up to {z}: 64 bits cannot count the bytes of such a network; lower them"
+        ) from None
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + HEADER_BYTES
+
+
+def _largest(config: Config, name: str) -> int:
+    domain = config.space.get(name)
+    if domain is None:
+        return getattr(config.training, name)
+    highest: Any = max(domain.choices, default=domain.high)
+    return int(highest)
+
+
+def _taken(run: Path) -> int:
+    folders = (run / names.TRIALS_FOLDER, run / names.FINALISTS_FOLDER, run / names.MODEL_FOLDER)
+    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"

@@ -1,0 +1,258 @@
+"""RUN: the folder in which a search keeps all that it knows, and what can be read from it, while it runs and after.
+
+    run = Run.open("run")
+    run.trials()          # a DataFrame, a row a trial
+    run.epochs()          # a DataFrame, a row an epoch and trial
+    run.status()          # counts, the best so far, the trials under way
+
+The study's journal and epochs.jsonl are the record. Everything else (trials.csv, best.csv, model/) is made from them.
+"""
+
+import shlex
+from collections import Counter
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from resvae_ray import names
+from resvae_ray.config import Config
+from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.errors import DataError, UsageError
+from resvae_ray.files.atomic import read_json, refuse_existing, write_json, write_text
+from resvae_ray.files.place import Place, Remote, place, place_to_write
+from resvae_ray.search.run.bucket.bucket_lock import worker_in_bucket
+from resvae_ray.search.run.bucket.copy import BucketCopy, copy_to_read, working_copy
+from resvae_ray.search.run.finalists import Finalist, best_weights, left_to_train, read_choice, read_finalists
+from resvae_ray.search.run.lock import Worker, hold, worker
+from resvae_ray.search.run.status import as_html, as_line, status_of
+from resvae_ray.search.run.tables import result_table, trials_table, write_result, write_trials
+from resvae_ray.search.run.trials import (
+    ENDED,
+    BestTrial,
+    SavedWeights,
+    TrialRecord,
+    best_of,
+    read_epochs,
+    read_saved,
+    read_trials,
+    record_of,
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A RUN folder.
+
+    Attributes:
+        path: the folder; of a RUN in a bucket, a copy on this machine.
+        info: run.json.
+        config: the resolved configuration.
+        copy: of what is in a bucket; None for a RUN on a disk.
+    """
+
+    path: Path
+    info: dict[str, Any]
+    config: Config
+    copy: BucketCopy | None = None
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Place,
+        config: Config,
+        dataset: Dataset,
+        about: dict[str, Any],
+        copy: BucketCopy | None = None,
+    ) -> "Run":
+        """Makes the folder with run.json; nothing has started then.
+
+        Args:
+            about: the study's name and whatever else is worth knowing later.
+            copy: to work in, if `path` is in a bucket; by default the one that `tune` works in.
+
+        Raises:
+            UsageError: the folder holds something already.
+        """
+        where = place_to_write(path)
+        refuse_existing_run(where)
+        if isinstance(where, Remote):
+            copy = copy or working_copy(where)
+            copy.clear()  # of a RUN that was there, and is no more
+        content = {**about, **_content(config, dataset), "sessions": []}
+        write_json((copy.folder if copy else where) / names.RUN_FILE, content)
+        run = cls.read(where, copy)
+        run.send()
+        return run
+
+    @classmethod
+    def open(cls, path: str | Place) -> "Run":
+        """
+        Raises:
+            DataError: no RUN there.
+        """
+        where = place(path)
+        if not (where / names.RUN_FILE).is_file():
+            raise DataError(f"{where}: no RUN: it has no {names.RUN_FILE}; `resvae-ray tune` makes one")
+        if isinstance(where, Path):
+            return cls.read(where, None)
+        copy = copy_to_read(where)
+        copy.fetch()
+        return cls.read(where, copy)
+
+    @classmethod
+    def read(cls, where: Place, copy: BucketCopy | None) -> "Run":
+        """The RUN at `where`; if it is in a bucket, as its copy is at this moment."""
+        folder = copy.folder if copy else Path(str(where))
+        info = read_json(folder / names.RUN_FILE)
+        try:
+            for key in ("study", "dataset", "sessions"):
+                info[key]
+            return cls(folder, info, config_from_dict(info["config"]), copy)
+        except (KeyError, TypeError, UsageError) as error:
+            raise DataError(f"{where / names.RUN_FILE}: not a run of this version: {error}") from None
+
+    def begin_session(self, config: Config, dataset: Dataset, session: dict[str, Any]) -> "Run":
+        """Writes down that the search is taken up with `config`, before it is."""
+        info = {**self.info, **_content(config, dataset), "sessions": [*self.info["sessions"], session]}
+        write_text(self.path / names.SEARCH_FILE, config_to_toml(config))
+        write_json(self.path / names.RUN_FILE, info)
+        self.send()
+        return replace(self, info=info, config=config)
+
+    @property
+    def where(self) -> Place:
+        """What the user calls it: `path`, or its place in a bucket."""
+        return self.copy.home if self.copy else self.path
+
+    def send(self) -> None:
+        """Sends what has changed to the bucket, if it is in one; see `BucketCopy.send`."""
+        if self.copy:
+            self.copy.send()
+
+    @property
+    def resume_command(self) -> str:
+        """The command that goes on with it."""
+        return shlex.join(["resvae-ray", "tune", self.info["dataset"]["path"], str(self.where), "--resume"])
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Holds the right to write in this folder of a disk; ends with the process, however that ends.
+
+        Raises:
+            UsageError: another process holds it.
+        """
+        return hold(self.path / names.LOCK_FILE)
+
+    def records(self) -> list[TrialRecord]:
+        """All that is recorded of the trials, by number."""
+        return read_trials(self.path, self.info["study"])
+
+    def epochs(self) -> pd.DataFrame:
+        """All epochs reported, a row each, by trial and epoch; of an epoch that was repeated, the last report."""
+        return pd.DataFrame(read_epochs(self.path / names.EPOCHS_FILE))
+
+    def trials(self) -> pd.DataFrame:
+        """A row a trial: number, state, parameters, best loss and epoch, epochs, seconds, node, reason of a failure."""
+        return trials_table(self.records(), self.config)
+
+    def best(self) -> BestTrial | None:
+        """The lowest validation loss that any trial reported at any epoch."""
+        return best_of(self.records())
+
+    def finalists(self) -> list[Finalist]:
+        """The configurations that are trained again, the best of the search first; none while trials are left."""
+        self._fetch_weights()
+        return read_finalists(self.path, self.config.search, self.records())
+
+    def trainings_left(self) -> int:
+        """Trials and retrainings of finalists that have not ended."""
+        counts = Counter(record.state for record in self.records())
+        ended = sum(counts[state] for state in ENDED)
+        return max(0, self.config.search.trials - ended) + len(left_to_train(self.finalists()))
+
+    def chosen(self) -> tuple[Finalist, int] | None:
+        """The finalist that was chosen last, and among how many; None before any was."""
+        return read_choice(self.path, self.records())
+
+    def weights(self) -> SavedWeights | None:
+        """What `export` takes: the best of the chosen finalist; while none is chosen, of all trials.
+
+        Only saved ones count: a trial that was cut off may have come lower after its last checkpoint.
+        """
+        self._fetch_weights()
+        if (chosen := self.chosen()) is not None:
+            return best_weights(chosen[0])
+        return next(iter(read_saved(self.path)), None)
+
+    def saved_best(self) -> BestTrial | None:
+        """The trial whose configuration `weights` belong to, with their loss and epoch."""
+        if (weights := self.weights()) is None:
+            return None
+        params = record_of(self.records(), weights.number, self.where).params
+        return BestTrial(weights.number, params, weights.val_loss, weights.epoch)
+
+    def lost_best(self) -> str | None:
+        """A sentence about a reported loss that is lower than any saved one, if there is such a loss."""
+        self._fetch_weights()
+        best, saved = self.best(), next(iter(read_saved(self.path)), None)
+        at_work = self._worker()
+        if best is None or (saved is not None and saved.val_loss <= best.best_val_loss) or (at_work and at_work.alive):
+            return None
+        state = record_of(self.records(), best.number, self.where).state
+        ends = "tune --resume gets it back" if state == names.RUNNING else "it is lost"
+        return (
+            f"trial {best.number} had {best.best_val_loss:,.2f} in epoch {best.best_epoch} and was cut off "
+            f"before it saved that; {ends}"
+        )
+
+    def status(self) -> dict[str, Any]:
+        """What `resvae-ray status --json` prints."""
+        records = self.records()
+        finalists = read_finalists(self.path, self.config.search, records)
+        at_work = self._worker()
+        chosen = read_choice(self.path, records)
+        return status_of(records, finalists, chosen and chosen[0], self.config, at_work, self.info["sessions"])
+
+    def __repr__(self) -> str:
+        return as_line(self.where, self.status())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return as_html(self.where, self.status())
+
+    def _fetch_weights(self) -> None:
+        if self.copy:
+            self.copy.fetch_weights()
+
+    def _worker(self) -> Worker | None:
+        if self.copy is None:
+            return worker(self.path / names.LOCK_FILE)
+        return worker_in_bucket(self.copy.home / names.LOCK_FILE)
+
+    def write_tables(self) -> None:
+        """trials.csv, trials.parquet and best.csv, each replaced in one step."""
+        write_trials(self.path, self.trials())
+        if (best := self.saved_best()) is not None:
+            write_result(self.path, self.result_table(best))
+
+    def result_table(self, best: BestTrial) -> pd.DataFrame:
+        """The result table of the paper, with this search's best in it."""
+        return result_table(best, self.config, self.info["dataset"]["dim"])
+
+
+def _content(config: Config, dataset: Dataset) -> dict[str, Any]:
+    return {"config": config_to_dict(config), "dataset": {**asdict(dataset), "path": str(dataset.path)}}
+
+
+def refuse_existing_run(folder: Place) -> None:
+    """
+    Raises:
+        UsageError: the folder holds a run, or anything else.
+    """
+    if (folder / names.RUN_FILE).exists():
+        raise UsageError(f"{folder}: holds a run already; --resume goes on with it, or choose another folder")
+    # The lock is taken before anything is written, and may be left by one that was killed right then.
+    refuse_existing(folder, besides=names.LOCK_FILE)

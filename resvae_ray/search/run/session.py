@@ -1,0 +1,121 @@
+"""A session: the right to write in a RUN, from its creation or from where an earlier session left it."""
+
+import os
+import platform
+import signal
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from resvae_ray import names
+from resvae_ray._version import __version__
+from resvae_ray.config import Config
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.files.place import Remote, place
+from resvae_ray.search.resources import NodeResources, Slots
+from resvae_ray.search.run.bucket.bucket_lock import hold_in_bucket
+from resvae_ray.search.run.bucket.copy import BucketCopy, working_copy
+from resvae_ray.search.run.lock import hold
+from resvae_ray.search.run.run import Run, refuse_existing_run
+from resvae_ray.search.run.trials import ENDED
+
+PACKAGES = ("torch", "ray", "optuna", "numpy", "pyarrow", "pandas", "safetensors")
+
+
+def about_search() -> dict[str, Any]:
+    """Of a search that begins: the name of its study, who began it, and when (UTC)."""
+    return {"study": f"resvae-{uuid.uuid4().hex[:12]}", "resvae_ray": __version__, "created": _utc()}
+
+
+def about_session(slots: Slots, nodes: Sequence[NodeResources]) -> dict[str, Any]:
+    """Of a session, the first or one that resumes: its start (UTC), versions, machine, nodes and slots."""
+    return {
+        "started": _utc(),
+        "resvae_ray": __version__,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "hardware": {
+            "host": platform.node(),
+            "system": platform.platform(),
+            "nodes": [{name: node[name] for name in ("CPU", "GPU", "memory") if name in node} for node in nodes],
+        },
+        "slots": asdict(slots),
+    }
+
+
+def _utc() -> str:
+    return time.strftime(names.TIME_FORMAT, time.gmtime())
+
+
+@contextmanager
+def created(path: str | Path, config: Config, dataset: Dataset, about: dict[str, Any]) -> Iterator[Run]:
+    """A new RUN, which nobody else writes in meanwhile; see `Run.create`.
+
+    Raises:
+        UsageError: the folder holds something already, or another process has just begun there.
+    """
+    where = place(path)
+    if isinstance(where, Remote):
+        with _held(working_copy(where)) as copy:
+            yield Run.create(where, config, dataset, about, copy)
+        return
+    refuse_existing_run(where)
+    where.mkdir(parents=True, exist_ok=True)
+    with hold(where / names.LOCK_FILE):
+        yield Run.create(where, config, dataset, about)
+
+
+@contextmanager
+def taken_up(path: str | Path) -> Iterator[Run]:
+    """The RUN as whoever wrote in it before has left it, and nobody else writes in it meanwhile.
+
+    Raises:
+        DataError: no RUN there.
+        UsageError: another process writes in it.
+    """
+    where = place(path)
+    if isinstance(where, Remote):
+        Run.open(where)
+        with _held(working_copy(where)) as copy:
+            copy.take_up()
+            run = Run.read(where, copy)
+            copy.forget_unknown(_last_epochs(run))
+            yield run
+        return
+    with Run.open(where).lock():
+        yield Run.open(where)
+
+
+@contextmanager
+def _held(copy: BucketCopy) -> Iterator[BucketCopy]:
+    """Both the copy and what it is a copy of."""
+
+    def lose(other: str) -> None:
+        copy.taken_by = other
+        # A shell that starts a process in the background has it ignore SIGINT.
+        ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        os.kill(os.getpid(), signal.SIGTERM if ignored else signal.SIGINT)
+
+    with hold_in_bucket(copy.home / names.LOCK_FILE, lose):
+        copy.folder.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the copy, which may be replaced.
+        with hold(copy.folder.parent / names.LOCK_FILE):
+            yield copy
+
+
+def _last_epochs(run: Run) -> dict[str, int | None]:
+    """The last epoch recorded of each training, None for one that has ended, by its folder."""
+    known = {
+        f"{names.TRIALS_FOLDER}/{names.TRIAL_FOLDER.format(number=record.number)}": None
+        if record.state in ENDED
+        else record.last_epoch
+        for record in run.records()
+    }
+    for repeat in (repeat for finalist in run.finalists() for repeat in finalist.repeats):
+        name = names.FINALIST_FOLDER.format(number=repeat.number, repeat=repeat.repeat)
+        known[f"{names.FINALISTS_FOLDER}/{name}"] = None if repeat.ended else repeat.last_epoch
+    return known

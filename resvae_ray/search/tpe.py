@@ -1,0 +1,152 @@
+"""TPE, told the truth.
+
+Optuna proposes and is told of every trial what it was: COMPLETE with its best value when it ran to its full length,
+PRUNED with every intermediate value when ASHA stopped it (TPE then ranks it by how far it came and how it stood there),
+FAIL when it crashed or diverged. Ray's own OptunaSearch tells COMPLETE with the last value in all these cases.
+
+The study lives in Optuna's journal file and is written as things happen. What the journal calls RUNNING when a search
+is taken up again are the trials to go on with.
+"""
+
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from resvae_ray import names
+from resvae_ray.config import Config
+from resvae_ray.files.atomic import cut_torn_line
+from resvae_ray.search.run.trials import reading_journal
+from resvae_ray.search.space import combinations, distributions, first_proposal
+from resvae_ray.seeds import PROPOSAL, derive
+
+
+def open_study(journal: Path, study_name: str) -> optuna.Study:
+    """The study of a RUN, to be written by this process alone; made if it is not there yet.
+
+    Raises:
+        DataError: the journal is damaged.
+    """
+    cut_torn_line(journal)
+    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with reading_journal(journal):
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        return optuna.create_study(study_name=study_name, storage=storage, direction="minimize", load_if_exists=True)
+
+
+def start_study(study: optuna.Study, config: Config) -> None:
+    """Enqueues what is to be tried first, in a new study: a space of choices whole, if there are trials for it."""
+    if study.get_trials(deepcopy=False):
+        return
+    if config.search.try_first:
+        study.enqueue_trial(first_proposal(config))
+    for proposal in combinations(config):
+        study.enqueue_trial(proposal, skip_if_exists=True)
+
+
+def unfinished(study: optuna.Study) -> list[int]:
+    """The numbers of the trials that began and did not end."""
+    return [trial.number for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING])]
+
+
+class StudySearch(Searcher):
+    """Proposes trials from an Optuna study and tells it what became of them.
+
+    Args:
+        study: where they are proposed and recorded.
+        config: the space, the seed and the full length of a trial.
+        take_up: numbers of trials to hand out again before new ones are proposed.
+    """
+
+    def __init__(self, study: optuna.Study, config: Config, take_up: list[int]) -> None:
+        super().__init__(metric=names.BEST_VAL_LOSS, mode="min")
+        self._study, self._config = study, config
+        self._space = distributions(config)
+        self._take_up = deque(take_up)
+        self._trials: dict[str, optuna.Trial] = {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """Ray's hook: the space is known already."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """Ray's hook: the number and the parameters of the next trial."""
+        trial = self._resumed(self._take_up.popleft()) if self._take_up else self._proposed()
+        self._trials[trial_id] = trial
+        return {names.NUMBER: trial.number, "params": dict(trial.params)}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Ray's hook: one more epoch of a trial that goes on."""
+        trial, epoch = self._trials[trial_id], result[names.EPOCH]
+        # An epoch that a trial repeats after a crash is known already.
+        if epoch not in self._study.get_trials(deepcopy=False)[trial.number].intermediate_values:
+            trial.report(result[names.BEST_VAL_LOSS], epoch)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Ray's hook: the trial ended. One that never began, or is not to blame for a fault, stays to be taken up."""
+        trial = self._trials[trial_id]
+        if result and names.FAULT in result:
+            return
+        if error or (result and names.FAILURE in result):
+            self._study.tell(trial, state=TrialState.FAIL)
+        elif result:
+            self.on_trial_result(trial_id, result)
+            if result[names.EPOCH] >= self._config.training.epochs:
+                self._study.tell(trial, result[names.BEST_VAL_LOSS])
+            else:
+                self._study.tell(trial, state=TrialState.PRUNED)
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Ray's hook: nothing to save, the journal is the record."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Ray's hook: see `save_to_dir`."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Ray's hook: a search is taken up from the journal, never from Ray's snapshot."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles what it is given, for a restore that is not used here; an open study does not belong there."""
+        return {"_metric": self._metric, "_mode": self._mode}
+
+    def _resumed(self, number: int) -> optuna.Trial:
+        """A trial that has begun; what of its proposal was not yet written when the process was killed is drawn now."""
+        self._study.sampler = self._sampler(number)
+        known = self._study.get_trials(deepcopy=True)[number]
+        trial = optuna.Trial(self._study, known._trial_id)
+        for name, distribution in self._space.items():
+            if name in known.params and _is_drawn_alone(trial, name, distribution):
+                # It has been drawn and written: drawn again for the numbers that come after it.
+                self._study.sampler.sample_independent(self._study, known, name, distribution)
+            trial._suggest(name, distribution)
+        return trial
+
+    def _proposed(self) -> optuna.Trial:
+        self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))
+        return self._study.ask(fixed_distributions=self._space)
+
+    def _sampler(self, number: int) -> optuna.samplers.TPESampler:
+        """TPE for one trial. Its draws depend on seed and number, so that a resumed search goes on as it would have."""
+        search = self._config.search
+        return optuna.samplers.TPESampler(
+            seed=derive(PROPOSAL, search.seed, number) % 2**32,
+            n_startup_trials=search.startup_trials,
+            multivariate=True,
+            constant_liar=True,
+        )
+
+
+def _is_drawn_alone(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> bool:
+    """Whether Optuna draws a value for this parameter when it is asked for it, as `Trial._suggest` decides."""
+    return not (
+        trial._is_fixed_param(name, distribution)
+        or distribution.single()
+        or trial._is_relative_param(name, distribution)
+    )

@@ -1,0 +1,142 @@
+"""Which model encodes, where latents may lie, and what becomes of an output that is not whole."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.features import Features
+from resvae_ray.encode.encode_features import encode_features
+from resvae_ray.errors import DataError, JobError, UsageError
+from resvae_ray.model.axes import fit_axes
+from resvae_ray.model.network import ResVAE
+
+
+@pytest.fixture
+def features(make_features, tmp_path):
+    (tmp_path / "features").mkdir()
+    return make_features(40, 6).rename(tmp_path / "features" / "a.parquet").parent
+
+
+def latents_in(folder):
+    return np.stack(pq.read_table(folder / "a.parquet")["z"].to_pylist())
+
+
+def test_a_model_that_replaced_another_under_its_name_encodes(model, features, tmp_path, encoded):
+    """In a process that has encoded with the other one."""
+    encode_features(model, features, tmp_path / "first")
+    torch.manual_seed(1)
+    other = ResVAE(6, 16, 3).save_pretrained(tmp_path / "other")
+    model.rename(tmp_path / "old")
+    other.rename(model)
+    encode_features(model, features, tmp_path / "second")
+    x = torch.tensor(next(Features.open(features).batches()).features)
+    with torch.inference_mode():
+        expected = ResVAE.from_pretrained(model).encode(x)[0].numpy()
+    assert np.allclose(latents_in(tmp_path / "second"), expected, atol=1e-6)
+    assert not np.allclose(latents_in(tmp_path / "second"), latents_in(tmp_path / "first"), atol=1e-2)
+
+
+def test_axes_are_written_beside_the_latents(model, features, tmp_path, encoded, make_dataset):
+    dataset = make_dataset(60, 6)
+    encode_features(model, features, tmp_path / "latents", axes=dataset)
+    table = pq.read_table(tmp_path / "latents" / "a.parquet")
+    fitted = fit_axes(ResVAE.from_pretrained(model), Dataset.open(dataset))
+    z, axes = (np.stack(table[name].to_pylist()) for name in ("z", "axes"))
+    assert table.schema.field("axes").type == pa.list_(pa.float32(), 3)
+    assert axes == pytest.approx(fitted.scores(z), abs=1e-6)
+    plain = encode_features(model, features, tmp_path / "plain")
+    assert plain == 40
+    assert "axes" not in pq.read_table(tmp_path / "plain" / "a.parquet").column_names
+
+
+def test_latents_along_other_axes_are_others(model, features, tmp_path, encoded, make_dataset):
+    """A job goes on with the same DATASET, and with no other one."""
+    first = make_dataset(60, 6)
+    encode_features(model, features, tmp_path / "latents", axes=first)
+    encode_features(model, features, tmp_path / "latents", axes=first)
+    other = tmp_path / "other"
+    first.rename(tmp_path / "first")
+    make_dataset(80, 6).rename(other)
+    for axes in (None, other):
+        with pytest.raises(UsageError, match="holds latents of another model, other features or other options"):
+            encode_features(model, features, tmp_path / "latents", axes=axes)
+
+
+def test_a_job_goes_on_along_the_axes_it_began_with(model, features, tmp_path, encoded, make_dataset, monkeypatch):
+    """Fitted anew on another machine they may be turned otherwise."""
+    target, dataset = tmp_path / "latents", make_dataset(60, 6)
+    encode_features(model, features, target, axes=dataset)
+    whole = (target / "a.parquet").read_bytes()
+    (target / "a.parquet").unlink()
+    monkeypatch.setattr("resvae_ray.encode.encode_features.fit_axes", lambda *_: pytest.fail("fitted again"))
+    encode_features(model, features, target, axes=dataset)
+    assert (target / "a.parquet").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "damage", ['{"mean": [0.0]}', "[]", '{"mean": [0.0], "turn": [[1.0], [2.0]]}', '{"mean": [NaN], "turn": [[1.0]]}']
+)
+def test_damaged_axes_are_refused(damage, model, features, tmp_path, encoded, make_dataset):
+    target, dataset = tmp_path / "latents", make_dataset(60, 6)
+    encode_features(model, features, target, axes=dataset)
+    (target / "a.parquet").unlink()
+    (target / "_axes.json").write_text(damage)
+    with pytest.raises(DataError, match=r"_axes.json: damaged; remove it and the latents beside it, and encode again"):
+        encode_features(model, features, target, axes=dataset)
+
+
+def test_a_job_whose_axes_are_gone_does_not_go_on_along_others(model, features, tmp_path, encoded, make_dataset):
+    target, dataset = tmp_path / "latents", make_dataset(60, 6)
+    (features / "b.parquet").write_bytes((features / "a.parquet").read_bytes())
+    encode_features(model, features, target, axes=dataset)
+    (target / "b.parquet").unlink()
+    (target / "_axes.json").unlink()
+    with pytest.raises(DataError, match=r"_axes.json: missing, but latents along these axes are there; remove"):
+        encode_features(model, features, target, axes=dataset)
+    assert not (target / "_axes.json").exists()
+
+
+def test_a_target_that_is_there_is_refused_before_axes_are_fitted(
+    model, features, tmp_path, encoded, make_dataset, monkeypatch
+):
+    target, dataset = tmp_path / "latents.parquet", make_dataset(60, 6)
+    encode_features(model, features, target, axes=dataset)
+    monkeypatch.setattr("resvae_ray.encode.encode_features.fit_axes", lambda *_: pytest.fail("fitted again"))
+    with pytest.raises(UsageError, match="already there"):
+        encode_features(model, features, target, axes=dataset)
+
+
+def test_axes_of_another_width_leave_nothing_behind(model, features, tmp_path, encoded, make_dataset):
+    with pytest.raises(DataError, match="vectors of 7 numbers, but the model takes 6"):
+        encode_features(model, features, tmp_path / "latents", axes=make_dataset(60, 7))
+    assert not (tmp_path / "latents").exists()
+
+
+@pytest.mark.parametrize("latents", ["features/latents", "features/latents.parquet", "features/deeper/latents"])
+def test_latents_in_the_folder_of_the_features_are_refused(latents, model, features, tmp_path, encoded):
+    with pytest.raises(UsageError, match="lies in .*features, and would be read as a part of it"):
+        encode_features(model, features, tmp_path / latents)
+    assert [path.name for path in features.iterdir()] == ["a.parquet"]
+
+
+def test_latents_in_the_folder_of_the_features_are_refused_in_a_bucket(model, features, encoded, bucket):
+    with pytest.raises(UsageError, match="lies in s3://.*/features, and would be read as a part of it"):
+        encode_features(model, f"{bucket}/features", f"{bucket}/features/latents")
+
+
+@pytest.mark.parametrize("rows", [0, 10])
+def test_an_output_that_is_not_whole_is_made_anew_by_the_same_command(rows, model, features, tmp_path, encoded):
+    target = tmp_path / "latents"
+    encode_features(model, features, target)
+    whole = latents_in(target)
+    if rows:
+        pq.write_table(pq.read_table(target / "a.parquet").slice(0, rows), target / "a.parquet")
+    else:
+        (target / "a.parquet").write_bytes(b"")
+    with pytest.raises(JobError, match=f"{rows} rows instead of 40; run the same command again"):
+        encode_features(model, features, target)
+    assert encode_features(model, features, target) == 40
+    assert (latents_in(target) == whole).all()

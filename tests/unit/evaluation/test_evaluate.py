@@ -1,0 +1,219 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from resvae_ray.cli import main
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.features_writer import FeaturesWriter
+from resvae_ray.data.importers import import_features
+from resvae_ray.data.splitting.split import split_features
+from resvae_ray.data.stream import ResidentRows
+from resvae_ray.data.synthetic import synthetic_batches
+from resvae_ray.errors import DataError, JobError, UsageError
+from resvae_ray.evaluation.evaluate import evaluate_model
+from resvae_ray.evaluation.reconstruction import fit_pca, reconstruction
+from resvae_ray.evaluation.results import evaluation_markdown, evaluation_text, verdicts
+from resvae_ray.model.network import ResVAE
+from resvae_ray.progress import silent
+
+
+@pytest.fixture
+def place(tmp_path, make_dataset):
+    """A model that was never trained, and a data set of 500 rows in four classes."""
+    torch.manual_seed(0)
+    dataset = Dataset.open(make_dataset(500, 8))
+    about = {"features": {"fingerprint": dataset.fingerprint}}
+    return ResVAE(8, 16, 3).eval().save_pretrained(tmp_path / "model", about), dataset
+
+
+def side(dataset, name):
+    return ResidentRows.decode(dataset.features(name)).matrix.double().numpy()
+
+
+def test_both_explain_the_variance_about_the_mean_of_the_validation_rows(place):
+    model, dataset = place
+    train, val = side(dataset, "train"), side(dataset, "val")
+    network = ResVAE.from_pretrained(model)
+    with torch.no_grad():
+        mu = network.encode(torch.from_numpy(val).float())[0]
+        rebuilt = network.decode(mu).double().numpy()
+    spread = ((val - val.mean(0)) ** 2).sum()
+    found = evaluate_model(model, dataset.path).reconstruction
+    assert found.model.r2 == pytest.approx(1 - ((val - rebuilt) ** 2).sum() / spread, rel=1e-6)
+    assert found.model.squared_error == pytest.approx(((val - rebuilt) ** 2).sum(1).mean(), rel=1e-6)
+    assert found.active_units == int((mu.var(0, correction=0) > 0.01).sum())
+    with torch.no_grad():
+        known = network.decode(network.encode(torch.from_numpy(train).float())[0]).double().numpy()
+    share = 1 - ((train - known) ** 2).sum() / ((train - train.mean(0)) ** 2).sum()
+    assert found.train.r2 == pytest.approx(share, rel=1e-6)
+    components = np.linalg.svd(train - train.mean(0), full_matrices=False)[2]
+    for fit in (found.pca, found.pca_active):
+        basis = components[: fit.width]
+        off = val - train.mean(0)
+        error = ((off - off @ basis.T @ basis) ** 2).sum()
+        assert fit.r2 == pytest.approx(1 - error / spread, rel=1e-6)
+    assert found.pca.width == 3
+    assert found.pca_equal == 0, "a model that was never trained is worse than the mean"
+
+
+def test_the_result_is_the_same_every_time_and_goes_into_json(place):
+    first, again = (evaluate_model(place[0], place[1].path, max_rows=80).to_dict() for _ in range(2))
+    assert json.dumps(first, allow_nan=False) == json.dumps(again)
+    assert first["labels"]["rows"] == 80
+    assert (first["trust"]["rows"], first["trust"]["of"]) == (80, 100)
+    other = evaluate_model(place[0], place[1].path, max_rows=80, seed=1).to_dict()
+    assert other["labels"]["scores"]["z"]["mcc"] != first["labels"]["scores"]["z"]["mcc"]
+    assert other["reconstruction"] == first["reconstruction"], "nothing is drawn for it"
+
+
+def test_where_pca_wins_it_says_so(place):
+    found = evaluate_model(place[0], place[1].path)
+    text = evaluation_text(found)
+    share = 100 * found.reconstruction.pca.r2
+    sentence = f"PCA of 3 components explains {share:.1f} % of the variance of the validation rows; this model "
+    (line,) = (line for line in text.splitlines() if line.startswith(sentence))
+    assert line.endswith("%: PCA wins.")
+    assert "MCC, linear probe, 5 folds" in text
+    gap = 100 * (found.reconstruction.train.r2 - found.reconstruction.model.r2)
+    assert f"a gap of {gap:+.1f} points." in text
+    assert verdicts(found)[0] in evaluation_markdown(found)
+    assert "drawn with seed" not in text
+
+
+def test_the_words_follow_the_numbers(place):
+    found = evaluate_model(place[0], place[1].path)
+
+    def with_r2(model, pca):
+        fits = found.reconstruction
+        changed = replace(fits, model=replace(fits.model, r2=model), pca=replace(fits.pca, r2=pca))
+        return verdicts(replace(found, reconstruction=changed))[0]
+
+    assert with_r2(0.952, 0.927).endswith(
+        "explains 92.7 % of the variance of the validation rows; this model 95.2 %: this model wins."
+    )
+    assert with_r2(0.9271, 0.9272).endswith("neither wins.")
+    assert with_r2(None, None) == "The validation rows do not vary: there is no variance to explain."
+
+    def with_folds(z, pca, raw):
+        scores = {
+            name: replace(found.labels.scores[name], mcc=np.mean(folds), mcc_folds=folds)
+            for name, folds in (("z", z), ("pca", pca), ("raw", raw))
+        }
+        return verdicts(replace(found, labels=replace(found.labels, scores=scores)))[1:]
+
+    words = with_folds((0.5, 0.6), (0.7, 0.8), (0.4, 0.51))
+    assert words[0] == "A linear probe of PCA reaches an MCC of 0.750, of z 0.550: PCA wins."
+    assert words[1].endswith("this model wins.")
+    words = with_folds((0.5, 0.6), (0.9, 0.3), (0.9, 0.8))
+    assert words[0].endswith("no difference beyond the spread of the folds.")
+    assert words[1].endswith("the raw features win.")
+
+
+def test_another_data_set_than_the_one_it_was_trained_on_is_told(place, make_dataset, tmp_path):
+    model, dataset = place
+    other = make_dataset(60, 8, "other", seed=1)
+    assert evaluate_model(model, dataset.path).trained_on is True
+    assert "trained on another DATASET" in evaluate_model(model, other).text()
+    plain = ResVAE(8, 16, 3).save_pretrained(tmp_path / "plain")
+    assert "does not say what it was trained on" in evaluate_model(plain, dataset.path).text()
+
+
+def test_without_labels_there_is_no_probe(place, tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", ids=np.array([f"p{n}" for n in range(40)]), emb=x)
+    import_features(tmp_path / "a.npz", tmp_path / "a.parquet")
+    split_features(tmp_path / "a.parquet", tmp_path / "a")
+    found = evaluate_model(place[0], tmp_path / "a")
+    assert found.labels is None
+    assert "Not probed: the DATASET has no labels." in found.text()
+    assert found.trust.scores["z"] is None, "8 rows are too few"
+    assert "Too few rows for a trustworthiness" in found.text()
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def labelled(tmp_path, labels, dim=8, value=None):
+    with FeaturesWriter(tmp_path / "l.parquet", dim, {}) as writer:
+        for batch in synthetic_batches(len(labels), dim):
+            matrix = batch.features if value is None else np.full_like(batch.features, value)
+            writer.write(replace(batch, features=matrix, others=pa.table({"label": pa.array(labels, pa.string())})))
+    return split_features(tmp_path / "l.parquet", tmp_path / "l").path
+
+
+def test_labels_that_are_all_different_are_not_probed(place, tmp_path):
+    found = evaluate_model(place[0], labelled(tmp_path, [f"{n}" for n in range(50)]))
+    assert "Not probed: of 50 labels, fewer than two stand on 5 rows or more" in found.text()
+
+
+def test_missing_labels_and_small_classes_are_counted(place, tmp_path):
+    labels = ["a\n| <b>", "b"] * 40 + [None, ""] * 5 + ["rare"] * 3 + ["single"]
+    found = evaluate_model(place[0], labelled(tmp_path, labels))
+    text = found.text()
+    assert found.labels.sides == ("train", "val")
+    assert "Left out: 2 classes with fewer than 5 rows, 4 rows in all." in text
+    assert "Left out: 10 rows without a label." in text
+    assert "Labels: 2 classes, 84 rows of both sides" in text
+    assert "<b>" not in text
+
+
+def test_features_that_do_not_vary(place, tmp_path):
+    found = evaluate_model(place[0], labelled(tmp_path, ["a", "b"] * 40, value=0.5))
+    assert found.reconstruction.pca.r2 is None
+    assert "do not vary" in found.text()
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_fewer_rows_than_latents(tmp_path, make_dataset):
+    model = ResVAE(8, 16, 7).save_pretrained(tmp_path / "model")
+    found = evaluate_model(model, make_dataset(7, 8))
+    assert found.reconstruction.pca.width == 4
+    assert "give 4 components, fewer than latents" in found.text()
+
+
+def test_a_model_that_gives_no_numbers_is_no_result(place, tmp_path):
+    network = ResVAE(8, 16, 3).eval()
+    network.fc4.bias.data[2] = float("nan")
+    with pytest.raises(JobError, match="row 1: the model's reconstruction is not finite"):
+        evaluate_model(network.save_pretrained(tmp_path / "nan"), place[1].path)
+
+
+def test_mistakes(place, make_dataset, tmp_path, capsys, monkeypatch):
+    model, dataset = place
+    with pytest.raises(DataError, match="vectors of 5 numbers, but the model .* takes 8"):
+        evaluate_model(model, make_dataset(30, 5, "narrow"))
+    for words, code, message in (
+        (["absent", str(dataset.path)], 3, "no MODEL"),
+        ([str(model), "absent"], 3, "no DATASET"),
+        ([str(model), str(dataset.path), "--seed", "-1"], 2, "--seed -1: it must be from 0"),
+        ([str(model), str(dataset.path), "--max-rows", "9"], 2, "--max-rows 9: it must be at least 10"),
+    ):
+        assert main(["evaluate", *words]) == code
+        out, err = capsys.readouterr()
+        assert message in err
+        assert (err.count("\n"), out) == (1, "")
+    monkeypatch.setattr("resvae_ray.extras.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install .*\[insight\]"):
+        evaluate_model(model, dataset.path)
+
+
+def test_the_command_line_prints_json_and_leaves_the_model_alone(place, capsys):
+    model, dataset = place
+    before = {path: path.stat().st_mtime_ns for path in model.iterdir()}
+    assert main(["evaluate", str(model), str(dataset.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["reconstruction"]["pca"]["width"] == 3
+    assert {path: path.stat().st_mtime_ns for path in model.iterdir()} == before
+
+
+def test_pca_of_real_features_has_the_known_figures(shared, tmp_path):
+    import_features(shared / "data" / "amp_esm2_8m_mean320.npz", tmp_path / "amp.parquet")
+    dataset = split_features(tmp_path / "amp.parquet", tmp_path / "amp")
+    val = dataset.features("val")
+    pca = fit_pca(dataset.features("train"), silent)
+    for width, error, r2 in ((18, 0.883, 0.848), (34, 0.423, 0.927), (43, 0.330, 0.943)):
+        found = reconstruction(ResVAE(320, 8, width).eval(), pca, val, val, silent).pca
+        assert (found.width, round(found.squared_error, 3), round(found.r2, 3)) == (width, error, r2)
+    assert pq.read_metadata(val.files[0]).num_rows == 662

@@ -1,0 +1,179 @@
+"""What the figures of a search show is what the RUN holds."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from resvae_ray.config import Domain
+from resvae_ray.errors import DataError
+from resvae_ray.reporting.figures import figures
+from resvae_ray.reporting.training_figures import CLOCK_S, stretches
+from resvae_ray.search.run.run import Run
+from resvae_ray.search.run.trials import TrialRecord
+
+
+def named(figure, text):
+    (found,) = (trace for trace in figure.data if trace.name and trace.name.startswith(text))
+    return found
+
+
+def test_history_has_a_marker_for_every_trial_with_an_epoch(run_path):
+    figure = figures(run_path)["history"]
+    states = Counter(Run.open(run_path).trials().state)
+    assert states == {"complete": 4, "pruned": 7, "failed": 1}
+    for state, many in states.items():
+        assert len(named(figure, state).x) == many
+        assert named(figure, state).name == f"{state} ({many})"
+    assert list(named(figure, "complete").y) == [40.0, 43.0, 46.0, 49.0]
+    assert list(named(figure, "pruned").y) == [150.0, 151.0, 152.0, 153.0, 154.0, 80.0, 80.0]
+    assert list(named(figure, "lowest so far").y) == [40.0] * 12
+
+
+def test_history_counts_a_pruned_trial_that_is_the_best(searched):
+    path = searched([("complete", [9.0] * 9), ("pruned", [3.0])])
+    assert list(named(figures(path)["history"], "lowest so far").y) == [9.0, 3.0]
+
+
+def test_learning_curves_mark_what_was_stopped_where(run_path):
+    figure = figures(run_path)["learning_curves"]
+    ends = named(figure, "stopped here")
+    assert sorted(ends.x) == [1, 1, 1, 1, 1, 3, 3]
+    assert [note.text for note in figure.layout.annotations] == ["5 stopped", "2 stopped"]
+    assert [shape.x0 for shape in figure.layout.shapes] == [1, 3]
+
+
+def test_learning_curves_are_running_minima_with_gaps_between_trials(run_path):
+    curves = named(figures(run_path)["learning_curves"], "complete")
+    assert list(curves.x[:10]) == [*range(1, 10), None]
+    assert list(curves.y[:10]) == [90.0, 70.0, 70.0, 60.0, 50.0, 50.0, 45.0, 40.0, 40.0, None]
+    assert list(curves.x).count(None) == 4
+
+
+def test_epochs_saved_by_hand(run_path):
+    """Five trials stopped 8 epochs early and two 6: 52. A crash saves none."""
+    drawn = figures(run_path)
+    assert drawn.findings.epochs_saved == 5 * 8 + 2 * 6
+    trained = 4 * 9 + 5 * 1 + 2 * 3 + 2
+    reading = drawn["learning_curves"].layout.meta["reading"]
+    assert f"saved 52 of {trained + 52} epochs" in reading
+    assert "5 at epoch 1 and 2 at epoch 3" in reading
+
+
+def test_slices_show_every_trial_in_every_field(run_path):
+    figure = figures(run_path)["slices"]
+    trials = Run.open(run_path).trials()
+    for axis, field in (("x", "lr"), ("x2", "z_dim")):
+        pruned = [trace for trace in figure.data if trace.name == "pruned" and trace.xaxis == axis]
+        assert sorted(pruned[0].x) == sorted(trials[field][trials.state == "pruned"])
+        assert len(pruned[0].y) == 7
+    assert [trace.name for trace in figure.data if trace.showlegend] == ["complete", "pruned", "failed"]
+    by_number = dict(zip(trials.number, trials.lr, strict=True))
+    (complete,) = (trace for trace in figure.data if trace.name == "complete" and trace.xaxis == "x")
+    assert {about.split("</b>")[0].split()[-1]: x for about, x in zip(complete.text, complete.x, strict=True)} == {
+        str(number): by_number[number] for number in range(4)
+    }
+
+
+def test_slices_of_choices(searched):
+    path = searched([("complete", [5.0] * 9), ("pruned", [7.0])], batch_size=Domain(choices=(32, 64)))
+    drawn = figures(path)["slices"]
+    assert {trace.name for trace in drawn.data} == {"complete", "pruned"}
+
+
+def test_slices_of_one_field(searched, tmp_path):
+    path = searched([("complete", [5.0] * 9), ("pruned", [7.0])])
+    run = Run.open(path)
+    assert len({trace.xaxis for trace in figures(run)["slices"].data}) == len(run.config.space)
+
+
+def test_importances_compare_all_trials_at_the_first_rung(run_path):
+    (bars,) = figures(run_path)["importances"].data
+    assert bars.name == "loss at epoch 1 (12 trials)"
+    assert set(bars.y) == {"z_dim", "lr"}
+    assert sum(bars.x) == pytest.approx(1)
+
+
+def test_importances_at_the_end_too_where_there_are_enough(searched):
+    path = searched([("complete", [50.0 + number] * 9) for number in range(10)])
+    names = [bars.name for bars in figures(path)["importances"].data]
+    assert names == ["loss at epoch 1 (10 trials)", "loss at the end (10 trials)"]
+
+
+def test_parallel_coordinates_are_the_complete_trials_and_the_best_is_darkest(run_path):
+    lines = [trace for trace in figures(run_path)["parallel_coordinates"].data if trace.mode == "lines"]
+    assert len(lines) == 4
+    brightness = [sum(map(float, line.line.color.strip("rgb()").split(","))) for line in lines]
+    assert np.argmin(brightness) == 0
+    assert brightness == sorted(brightness)
+
+
+@pytest.mark.parametrize(
+    ("trials", "name", "reason"),
+    [
+        ([], "history", "no trial"),
+        ([], "learning_curves", "no trial"),
+        ([], "timeline", "no trial"),
+        ([], "slices", "no trial"),
+        ([("complete", [5.0] * 9)], "parallel_coordinates", "1 complete trial; parallel coordinates need two"),
+        ([("pruned", [5.0])], "importances", "1 trial came to epoch 1; parameter importances need 10"),
+    ],
+)
+def test_what_is_too_little_for_a_figure_is_said(searched, trials, name, reason):
+    with pytest.raises(DataError, match=reason):
+        figures(searched(trials))[name]
+
+
+def test_one_trial_that_runs(searched):
+    drawn = figures(searched([("running", [5.0, 4.0])]))
+    assert list(named(drawn["history"], "running").y) == [4.0]
+    assert [trace.name for trace in drawn["learning_curves"].data] == ["running (1)", "best: trial 0"]
+    assert named(drawn["timeline"], "running").text == ("0",)
+
+
+def test_the_timeline_has_the_seconds_of_every_trial(run_path):
+    figure = figures(run_path)["timeline"]
+    complete, pruned = named(figure, "complete"), named(figure, "pruned")
+    assert [round(minutes * 60) for minutes in complete.x] == [9] * 4
+    assert [round(minutes * 60) for minutes in pruned.x] == [1] * 5 + [3] * 2
+    assert set(complete.y) == {"node-a · 01"}
+    assert complete.base[1] * 60 == pytest.approx(9)
+
+
+def epoch(time, node="a", seconds=1.0):
+    return {"epoch": 1, "time": time, "node": node, "seconds": seconds, "val_loss": 1.0}
+
+
+def test_a_trial_that_paused_or_moved_has_a_stretch_for_each():
+    trial = TrialRecord(0, "complete", {}, [epoch(10), epoch(11), epoch(500), epoch(501, "b"), epoch(502, "b")])
+    found = [(part.node, part.start, part.end) for part in stretches(trial)]
+    assert found == [("a", 9, 11), ("a", 499, 500), ("b", 500, 502)]
+
+
+def test_trials_at_the_same_time_have_rows_of_their_own(searched):
+    path = searched([("complete", [5.0] * 9)] * 3)
+    lines = (path / "epochs.jsonl").read_text().replace(f'"time": {1000.0 + 9 + CLOCK_S + 1}', '"time": 1001.5')
+    (path / "epochs.jsonl").write_text(lines)
+    lanes = {lane for trace in figures(path)["timeline"].data for lane in trace.y}
+    assert lanes == {"node-a · 01", "node-a · 02"}
+
+
+def test_names_of_nodes_are_no_markup(searched):
+    path = searched([("complete", [5.0] * 9)])
+    lines = (path / "epochs.jsonl").read_text().replace("node-a", "<b>a</b>")
+    (path / "epochs.jsonl").write_text(lines)
+    (bar,) = figures(path)["timeline"].data
+    assert bar.y[0] == "&lt;b&gt;a&lt;/b&gt; · 01"
+    assert "<b>a" not in bar.customdata[0]
+
+
+def test_every_figure_says_how_to_read_it(run_path):
+    drawn = figures(run_path)
+    assert len(drawn) == len(list(drawn)) == 9
+    for figure in drawn.values():
+        assert figure.layout.meta["reading"].endswith(".")
+        assert figure.layout.title.text == figure.layout.meta["title"]
+    assert "learning_curves" in repr(drawn)
+    assert drawn["history"] is drawn["history"]
+    with pytest.raises(KeyError):
+        drawn["no_such"]

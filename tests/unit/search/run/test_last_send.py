@@ -1,0 +1,74 @@
+"""What a search says at its end if the bucket cannot be reached then."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from resvae_ray.errors import Interrupted, JobError
+from resvae_ray.files.place import place
+from resvae_ray.search import tune
+from resvae_ray.search.run.bucket import bucket_lock
+
+LOST = "s3://b/run/epochs.jsonl: cannot be reached: timeout"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A RUN in a bucket that cannot be reached."""
+
+    def fail():
+        raise JobError(LOST)
+
+    copy = SimpleNamespace(taken_by="")
+    return SimpleNamespace(path=tmp_path, copy=copy, send=fail, write_tables=fail, resume_command="tune --resume")
+
+
+def carried_out(run, monkeypatch, error):
+    def end(run, work):
+        raise error
+
+    monkeypatch.setattr(tune, "_patiently", end)
+    ended(run)
+
+
+def ended(run):
+    with tune._sent_at_last(run):
+        tune._carried_out(run, None, None, False)
+
+
+def test_who_stopped_it_is_told_how_to_go_on(run, monkeypatch, capsys):
+    with pytest.raises(Interrupted, match="stopped; go on with: tune --resume"):
+        carried_out(run, monkeypatch, KeyboardInterrupt())
+    assert capsys.readouterr().err == f"{LOST}; what was not sent is in {run.path}, where --resume goes on with it\n"
+
+
+def test_the_reason_of_a_failure_is_told(run, monkeypatch, capsys):
+    with pytest.raises(JobError, match="^every trial failed$"):
+        carried_out(run, monkeypatch, JobError("every trial failed"))
+    assert LOST in capsys.readouterr().err
+
+
+def test_a_search_that_came_to_its_end_and_is_not_sent_has_failed(run, monkeypatch):
+    monkeypatch.setattr(tune, "_patiently", lambda run, work: False)
+    monkeypatch.setattr(tune, "_finish", lambda run, dataset, stopped: run)
+    with pytest.raises(JobError, match=f"^{LOST}$"):
+        ended(run)
+
+
+def test_that_another_has_taken_it_up_is_told_before_all(run, monkeypatch):
+    run.copy.taken_by = "process 2 on elsewhere"
+    with pytest.raises(JobError, match=f"^{LOST}$"):
+        carried_out(run, monkeypatch, KeyboardInterrupt())
+
+
+def test_a_lock_that_cannot_be_removed_does_not_hide_why_a_search_ended(bucket, monkeypatch, caplog):
+    monkeypatch.setattr(bucket_lock, "SETTLE_S", 0.4)
+    lock = place(f"{bucket}/run/run.lock")
+    with (
+        pytest.raises(Interrupted),
+        bucket_lock.hold_in_bucket(lock, lambda other: pytest.fail(f"lost to {other}")),
+    ):
+        monkeypatch.setattr("resvae_ray.files.s3.ATTEMPTS", 1)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        raise Interrupted("stopped")
+    assert "run.lock: cannot be reached" in caplog.text
