@@ -14,6 +14,7 @@ from pyarrow import fs as pafs
 
 from resvae_ray.data.features import Features, require_unique_ids
 from resvae_ray.data.features_writer import FeaturesWriter
+from resvae_ray.data.file_kind import FASTA, HDF5, TEXT, kind_by_content
 from resvae_ray.data.importers import delimited, esm_extract, excel, h5ad, hdf5, numpy_arrays, parquet
 from resvae_ray.data.importers.apart import read_apart
 from resvae_ray.data.layout import ColumnChoice
@@ -45,10 +46,9 @@ READERS: dict[str, FeatureReader] = {
     ".pt": esm_extract.read,
 }
 IN_FOLDERS = (".parquet", ".pt")  # formats that are a folder of files
+HDF5_FORMATS = (".h5", ".hdf5", ".h5ad")
 APART: tuple[FeatureReader, ...] = (hdf5.read, h5ad.read)  # libhdf5 can loop, or crash, on a damaged file
-OWN_CHOICES: dict[
-    str, tuple[FeatureReader, ...]
-] = {  # fields of ColumnChoice that mean something to some formats alone
+OWN_CHOICES: dict[str, tuple[FeatureReader, ...]] = {  # fields of ColumnChoice that some formats alone have
     "prefix": (parquet.read, delimited.read, excel.read),
     "sheet": (excel.read,),
     "layer": (esm_extract.read,),
@@ -74,11 +74,16 @@ def reader_for(source: str) -> FeatureReader:
     """
     Raises:
         DataError: nothing is there, or a folder with files of no format or of two.
-        UsageError: no format is known by that ending.
+        UsageError: no format is known by that ending, and the content shows none.
     """
-    for ending in sorted(READERS, key=len, reverse=True):
-        if source.lower().endswith(ending):
-            return READERS[ending]
+    named = next((ending for ending in sorted(READERS, key=len, reverse=True) if source.lower().endswith(ending)), None)
+    kind = kind_by_content(source)
+    if kind == FASTA:
+        raise UsageError(f"{source}: sequences in FASTA; 'resvae-ray embed' makes features of them")
+    if kind in READERS and kind != TEXT and not (kind == HDF5 and named in HDF5_FORMATS):
+        return READERS[kind]
+    if named is not None:
+        return READERS[named]
     filesystem, place = locate(source)
     with reaching(source):
         kind = filesystem.get_file_info(place).type
@@ -89,8 +94,8 @@ def reader_for(source: str) -> FeatureReader:
     if kind == pafs.FileType.NotFound:
         raise DataError(f"{source}: no such file or folder")
     raise UsageError(
-        f"{source}: unknown format; the endings read are {', '.join(READERS)}; of sequences `resvae-ray embed` makes "
-        "features"
+        f"{source}: unknown format; the endings read are {', '.join(READERS)}; 'resvae-ray embed' makes features of "
+        "sequences"
     )
 
 
@@ -132,7 +137,7 @@ def import_features(
     source, path, choice = str(source), place_to_write(target), choice or ColumnChoice()
     refuse_existing(path)
     refuse_inside(path, source)
-    with closing(_batches(source, choice)) as batches:
+    with closing(read_features(source, choice)) as batches:
         first = next(batches, None)
         if first is None:
             raise DataError(f"{source}: it holds no rows")
@@ -147,7 +152,13 @@ def import_features(
     return ImportSummary(str(path), writer.rows, writer.dim, LABEL in names, names, dict(first.found))
 
 
-def _batches(source: str, choice: ColumnChoice) -> Generator[FeatureBatch, None, None]:
+def read_features(source: str, choice: ColumnChoice) -> Generator[FeatureBatch, None, None]:
+    """The rows of a source in any known format, in order; what a library could crash on is read in its own process.
+
+    Raises:
+        DataError: the source holds something that is not FEATURES.
+        UsageError: an unknown format, a column that is not there, a library that is not installed.
+    """
     read = _chosen_reader(source, choice)
     yield from read_apart(read, source, choice) if read in APART else read(source, choice)
 

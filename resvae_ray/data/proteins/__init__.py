@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from resvae_ray.data.file_kind import FASTA, kind_by_content
 from resvae_ray.data.proteins import fasta, table
 from resvae_ray.data.proteins.batch import ProteinBatch, ProteinChoice
-from resvae_ray.data.sequences import clean_sequences
+from resvae_ray.data.same_protein import clean_sequences
 from resvae_ray.errors import DataError, UsageError
 
 ProteinReader = Callable[[str, ProteinChoice], Iterator[ProteinBatch]]
@@ -36,8 +37,10 @@ SURELY_PROTEIN = 200  # letters; so many of A, C, G, T, U and N alone are no pro
 def reader_for(source: str) -> ProteinReader:
     """
     Raises:
-        UsageError: no format is known by that ending.
+        UsageError: no format is known by that ending, and the content is no FASTA.
     """
+    if kind_by_content(source) == FASTA:
+        return fasta.read
     plain = source.lower().removesuffix(".gz")
     for ending, reader in READERS.items():
         if plain.endswith(ending):

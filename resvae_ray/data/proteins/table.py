@@ -24,12 +24,14 @@ def read(source: str, choice: ProteinChoice) -> Iterator[ProteinBatch]:
     row = 1
     for piece in text.pieces(dict.fromkeys(names, pa.string())):
         table = pa.Table.from_batches([piece]).rename_columns([layout[name] for name in names])
+        ids = table.column(ID).combine_chunks()
         yield ProteinBatch(
-            table.column(ID).combine_chunks(),
+            ids,
             table.column(SEQUENCE).combine_chunks(),
             table.drop_columns([ID, SEQUENCE]),
             range(row, row + len(table)),
             "row",
+            ids,
         )
         row += len(table)
     if row == 1:

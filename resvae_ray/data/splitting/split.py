@@ -49,7 +49,7 @@ def split_features(
         seed: of the draw, or the salt of the hash (0).
         exclude: a test set whose proteins must not be trained on: FEATURES, CSV/TSV or FASTA with ids or
             sequences, or a text with an id a line.
-        exclude_similarity: also exclude vectors whose cosine with one of the test set is so high; see similar.py.
+        exclude_similarity: also exclude vectors whose cosine with one of the test set is so high; see exclude.py.
         drop: leave those proteins out and count them, instead of refusing.
         progress: told the rows compared so far, where vectors are compared, then the rows written so far.
 
@@ -83,6 +83,7 @@ def split_features(
             provenance=source.provenance,
             excluded=int(leaks.rows.sum()),
             excluded_by=leaks.found,
+            excluded_id_forms=leaks.id_forms,
             not_compared=leaks.not_compared,
             repeated_sequences=repeated,
             sequences_on_both_sides=on_both_sides,
