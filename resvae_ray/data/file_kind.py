@@ -5,7 +5,7 @@ import zipfile
 from pyarrow import fs as pafs
 
 from resvae_ray.errors import DataError
-from resvae_ray.remote import locate, reaching
+from resvae_ray.files.place import locate, reaching
 
 FASTA, TEXT, PARQUET, HDF5, NPY, NPZ, XLSX, PT = ".fasta", ".txt", ".parquet", ".h5", ".npy", ".npz", ".xlsx", ".pt"
 GZIP = b"\x1f\x8b"
