@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from resvae_ray.data.hashes import hash_texts
-from resvae_ray.data.layout import ColumnChoice, Layout, layout_of
+from resvae_ray.data.layout import ColumnChoice, Layout, find_layout, no_id_column, require_free_names, vector_columns
 from resvae_ray.data.parquet_pieces import SUFFIX, column_pieces, parquet_file, pieces_of, provenance_of
 from resvae_ray.data.schema import FeatureBatch, as_text, check_batch, decode, decode_matrix
 from resvae_ray.errors import DataError
@@ -79,7 +79,15 @@ class Features:
     ) -> "Features":
         """As `open`, with some of the files that `path` stands for."""
         schema = parquet_file(filesystem, files[0]).schema_arrow
-        layout = layout_of(schema, choice or ColumnChoice(), files[0])
+        layout = find_layout(schema.names, vector_columns(schema), choice or ColumnChoice(), files[0])
+        require_free_names(layout.others, files[0])
+        return cls.with_layout(path, filesystem, files, schema, layout)
+
+    @classmethod
+    def with_layout(
+        cls, path: str | Place, filesystem: pafs.FileSystem, files: Sequence[str], schema: pa.Schema, layout: Layout
+    ) -> "Features":
+        """As `open`, for files of that schema, in which the layout says what is what."""
         dim = _width(filesystem, files, layout)
         if not dim:
             raise DataError(f"{path}: it holds no rows, or vectors without numbers")
@@ -93,6 +101,17 @@ class Features:
     def file_rows(self) -> list[int]:
         """Rows in each file."""
         return [parquet_file(self.filesystem, file).metadata.num_rows for file in self.files]
+
+    @property
+    def id_column(self) -> str:
+        """The column of the ids.
+
+        Raises:
+            DataError: there is none.
+        """
+        if self.layout.id is None:
+            raise no_id_column(self.schema.names, self.path)
+        return self.layout.id
 
     @property
     def rows(self) -> int:
@@ -138,7 +157,7 @@ class Features:
         source = parquet_file(self.filesystem, file)
         self._require_columns(source.schema_arrow, file)
         row = 1 + sum(source.metadata.row_group(group).num_rows for group in range(groups[0] if groups else 0))
-        for piece in pieces_of(source, groups, rows or batch_rows(self.dim), list(self._wanted()), file):
+        for piece in pieces_of(source, groups, rows or batch_rows(self.dim), self.layout.columns, file):
             yield row, pa.Table.from_batches([piece])
             row += len(piece)
 
@@ -153,13 +172,9 @@ class Features:
                 "before; all vectors must have one width"
             )
 
-    def _wanted(self) -> Iterator[str]:
-        layout = self.layout
-        return (name for name in (layout.id, layout.label, *layout.features, *layout.others) if name is not None)
-
     def _require_columns(self, found: pa.Schema, file: str) -> None:
         """The file has the columns of the first one, and those that pass through hold the same."""
-        for name in self._wanted():
+        for name in self.layout.columns:
             if name not in found.names:
                 raise DataError(f"{file}: no column {name!r}, which {self.files[0]} has")
             here, first = found.field(name).type, self.schema.field(name).type
@@ -172,8 +187,8 @@ class Features:
 
     def ids(self) -> Iterator[pa.Array]:
         """The ids in order, in batches."""
-        for table in self.columns([self.layout.id]):
-            yield as_text(table.column(0), f"{self.path}: column {self.layout.id}")
+        for table in self.columns([self.id_column]):
+            yield as_text(table.column(0), f"{self.path}: column {self.id_column}")
 
 
 def draw_groups(rows: Sequence[int], most: int, random: np.random.Generator) -> list[int]:

@@ -13,11 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resvae_ray.data.layout import INDEX_COLUMNS, Layout
+from resvae_ray.data.layout import Layout
 from resvae_ray.errors import DataError
 from resvae_ray.names import FEATURES, ID, LABEL
-
-IDS_KEY, ROW_NUMBERS = "ids", "row numbers"  # in the provenance of features that came without ids
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,9 @@ def vectors(matrix: np.ndarray) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
 
 
-def row_numbers(column: str, ids: pa.Array) -> dict[str, str]:
-    """What the provenance says of ids that only number the rows: whole numbers in an index that nobody named."""
-    numbers = pc.all(pc.match_substring_regex(pc.fill_null(ids, ""), r"^\d+$"), min_count=1).as_py()
-    return {IDS_KEY: ROW_NUMBERS} if column in INDEX_COLUMNS and numbers else {}
+def numbers_from(start: int, count: int) -> pa.Array:
+    """The ids of `count` rows that are named by their number, from 0; `start` rows come before them."""
+    return pa.array([str(number) for number in range(start, start + count)], pa.string())
 
 
 def decode(table: pa.Table, layout: Layout, where: str, first_row: int = 1) -> FeatureBatch:
@@ -77,7 +74,10 @@ def decode(table: pa.Table, layout: Layout, where: str, first_row: int = 1) -> F
     others = table.select(layout.others)
     if layout.label:
         others = others.add_column(0, LABEL, as_text(table.column(layout.label), f"{where}: column {layout.label}"))
-    ids = as_text(table.column(layout.id), f"{where}: column {layout.id}")
+    if layout.id is None:
+        ids = numbers_from(first_row - 1, table.num_rows)
+    else:
+        ids = as_text(table.column(layout.id), f"{where}: column {layout.id}")
     return FeatureBatch(ids, decode_matrix(table, layout, where, first_row), _nullable(others))
 
 

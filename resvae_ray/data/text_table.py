@@ -96,6 +96,10 @@ class TextTable:
             except (pa.ArrowInvalid, OSError, UnicodeError) as error:
                 raise DataError(f"{self.source}: {_explain(error, self.names)}") from None
 
+    def texts(self, name: str) -> Iterator[pa.Array]:
+        """The texts in the column `name`, in pieces; see `pieces`."""
+        return (piece.column(0) for piece in self.pieces({name: pa.string()}))
+
     def decimal_point(self) -> str:
         """The sign that the numbers of the first row are written with."""
         commas = any(map(DECIMAL_COMMA.fullmatch, self.fields))

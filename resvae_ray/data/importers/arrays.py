@@ -6,10 +6,19 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from resvae_ray.data.layout import FEATURES_COLUMNS, ID_COLUMNS, LABEL_COLUMNS, ColumnChoice, find_column
-from resvae_ray.data.schema import IDS_KEY, ROW_NUMBERS, FeatureBatch, as_text
+from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, Texts, settle_ids
+from resvae_ray.data.layout import (
+    FEATURES_COLUMNS,
+    ID_COLUMNS,
+    ColumnChoice,
+    find_column,
+    pick_label,
+    require_free_names,
+    some_names,
+)
+from resvae_ray.data.schema import FeatureBatch, as_text, numbers_from
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.names import FEATURES, ID, LABEL
+from resvae_ray.names import ID, LABEL
 
 NUMBERS = "fiu"  # kinds of NumPy types
 VECTOR_MOST = 1 << 24  # numbers in one vector: more is no protein's, but a few bytes can claim it
@@ -54,41 +63,48 @@ def matrix_name(arrays: Mapping[str, Array], source: str, choice: ColumnChoice) 
     if choice.features_column is not None:
         if choice.features_column not in matrices:
             raise UsageError(
-                f"{source}: --features-column {choice.features_column}: no such matrix; there are {matrices}"
+                f"{source}: --features-column {choice.features_column}: no such matrix; there are "
+                f"{some_names(matrices)}"
             )
         return choice.features_column
     if not matrices:
-        shapes = {name: array.shape for name, array in arrays.items()}
+        shapes = some_names([f"{name} {tuple(array.shape)}" for name, array in arrays.items()])
         raise DataError(f"{source}: no two-dimensional array of numbers; the arrays are {shapes}")
     name = matrices[0] if len(matrices) == 1 else find_column(matrices, FEATURES_COLUMNS)
     if name is None:
-        raise DataError(f"{source}: several matrices ({', '.join(matrices)}); choose with --features-column")
+        raise DataError(f"{source}: several matrices ({some_names(matrices)}); choose with --features-column")
     return name
 
 
-def column_names(arrays: Mapping[str, Array], rows: int, source: str, choice: ColumnChoice) -> dict[str, str]:
-    """The arrays with one entry a row: the name that FEATURES has for each, and its own.
+def column_names(
+    arrays: Mapping[str, Array], rows: int, texts: Texts, source: str, choice: ColumnChoice
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The arrays with one entry per row: the name that FEATURES has for each, and its own; and what to say of the ids.
+
+    Args:
+        texts: the entries of an array as texts, in pieces.
 
     Raises:
-        DataError: ids or labels for another number of rows, or an array in the place of one of them.
+        DataError: ids or labels for another number of rows, an array in the place of one of them, or ids that cannot be
+            made out.
         UsageError: an array that the user named is not there.
     """
     flat = [name for name, array in arrays.items() if len(array.shape) == 1]
-    chosen = {}
-    for target, wanted, known, flag in (
-        (ID, choice.id_column, ID_COLUMNS, "--id-column"),
-        (LABEL, choice.label_column, LABEL_COLUMNS, "--label-column"),
-    ):
+    for flag, wanted in (("--id-column", choice.id_column), ("--label-column", choice.label_column)):
         if wanted is not None and wanted not in flat:
-            raise UsageError(f"{source}: {flag} {wanted}: no such one-dimensional array; there are {flat}")
-        if (name := wanted or find_column(flat, known)) is not None:
-            chosen[name] = target
-            if (length := arrays[name].shape[0]) != rows:
-                raise DataError(f"{source}: array {name!r} has {length} entries for {rows} rows of features")
-    others = [name for name in flat if arrays[name].shape[0] == rows and name not in chosen]
-    for name in {ID, FEATURES, LABEL} & set(others):
-        raise DataError(f"{source}: array {name!r} is neither the id, the label nor the features; rename or remove it")
-    return {target: name for name, target in chosen.items()} | {name: name for name in others}
+            raise UsageError(f"{source}: {flag} {wanted}: no such one-dimensional array; there are {some_names(flat)}")
+    usual = choice.id_column or (find_column(flat, ID_COLUMNS) if choice.ids is None else None)
+    label = pick_label(flat, usual, choice.label_column, source)
+    for name in filter(None, (usual, label)):
+        if (length := arrays[name].shape[0]) != rows:
+            raise DataError(f"{source}: array {name!r} has {length} entries for {rows} rows of features")
+    others = [name for name in flat if arrays[name].shape[0] == rows and name != label]
+    settled, left_out, numbered = settle_ids(flat, others, texts, choice, source)
+    ids = None if settled.ids is not None else settled.id_column
+    others = [name for name in others if name != ids and name not in left_out]
+    require_free_names(others, source, "array")
+    chosen = {target: name for target, name in ((ID, ids), (LABEL, label)) if name is not None}
+    return chosen | {name: name for name in others}, {IDS_KEY: ROW_NUMBERS} if numbered else {}
 
 
 def refuse_columns(source: str, choice: ColumnChoice) -> None:
@@ -135,7 +151,7 @@ def as_batch(
     """
     others = {name: pa.chunked_array([column]) for name, column in columns.items()}
     ids, label = others.pop(ID, None), others.pop(LABEL, None)
-    numbers = pa.array([str(start + row) for row in range(len(matrix))], pa.string())
+    numbers = numbers_from(start, len(matrix))
     table = pa.table(others) if others else pa.table({ID: numbers}).select([])
     if label is not None:
         table = table.add_column(0, LABEL, as_text(label, f"{source}: the label"))

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from resvae_ray.data.layout import ColumnChoice, find_layout
-from resvae_ray.data.schema import FeatureBatch, check_batch, decode, row_numbers
+from resvae_ray.data.id_column import import_layout
+from resvae_ray.data.layout import ColumnChoice
+from resvae_ray.data.schema import FeatureBatch, check_batch, decode
 from resvae_ray.data.text_table import TextTable
 
 
@@ -20,10 +21,10 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
         DataError: no header, text in a number column, a row of another length, a missing or non-finite value.
     """
     text = TextTable.of(source)
-    layout = find_layout(text.names, [], choice, source)
+    layout, found = import_layout(text.names, [], text.texts, choice, source)
     numbers, row = set(layout.features), 1
-    for piece in text.pieces({name: pa.float32() if name in numbers else pa.string() for name in text.names}):
+    for piece in text.pieces({name: pa.float32() if name in numbers else pa.string() for name in layout.columns}):
         batch = decode(pa.Table.from_batches([piece]), layout, source, row)
         check_batch(batch, layout.features, source, row)
         row += len(batch)
-        yield replace(batch, found=row_numbers(layout.id, batch.ids))
+        yield replace(batch, found=found)

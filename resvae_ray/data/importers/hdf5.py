@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from resvae_ray.data.features import batch_rows
+from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, in_order_of_number
 from resvae_ray.data.importers.arrays import (
     NUMBERS,
     VECTOR_MOST,
@@ -29,7 +30,7 @@ from resvae_ray.data.importers.arrays import (
     require_width,
 )
 from resvae_ray.data.layout import FEATURES_COLUMNS, ColumnChoice, find_column
-from resvae_ray.data.schema import FeatureBatch, check_batch
+from resvae_ray.data.schema import FeatureBatch, as_text, check_batch
 from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
 from resvae_ray.files.place import locate
@@ -38,6 +39,7 @@ from resvae_ray.names import ID
 ORIGINAL_ID = "original_id"
 MATRIX_FILE_MOST = 64  # data sets in a file that is looked through for a matrix
 CHUNK_BYTES_MOST = 1 << 30  # unpacked: HDF5 holds a chunk whole
+TEXTS_AT_ONCE = 65536  # of an array that is looked through
 POOLING = (
     "take UniProt's per-protein.h5, reduce: true in bio_embeddings, reduced embeddings in biotrainer, or average the "
     "residues yourself"
@@ -79,7 +81,7 @@ def children(group: Any, source: str) -> Iterator[tuple[str, Any]]:
         DataError: a link, a table of pandas, or what is neither group nor data set.
     """
     h5py = module_to_read(source, "h5py")
-    for name in group:
+    for name in (not _keeps_order(group) and _numbers(group)) or group:
         if not isinstance(link := group.get(name, getlink=True), h5py.HardLink):
             raise DataError(
                 f"{source}: {name!r} is a link to {link.path}, which is not followed; write the data itself"
@@ -154,6 +156,14 @@ def column_piece(data_set: Any, start: int, stop: int, where: str) -> pa.Array:
         raise DataError(f"{where} holds bytes that are not UTF-8 text") from None
 
 
+def texts_of(data_set: Any, where: str) -> Iterator[pa.Array]:
+    """The entries of a one-dimensional data set as texts, in pieces."""
+    require_filled(data_set, where)
+    for start in range(0, data_set.shape[0], TEXTS_AT_ONCE):
+        stop = min(start + TEXTS_AT_ONCE, data_set.shape[0])
+        yield as_text(pa.chunked_array([column_piece(data_set, start, stop, where)]), where)
+
+
 def _matrix_place(file: Any, source: str, choice: ColumnChoice) -> str | None:
     """Where the matrix is, if the file has one: chosen, with a usual name, or the only one beside arrays as long."""
     if choice.features_column is not None:
@@ -186,14 +196,18 @@ def _read_matrix(file: Any, place: str, source: str, choice: ColumnChoice) -> It
     folder, _, leaf = place.rpartition("/")
     arrays = {name: item for name, item in children(file[folder or "/"], source) if hasattr(item, "shape")}
     matrix = arrays[leaf]
-    columns = column_names(arrays, matrix.shape[0], source, choice)
+
+    def texts(name: str) -> Iterator[pa.Array]:
+        return texts_of(arrays[name], f"{source}: array {name!r}")
+
+    columns, of_ids = column_names(arrays, matrix.shape[0], texts, source, choice)
     for name in columns.values():
         require_filled(arrays[name], f"{source}: array {name!r}")
     start = 0
     for piece in row_pieces(matrix, f"{source}: array {leaf!r}"):
         stop = start + len(piece)
         cut = {to: column_piece(arrays[name], start, stop, f"{source}: array {name!r}") for to, name in columns.items()}
-        batch = as_batch(piece, start, cut, source, {"matrix": place.lstrip("/")})
+        batch = as_batch(piece, start, cut, source, {"matrix": place.lstrip("/"), **of_ids})
         check_batch(batch, None, source, start + 1)
         start = stop
         yield batch
@@ -203,6 +217,11 @@ def _read_proteins(file: Any, source: str, choice: ColumnChoice) -> Iterator[Fea
     refuse_columns(source, choice)
     group = file[choice.features_column or "/"]
     found = {"order": "as written" if _keeps_order(group) else "by name"}
+    numbers = _numbers(group)
+    if numbers is not None and not _keeps_order(group):
+        found = {"order": "by number"}
+    if numbers is not None and ORIGINAL_ID not in group[numbers[0]].attrs:
+        found[IDS_KEY] = ROW_NUMBERS
     start = 0
     for ids, matrix in _stacks(group, source):
         batch = as_batch(matrix, start, {ID: pa.array(ids, pa.string())}, source, found)
@@ -253,6 +272,12 @@ def _original_id(data_set: Any, name: str, source: str) -> str:
     if not isinstance(value, str | bytes | int | np.integer):
         raise DataError(f"{source}: data set {name!r}: {ORIGINAL_ID} is {value!r}; expected one text or whole number")
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _numbers(group: Any) -> list[str] | None:
+    """The names in a group by their number, if they are 0 … n-1."""
+    first = next(iter(group), "")
+    return in_order_of_number(list(group)) if first.isdecimal() else None
 
 
 def _keeps_order(group: Any) -> bool:

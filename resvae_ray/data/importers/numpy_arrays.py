@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from resvae_ray.data.features import batch_rows
+from resvae_ray.data.file_kind import NPY, kind_by_content
 from resvae_ray.data.importers.arrays import (
     as_batch,
     as_column,
@@ -23,7 +24,7 @@ from resvae_ray.data.importers.arrays import (
     require_width,
 )
 from resvae_ray.data.layout import ColumnChoice
-from resvae_ray.data.schema import FeatureBatch, check_batch
+from resvae_ray.data.schema import FeatureBatch, as_text, check_batch
 from resvae_ray.errors import DataError, ResVAERayError, first_line
 from resvae_ray.files.place import locate
 
@@ -47,8 +48,8 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     filesystem, place = locate(source)
     try:
         with filesystem.open_input_file(place) as file:
-            if source.lower().endswith(".npy"):
-                yield from _read_matrix(file, file.size(), source, {})
+            if kind_by_content(source) == NPY or source.lower().endswith(".npy"):
+                yield from _read_matrix(file, file.size(), source, {}, {})
             else:
                 yield from _read_archive(file, source, choice)
     except FileNotFoundError:
@@ -71,10 +72,15 @@ def _read_archive(file: pa.NativeFile, source: str, choice: ColumnChoice) -> Ite
                 size = archive.getinfo(member).file_size
                 headers[name] = _header(stream, size, f"{source}: array {name!r}")
         matrix = matrix_name(headers, source, choice)
-        names = column_names(headers, headers[matrix].shape[0], source, choice)
+
+        def texts(name: str) -> list[pa.Array]:
+            column = _column_arrays(archive, members, headers, {name: name}, source)[name]
+            return [as_text(pa.chunked_array([column]), f"{source}: array {name!r}")]
+
+        names, found = column_names(headers, headers[matrix].shape[0], texts, source, choice)
         columns = _column_arrays(archive, members, headers, names, source)
         with archive.open(members[matrix]) as stream:
-            yield from _read_matrix(stream, archive.getinfo(members[matrix]).file_size, source, columns)
+            yield from _read_matrix(stream, archive.getinfo(members[matrix]).file_size, source, columns, found)
 
 
 def _column_arrays(
@@ -94,7 +100,9 @@ def _column_arrays(
     return read
 
 
-def _read_matrix(stream: IO[bytes], size: int, source: str, columns: dict[str, pa.Array]) -> Iterator[FeatureBatch]:
+def _read_matrix(
+    stream: IO[bytes], size: int, source: str, columns: dict[str, pa.Array], found: Mapping[str, str]
+) -> Iterator[FeatureBatch]:
     header = _header(stream, size, source)
     if not is_matrix(header):
         raise DataError(f"{source}: an array of shape {header.shape} and type {header.dtype}; expected rows of numbers")
@@ -103,7 +111,7 @@ def _read_matrix(stream: IO[bytes], size: int, source: str, columns: dict[str, p
     start = 0
     for piece in pieces(stream, header, source):
         sliced = {name: column.slice(start, len(piece)) for name, column in columns.items()}
-        batch = as_batch(piece, start, sliced, source)
+        batch = as_batch(piece, start, sliced, source, found)
         check_batch(batch, None, source, start + 1)
         start += len(batch)
         yield batch

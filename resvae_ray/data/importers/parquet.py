@@ -14,10 +14,12 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from resvae_ray.data.features import Features
-from resvae_ray.data.layout import ColumnChoice
-from resvae_ray.data.parquet_pieces import SUFFIX
-from resvae_ray.data.schema import FeatureBatch, row_numbers
+from resvae_ray.data.id_column import import_layout
+from resvae_ray.data.layout import ColumnChoice, vector_columns
+from resvae_ray.data.parquet_pieces import SUFFIX, column_pieces, parquet_file
+from resvae_ray.data.schema import FeatureBatch, as_text, numbers_from
 from resvae_ray.errors import DataError
+from resvae_ray.files.listing import list_files
 from resvae_ray.files.place import locate, reaching
 from resvae_ray.names import LABEL
 
@@ -30,12 +32,28 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     Raises:
         DataError: also, a folder lacks some of the shards of a split.
     """
-    features = Features.open(source, choice)
+    filesystem, files = list_files(source, SUFFIX)
+    schema = parquet_file(filesystem, files[0]).schema_arrow
+
+    def texts(name: str) -> Iterator[pa.Array]:
+        if _has_text(schema.field(name).type):
+            for table in column_pieces(filesystem, files, [name]):
+                yield as_text(table.column(0), f"{source}: column {name}")
+
+    layout, of_ids = import_layout(schema.names, vector_columns(schema), texts, choice, files[0])
+    features = Features.with_layout(source, filesystem, files, schema, layout)
     splits = _splits(features.files, source)
-    found = {**features.provenance, **({"splits": ", ".join(splits)} if splits else {})}
-    names = _label_names(features)
+    found = {**features.provenance, **({"splits": ", ".join(splits)} if splits else {}), **of_ids}
+    names, start = _label_names(features), 0
     for batch in features.batches():
-        yield replace(_with_label_names(batch, names, source), found=found | row_numbers(features.layout.id, batch.ids))
+        ids = numbers_from(start, len(batch)) if layout.id is None else batch.ids
+        start += len(batch)
+        yield replace(_with_label_names(batch, names, source), ids=ids, found=found)
+
+
+def _has_text(kind: pa.DataType) -> bool:
+    """Whether the values of a column may be ids: not lists and the like."""
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _splits(files: Sequence[str], source: str) -> list[str]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from resvae_ray.data.features import Features, rows_in
 from resvae_ray.data.hashes import hash_set, members
+from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, only_number_rows
 from resvae_ray.data.importers import read_features
 from resvae_ray.data.layout import (
     ID_COLUMNS,
@@ -26,7 +26,6 @@ from resvae_ray.data.layout import (
 )
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.same_protein import AS_WRITTEN, ProteinIds, clean_sequences, form_counts, match_ids
-from resvae_ray.data.schema import IDS_KEY, ROW_NUMBERS, row_numbers
 from resvae_ray.data.splitting.other_tables import OtherTable
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.progress import Progress, silent
@@ -158,15 +157,15 @@ def _why_not(source: Features, other: OtherTable, kind: str, ours: str | None, t
             return f"{where} has no such column"
     if kind == BY_ID:
         # Numbers of rows are no names of proteins: row 7 here has nothing to do with row 7 there.
-        for where, numbered in ((source.path, _is_numbered(source)), (other.path, other.is_numbered(theirs or ""))):
+        for where, numbered in ((source.path, is_numbered(source)), (other.path, other.is_numbered(theirs or ""))):
             if numbered:
                 return f"those of {where} are row numbers"
     return None
 
 
-def _is_numbered(source: Features) -> bool:
-    ids = next(source.ids(), pa.array([], pa.string()))
-    return ROW_NUMBERS in (source.provenance.get(IDS_KEY), row_numbers(source.layout.id, ids).get(IDS_KEY))
+def is_numbered(source: Features) -> bool:
+    """Whether the ids of FEATURES are but the numbers of their rows."""
+    return source.provenance.get(IDS_KEY) == ROW_NUMBERS or only_number_rows(source.layout.id, source.ids)
 
 
 def rows_like(source: Features, other: str | Path, threshold: float, progress: Progress) -> np.ndarray:

@@ -15,11 +15,12 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from resvae_ray.data.file_kind import FASTA, TEXT, kind_by_content
+from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, only_number_rows
 from resvae_ray.data.importers import READERS, read_features, reader_for
 from resvae_ray.data.layout import ID_COLUMNS, SEQUENCE_COLUMNS, ColumnChoice, find_column, some_names
 from resvae_ray.data.parquet_pieces import ID_BATCH_ROWS, SUFFIX, column_pieces, parquet_file, provenance_of
 from resvae_ray.data.proteins import read_proteins
-from resvae_ray.data.schema import IDS_KEY, ROW_NUMBERS, as_text, row_numbers
+from resvae_ray.data.schema import as_text
 from resvae_ray.data.text_table import TextTable
 from resvae_ray.errors import DataError
 from resvae_ray.files.listing import list_files
@@ -70,7 +71,7 @@ class OtherTable(ABC):
 
     def is_numbered(self, name: str) -> bool:
         """Whether the ids in the column `name` are but the numbers of the rows."""
-        return bool(row_numbers(name, next(self.texts(name), pa.array([], pa.string()))))
+        return only_number_rows(name, lambda: self.texts(name))
 
 
 class _Parquet(OtherTable):

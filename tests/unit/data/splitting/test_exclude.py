@@ -85,7 +85,7 @@ def test_an_index_that_pandas_wrote_is_no_id(tmp_path):
     for other in ("a.csv", "a.parquet"):
         with pytest.raises(DataError, match="neither an id .*are row numbers"):
             split_features(tmp_path / "a.parquet", tmp_path / "d", exclude=tmp_path / other)
-    frame.assign(id=list("012345678")).to_parquet(tmp_path / "named.parquet")
+    frame.assign(id=list("abcdefghi")).to_parquet(tmp_path / "named.parquet")
     with pytest.raises(DataError, match=r"ids: those of .*a.parquet are row numbers"):
         split_features(tmp_path / "named.parquet", tmp_path / "d", exclude=tmp_path / "a.parquet")
 
