@@ -147,7 +147,7 @@ def import_features(
         with (staged_file if path.suffix == SUFFIX else staged_folder)(path) as staging:
             with FeaturesWriter(staging, first.features.shape[1], provenance) as writer:
                 _copy(first, batches, writer, source, progress)
-            require_unique_ids(lambda: _written_ids(staging), source)
+            _require_unique_ids(staging, source)
     names = tuple(first.others.column_names)
     return ImportSummary(str(path), writer.rows, writer.dim, LABEL in names, names, dict(first.found))
 
@@ -190,5 +190,11 @@ def _copy(
         progress(writer.rows, None)
 
 
-def _written_ids(path: Path) -> Iterator:
-    return Features.open(path, ColumnChoice(id_column=ID)).ids()
+def _require_unique_ids(written: Path, source: str) -> None:
+    try:
+        require_unique_ids(Features.open(written, ColumnChoice(id_column=ID)).ids, source)
+    except DataError as error:
+        filesystem, place = locate(source)
+        if filesystem.get_file_info(place).type != pafs.FileType.Directory:
+            raise
+        raise DataError(f"{error}; if its folders or files are layers or poolings, import one of them") from None
