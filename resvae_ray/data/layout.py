@@ -156,6 +156,7 @@ def is_vector(kind: pa.DataType) -> bool:
     if isinstance(kind, pa.FixedShapeTensorType):
         kind = kind.storage_type
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    lists = lists or pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
     return lists and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
 
 

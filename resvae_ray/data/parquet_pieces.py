@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
+from resvae_ray.data.arrow_types import plain_batch
 from resvae_ray.errors import DataError, JobError, first_line
 from resvae_ray.files.place import is_lost
 from resvae_ray.names import PROVENANCE_KEY
@@ -70,7 +71,7 @@ def pieces_of(
         for piece in source.iter_batches(rows, row_groups=groups, columns=wanted, use_threads=False):
             for name, column in zip(piece.schema.names, piece.columns, strict=True):
                 _require_sound(column, f"{path}: column {name}")
-            yield piece
+            yield plain_batch(piece)
 
 
 @contextmanager

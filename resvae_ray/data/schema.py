@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from resvae_ray.data.arrow_types import plain_array
 from resvae_ray.data.layout import Layout
 from resvae_ray.errors import DataError
 from resvae_ray.names import FEATURES, ID, LABEL
@@ -153,7 +154,7 @@ def _wide_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) ->
 
 def _list_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) -> np.ndarray:
     name = layout.features[0]
-    column = as_array(table.column(name))
+    column = plain_array(as_array(table.column(name)))
     if isinstance(column.type, pa.FixedShapeTensorType):
         column = column.storage
     if column.null_count:

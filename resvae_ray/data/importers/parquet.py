@@ -13,10 +13,10 @@ from dataclasses import replace
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from resvae_ray.data.features import Features
+from resvae_ray.data.features import Features, schema_of
 from resvae_ray.data.id_column import import_layout
 from resvae_ray.data.layout import ColumnChoice, vector_columns
-from resvae_ray.data.parquet_pieces import SUFFIX, column_pieces, parquet_file
+from resvae_ray.data.parquet_pieces import SUFFIX, column_pieces
 from resvae_ray.data.schema import FeatureBatch, as_text, numbers_from
 from resvae_ray.errors import DataError
 from resvae_ray.files.listing import list_files
@@ -33,7 +33,7 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
         DataError: also, a folder lacks some of the shards of a split.
     """
     filesystem, files = list_files(source, SUFFIX)
-    schema = parquet_file(filesystem, files[0]).schema_arrow
+    schema = schema_of(filesystem, files)
 
     def texts(name: str) -> Iterator[pa.Array]:
         if _has_text(schema.field(name).type):
