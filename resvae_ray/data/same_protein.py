@@ -51,6 +51,7 @@ KINDS = {
     "checksums": r"[0-9a-fA-F]{32}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64}",
     "sequences": r"[A-Za-z*]{30,}",
 }
+STRUCTURE_AWARE = r"^(?:(?:[A-Z#][a-z#]){3,}|(?:[a-z#][A-Z#]){3,})\*?$"  # '#' is a structure that is not known
 KIND_SAMPLE = 4096  # ids that show the kind of all
 MOSTLY = 0.9  # of the sample must be of the kind
 
@@ -155,9 +156,19 @@ def kind_of(ids: Iterable[pa.Array]) -> IdKind:
     return IdKind(None, texts[0].as_py())
 
 
+def are_structure_aware(sequences: pa.Array) -> pa.Array:
+    """Which texts (n, bool) have a residue and a letter of its structure in turn, as SaProt reads them."""
+    return pc.match_substring_regex(pc.replace_substring_regex(sequences, r"\s+", ""), STRUCTURE_AWARE)
+
+
 def clean_sequences(sequences: pa.Array) -> pa.Array:
-    """Texts (n) in upper case, without white space and without one `*` at the end (the stop codon)."""
-    return pc.replace_substring_regex(pc.ascii_upper(pc.replace_substring_regex(sequences, r"\s+", "")), r"\*$", "")
+    """Texts (n) in upper case, without white space and without one `*` at the end (the stop codon).
+
+    Of structure-aware ones only the residues, so that they are compared with others.
+    """
+    texts = pc.replace_substring_regex(sequences, r"\s+", "")
+    texts = pc.if_else(are_structure_aware(texts), pc.replace_substring_regex(texts, "[a-z#]", ""), texts)
+    return pc.replace_substring_regex(pc.ascii_upper(texts), r"\*$", "")
 
 
 def _first_words(ids: pa.Array) -> pa.Array:

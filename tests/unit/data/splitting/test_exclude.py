@@ -58,6 +58,13 @@ def test_one_sequence_in_several_spellings_is_one_protein(tmp_path):
         split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / "t.csv")
 
 
+def test_a_structure_aware_sequence_is_compared_by_its_residues(tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", list("abcde"), ["MdEvVp", "M#EpV#Qd*", "MKW", "AeAe", "dMvKpV"])
+    (tmp_path / "t.csv").write_text("sequence\nMEV\nMEVQ\nMKV\n")
+    with pytest.raises(DataError, match=r"3 rows also stand .*\(3 by sequence\)"):
+        split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / "t.csv")
+
+
 def test_a_clean_test_set_excludes_nothing(make_features, tmp_path):
     (tmp_path / "test.csv").write_text("id\nX1\n")
     assert split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv").excluded == 0
