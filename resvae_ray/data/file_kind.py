@@ -58,6 +58,19 @@ def refuse_pointer(head: bytes, source: str) -> None:
         raise DataError(f"{source}: a pointer of Git LFS, not the file itself; fetch it with 'git lfs pull'")
 
 
+def refuse_pointer_at(filesystem: pafs.FileSystem, place: str) -> None:
+    """
+    Raises:
+        DataError: the file there is a pointer of Git LFS.
+    """
+    try:
+        with filesystem.open_input_stream(place, compression=None) as raw:
+            head = raw.read(len(LFS_POINTER))
+    except OSError:
+        return
+    refuse_pointer(head, place)
+
+
 def _head(filesystem: pafs.FileSystem, place: str) -> bytes:
     packed = is_gzip(filesystem, place)
     with filesystem.open_input_stream(place, compression="gzip" if packed else None) as raw:

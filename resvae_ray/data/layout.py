@@ -166,6 +166,11 @@ def some_names(names: Sequence[str], most: int = 8) -> str:
     return shown if len(names) <= most else f"{shown}, … ({len(names):,} in all)"
 
 
+def some_numbers(numbers: Sequence[int], most: int = 8) -> str:
+    """The first numbers of a list, for a message."""
+    return ", ".join(map(str, numbers[:most])) + (f", … ({len(numbers):,} in all)" if len(numbers) > most else "")
+
+
 def _vector_column(vector_names: Sequence[str], choice: ColumnChoice, where: str) -> str | None:
     """The column of vectors, if there is one."""
     if choice.features_column is not None:

@@ -46,16 +46,27 @@ class FeatureBatch:
 
     def table(self) -> pa.Table:
         """The rows as FEATURES has them: id, features, then the others."""
-        table = pa.table({ID: self.ids, FEATURES: vectors(self.features)})
+        table = required_columns({ID: self.ids, FEATURES: vectors(self.features)})
         for name in self.others.column_names:
             table = table.append_column(self.others.schema.field(name), self.others.column(name))
         return table
 
 
+def vector_type(dim: int) -> pa.DataType:
+    """A vector of `dim` numbers of float32, none of which is missing: databases compute no distances of others."""
+    return pa.list_(pa.field("element", pa.float32(), nullable=False), dim)
+
+
 def vectors(matrix: np.ndarray) -> pa.FixedSizeListArray:
     """A matrix (n, D) as a column of n vectors of float32."""
     flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+    return pa.FixedSizeListArray.from_arrays(flat, type=vector_type(matrix.shape[1]))
+
+
+def required_columns(columns: Mapping[str, pa.Array]) -> pa.Table:
+    """A table of columns without missing values, whose schema says so."""
+    fields = [pa.field(name, column.type, nullable=False) for name, column in columns.items()]
+    return pa.table(list(columns.values()), schema=pa.schema(fields))
 
 
 def numbers_from(start: int, count: int) -> pa.Array:
@@ -119,6 +130,8 @@ def check_batch(batch: FeatureBatch, names: Sequence[str] | None, where: str, fi
     Raises:
         DataError: a missing id, or NaN or infinity among the features, named by row, id and column.
     """
+    if len(batch) and not batch.features.shape[1]:
+        raise DataError(f"{where}: vectors without numbers; expected at least one number per feature")
     missing = pc.or_kleene(pc.is_null(batch.ids), pc.equal(pc.fill_null(batch.ids, ""), ""))
     if (row := pc.index(missing, True).as_py()) >= 0:
         raise DataError(f"{where}: row {first_row + row}: the id is missing; every protein needs one")

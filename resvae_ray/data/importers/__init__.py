@@ -94,8 +94,8 @@ def reader_for(source: str) -> FeatureReader:
     if kind == pafs.FileType.NotFound:
         raise DataError(f"{source}: no such file or folder")
     raise UsageError(
-        f"{source}: unknown format; the endings read are {', '.join(READERS)}; 'resvae-ray embed' makes features of "
-        "sequences"
+        f"{source}: unknown format; the endings read are .parquet, .npz, .npy, .csv, .xlsx, .h5, .h5ad, .pt and their "
+        "like; 'resvae-ray embed' makes features of sequences"
     )
 
 
@@ -141,8 +141,6 @@ def import_features(
         first = next(batches, None)
         if first is None:
             raise DataError(f"{source}: it holds no rows")
-        if not first.features.shape[1]:
-            raise DataError(f"{source}: vectors without numbers; expected one number a feature at least")
         provenance = {**first.found, "source": Path(source).name, **(describe or {})}
         with (staged_file if path.suffix == SUFFIX else staged_folder)(path) as staging:
             with FeaturesWriter(staging, first.features.shape[1], provenance) as writer:
@@ -167,7 +165,7 @@ def _chosen_reader(source: str, choice: ColumnChoice) -> FeatureReader:
     reader = reader_for(source)
     for option, only in OWN_CHOICES.items():
         if getattr(choice, option) is not None and reader not in only:
-            endings = ", ".join(ending for ending, known in READERS.items() if known in only)
+            endings = ", ".join(e for e, known in READERS.items() if known in only and not e.endswith(".gz"))
             raise UsageError(f"{source}: --{option} {getattr(choice, option)}: it chooses in {endings} files alone")
     return reader
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from resvae_ray.data.features import batch_rows
+from resvae_ray.data.file_kind import refuse_pointer_at
 from resvae_ray.data.importers.arrays import VECTOR_MOST, as_batch, refuse_columns
-from resvae_ray.data.layout import ColumnChoice
+from resvae_ray.data.layout import ColumnChoice, some_names, some_numbers
 from resvae_ray.data.schema import FeatureBatch, check_batch
 from resvae_ray.errors import DataError, UsageError, first_line
 from resvae_ray.files.listing import list_files
@@ -94,22 +95,26 @@ class _Pick:
 def _choose(content: Mapping[str, Any], path: str, choice: ColumnChoice) -> _Pick:
     pooling = _choose_pooling(content, path, choice.features_column)
     if not all(isinstance(layer, int) for layer in content[pooling]):
-        raise DataError(f"{path}: {pooling} of {', '.join(map(repr, content[pooling]))}; layers are whole numbers")
+        raise DataError(
+            f"{path}: {pooling} of {some_names(list(map(str, content[pooling])))}; layers are whole numbers"
+        )
     layers = sorted(content[pooling])
     if choice.layer is not None and choice.layer not in layers:
-        raise UsageError(f"{path}: --layer {choice.layer}: no such layer in {pooling}; there are {layers}")
+        raise UsageError(
+            f"{path}: --layer {choice.layer}: no such layer in {pooling}; there are {some_numbers(layers)}"
+        )
     if choice.layer is None and len(layers) > 1:
-        raise UsageError(f"{path}: {pooling} of the layers {', '.join(map(str, layers))}; choose with --layer")
+        raise UsageError(f"{path}: {pooling} of the layers {some_numbers(layers)}; choose with --layer")
     return _Pick(pooling, layers[0] if choice.layer is None else choice.layer)
 
 
 def _choose_pooling(content: Mapping[str, Any], path: str, wanted: str | None) -> str:
     there = [name for name in POOLINGS if isinstance(content.get(name), dict) and content[name]]
     if wanted is not None and wanted not in there:
-        raise UsageError(f"{path}: --features-column {wanted}: not in the file; there are {there}")
+        raise UsageError(f"{path}: --features-column {wanted}: not in the file; there are {some_names(there)}")
     if not there:
         raise DataError(
-            f"{path}: no vector a protein, it has {', '.join(map(str, content))}; run esm-extract with "
+            f"{path}: no vector a protein, it has {some_names(list(map(str, content)))}; run esm-extract with "
             "--include mean, or bos for the first token"
         )
     if wanted is None and len(there) > 1:
@@ -156,6 +161,7 @@ def _load(filesystem: pafs.FileSystem, path: str) -> Mapping[str, Any]:
             _require_sound_archive(file)
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile pickle makes torch raise whatever it likes
+        refuse_pointer_at(filesystem, path)
         reason = first_line(error)
         raise DataError(f"{path}: not a readable file of tensors alone, and nothing else is loaded: {reason}") from None
     if not isinstance(content, dict) or not isinstance(content.get("label"), str):

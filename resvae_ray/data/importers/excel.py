@@ -19,7 +19,7 @@ import pyarrow as pa
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.id_column import import_layout
 from resvae_ray.data.importers.arrays import as_batch
-from resvae_ray.data.layout import ColumnChoice, Layout
+from resvae_ray.data.layout import ColumnChoice, Layout, some_names
 from resvae_ray.data.schema import FeatureBatch, check_batch
 from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
@@ -91,7 +91,7 @@ def _refuse_bomb(raw: pa.NativeFile, source: str) -> None:
 def _sheet(workbook: Any, source: str, choice: ColumnChoice) -> Any:
     sheets = {sheet.title: sheet for sheet in workbook.worksheets}
     if choice.sheet is not None and choice.sheet not in sheets:
-        raise UsageError(f"{source}: --sheet {choice.sheet}: no such sheet; there are {list(sheets)}")
+        raise UsageError(f"{source}: --sheet {choice.sheet}: no such sheet; there are {some_names(list(sheets))}")
     if not sheets:
         raise DataError(f"{source}: a workbook without a sheet of cells")
     return sheets[choice.sheet] if choice.sheet is not None else next(iter(sheets.values()))

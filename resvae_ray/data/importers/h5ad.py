@@ -20,7 +20,7 @@ from resvae_ray.data.features import batch_rows
 from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, only_number_rows, require_none_passed_over
 from resvae_ray.data.importers.arrays import as_batch, column_names, is_matrix, require_width
 from resvae_ray.data.importers.hdf5 import TEXTS_AT_ONCE, children, column_piece, open_hdf5, require_filled, row_pieces
-from resvae_ray.data.layout import ColumnChoice
+from resvae_ray.data.layout import ColumnChoice, some_names
 from resvae_ray.data.schema import FeatureBatch, as_text, check_batch
 from resvae_ray.errors import DataError, UsageError
 
@@ -56,10 +56,12 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
 
 
 def _matrices(top: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """X, if there is one, and what lies in obsm, by their places in the file."""
+    """X and what lies in obsm, by their places in the file; an X without columns is none beside the others."""
     matrices = {"X": top["X"]} if "X" in top and _encoding(top["X"]) != "null" else {}
-    held = children(top["obsm"], source) if "obsm" in top else ()
-    return matrices | {f"obsm/{name}": item for name, item in held}
+    held = {f"obsm/{name}": item for name, item in (children(top["obsm"], source) if "obsm" in top else ())}
+    if held and matrices and 0 in (*getattr(top["X"], "shape", ()), *top["X"].attrs.get("shape", ()))[1:]:
+        return held
+    return matrices | held
 
 
 def _matrix_place(matrices: Mapping[str, Any], top: Mapping[str, Any], source: str, choice: ColumnChoice) -> str:
@@ -67,12 +69,12 @@ def _matrix_place(matrices: Mapping[str, Any], top: Mapping[str, Any], source: s
     if (wanted := choice.features_column) is not None:
         place = next((place for place in places if wanted in (place, place.removeprefix("obsm/"))), None)
         if place is None:
-            raise UsageError(f"{source}: --features-column {wanted}: no such matrix; there are {places}")
+            raise UsageError(f"{source}: --features-column {wanted}: no such matrix; there are {some_names(places)}")
         return place
     if not places:
-        raise DataError(f"{source}: neither X nor a matrix in obsm; it holds {list(top)}")
+        raise DataError(f"{source}: neither X nor a matrix in obsm; it holds {some_names(list(top))}")
     if places[0] != "X" and len(places) > 1:
-        raise DataError(f"{source}: no X, and several matrices ({', '.join(places)}); choose with --features-column")
+        raise DataError(f"{source}: no X, and several matrices ({some_names(places)}); choose with --features-column")
     return places[0]
 
 

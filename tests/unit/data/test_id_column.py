@@ -12,8 +12,9 @@ import pytest
 from resvae_ray.data.id_column import in_order_of_number, is_numbering
 from resvae_ray.data.importers import import_features
 from resvae_ray.data.layout import ColumnChoice
+from resvae_ray.data.schema import vector_type
 from resvae_ray.data.splitting.split import split_features
-from resvae_ray.errors import DataError
+from resvae_ray.errors import DataError, UsageError
 
 N = 12
 MATRIX = np.random.default_rng(0).normal(size=(N, 3)).astype(np.float32)
@@ -119,6 +120,14 @@ def test_a_table_without_ids_has_numbered_rows(container, columns):
     assert names == ["id", "features", *columns]
 
 
+def test_the_id_column_is_not_the_label_too(container):
+    path = container({"label": NAMES})
+    ids, _, _, names = imported(path, id_column="label")
+    assert (ids, names) == (NAMES, ["id", "features"])
+    with pytest.raises(UsageError, match="'label' cannot be both the id and the label"):
+        imported(path, id_column="label", label_column="label")
+
+
 def test_a_numbering_beside_other_ids_is_left_out(container):
     assert imported(container({"id": list(range(N)), "what": NAMES}), id_column="what")[3] == ["id", "features"]
 
@@ -199,6 +208,15 @@ def test_row_numbers_that_a_user_wrote_stay_row_numbers(tmp_path):
     to_parquet(tmp_path / "b.parquet", {"id": list(range(5, N + 5))})
     with pytest.raises(DataError, match="those of .*d/val are row numbers"):
         split_features(tmp_path / "b.parquet", tmp_path / "again", exclude=dataset.path / "val")
+
+
+def test_ids_and_vectors_are_never_missing_and_the_schema_says_so(container):
+    imported(container({"id": NAMES}))
+    schema = pq.read_schema(container({"id": NAMES}).with_name("out.parquet"))
+    assert not schema.field("id").nullable
+    assert not schema.field("features").nullable
+    assert schema.field("features").type == vector_type(3)
+    assert not schema.field("features").type.value_field.nullable
 
 
 @pytest.mark.parametrize(
