@@ -16,9 +16,10 @@ from pyarrow import fs as pafs
 
 from resvae_ray.data.arrow_types import one_schema
 from resvae_ray.data.hashes import hash_texts
-from resvae_ray.data.layout import ColumnChoice, Layout, find_layout, no_id_column, require_free_names, vector_columns
+from resvae_ray.data.layout import ColumnChoice, Layout, find_layout, no_id_column, require_free_names
 from resvae_ray.data.parquet_pieces import SUFFIX, column_pieces, parquet_file, pieces_of, provenance_of
 from resvae_ray.data.schema import FeatureBatch, as_text, check_batch, decode, decode_matrix
+from resvae_ray.data.vector_columns import vector_columns
 from resvae_ray.errors import DataError
 from resvae_ray.files.listing import list_files
 from resvae_ray.files.place import Place

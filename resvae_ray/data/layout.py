@@ -8,8 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import FEATURES, ID, LABEL
 
@@ -71,16 +69,12 @@ def find_layout(names: Sequence[str], vector_names: Sequence[str], choice: Colum
         if id_column is None:
             raise no_id_column(names, where)
     label = pick_label(names, id_column, choice.label_column, where)
-    vector = None if choice.prefix is not None else _vector_column(vector_names, choice, where)
+    vectors = [name for name in vector_names if name not in (id_column, label)]
+    vector = None if choice.prefix is not None else _vector_column(vectors, choice, where)
     features = (vector,) if vector else _numbered(names, choice.prefix, {id_column, label}, where)
     taken = {id_column, label, *features}
     others = tuple(name for name in names if name not in taken)
     return Layout(id_column, features, vector is None, label, others)
-
-
-def vector_columns(schema: pa.Schema) -> list[str]:
-    """The columns of an Arrow table that hold vectors."""
-    return [field.name for field in schema if is_vector(field.type)]
 
 
 def require_distinct(names: Sequence[str], where: str) -> None:
@@ -151,24 +145,10 @@ def pick_column(
     return wanted
 
 
-def is_vector(kind: pa.DataType) -> bool:
-    """Whether a column type holds one vector of numbers a row."""
-    if isinstance(kind, pa.FixedShapeTensorType):
-        kind = kind.storage_type
-    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    lists = lists or pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
-    return lists and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
-
-
-def some_names(names: Sequence[str], most: int = 8) -> str:
-    """The first names of a list, for a message."""
+def some_names(names: Sequence[str | int], most: int = 8) -> str:
+    """The first names or numbers of a list, for a message."""
     shown = ", ".join(repr(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown}, … ({len(names):,} in all)"
-
-
-def some_numbers(numbers: Sequence[int], most: int = 8) -> str:
-    """The first numbers of a list, for a message."""
-    return ", ".join(map(str, numbers[:most])) + (f", … ({len(numbers):,} in all)" if len(numbers) > most else "")
 
 
 def _vector_column(vector_names: Sequence[str], choice: ColumnChoice, where: str) -> str | None:
@@ -183,6 +163,12 @@ def _vector_column(vector_names: Sequence[str], choice: ColumnChoice, where: str
             f"{where}: several columns of vectors ({some_names(vector_names)}); choose with `import --features-column`"
         )
     return find_column(vector_names, FEATURES_COLUMNS) or next(iter(vector_names), None)
+
+
+def has_numbered(names: Sequence[str]) -> bool:
+    """Whether two names at least differ in a number at their end alone."""
+    stems = [match[1] for name in names if (match := re.fullmatch(r"(.*?)(\d+)", name))]
+    return len(set(stems)) < len(stems)
 
 
 def _numbered(names: Sequence[str], prefix: str | None, taken: set[str | None], where: str) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resvae_ray.data.arrow_types import plain_array
 from resvae_ray.data.layout import Layout
+from resvae_ray.data.vector_columns import as_lists
 from resvae_ray.errors import DataError
 from resvae_ray.names import FEATURES, ID, LABEL
 
@@ -85,7 +85,7 @@ def decode(table: pa.Table, layout: Layout, where: str, first_row: int = 1) -> F
     """
     others = table.select(layout.others)
     if layout.label:
-        others = others.add_column(0, LABEL, as_text(table.column(layout.label), f"{where}: column {layout.label}"))
+        others = others.add_column(0, LABEL, _labels(table.column(layout.label), f"{where}: column {layout.label}"))
     if layout.id is None:
         ids = numbers_from(first_row - 1, table.num_rows)
     else:
@@ -103,6 +103,13 @@ def as_text(column: pa.ChunkedArray, where: str) -> pa.Array:
         return as_array(column.cast(pa.string()))
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
         raise DataError(f"{where} holds {column.type}; expected text") from None
+
+
+def _labels(column: pa.ChunkedArray, where: str) -> pa.Array:
+    """Labels as text; several of one protein, in a list, as Python and CSV files write a list."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return pa.array([None if entry is None else str(entry) for entry in column.to_pylist()], pa.string())
+    return as_text(column, where)
 
 
 def as_array(column: pa.ChunkedArray) -> pa.Array:
@@ -166,10 +173,19 @@ def _wide_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) ->
 
 
 def _list_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) -> np.ndarray:
-    name = layout.features[0]
-    column = plain_array(as_array(table.column(name)))
-    if isinstance(column.type, pa.FixedShapeTensorType):
-        column = column.storage
+    return vector_matrix(as_array(table.column(layout.features[0])), layout.features[0], where, first_row)
+
+
+def vector_matrix(column: pa.Array, name: str, where: str, first_row: int) -> np.ndarray:
+    """A column of vectors, however they are written, as a matrix (n, D) of float32.
+
+    Raises:
+        DataError: a missing vector or value, vectors of two widths, a vector per residue; the row is named.
+    """
+    if column.null_count:
+        row = pc.index(pc.is_null(column), True).as_py()
+        raise DataError(f"{where}: row {first_row + row}, column {name}: the vector is missing")
+    column = as_lists(column, name, where, first_row)
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py()
         raise DataError(f"{where}: row {first_row + row}, column {name}: the vector is missing")
@@ -189,4 +205,5 @@ def _list_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) ->
             f"{where}: row {first_row + place // width}, column {name}[{place % width}]: the value is missing"
         )
     with np.errstate(over="ignore"):
+        flat = flat.cast(pa.float64()) if pa.types.is_decimal(flat.type) else flat
         return flat.to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(column), width)

@@ -15,7 +15,7 @@ from pyarrow import fs as pafs
 from resvae_ray.data.features import Features, require_unique_ids
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.file_kind import FASTA, HDF5, TEXT, kind_by_content
-from resvae_ray.data.importers import delimited, esm_extract, excel, h5ad, hdf5, numpy_arrays, parquet
+from resvae_ray.data.importers import delimited, excel, h5ad, hdf5, numpy_arrays, parquet, torch_files
 from resvae_ray.data.importers.apart import read_apart
 from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.data.parquet_pieces import SUFFIX
@@ -43,7 +43,7 @@ READERS: dict[str, FeatureReader] = {
     ".h5": hdf5.read,
     ".hdf5": hdf5.read,
     ".h5ad": h5ad.read,
-    ".pt": esm_extract.read,
+    ".pt": torch_files.read,
 }
 IN_FOLDERS = (".parquet", ".pt")  # formats that are a folder of files
 HDF5_FORMATS = (".h5", ".hdf5", ".h5ad")
@@ -51,7 +51,7 @@ APART: tuple[FeatureReader, ...] = (hdf5.read, h5ad.read)  # libhdf5 can loop, o
 OWN_CHOICES: dict[str, tuple[FeatureReader, ...]] = {  # fields of ColumnChoice that some formats alone have
     "prefix": (parquet.read, delimited.read, excel.read),
     "sheet": (excel.read,),
-    "layer": (esm_extract.read,),
+    "layer": (torch_files.read,),
 }
 
 

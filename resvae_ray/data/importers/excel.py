@@ -8,7 +8,7 @@ other columns become text.
 import datetime
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -19,8 +19,9 @@ import pyarrow as pa
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.id_column import import_layout
 from resvae_ray.data.importers.arrays import as_batch
-from resvae_ray.data.layout import ColumnChoice, Layout, some_names
-from resvae_ray.data.schema import FeatureBatch, check_batch
+from resvae_ray.data.layout import FEATURES_COLUMNS, ColumnChoice, Layout, find_column, has_numbered, some_names
+from resvae_ray.data.schema import FeatureBatch, check_batch, vector_matrix
+from resvae_ray.data.vector_columns import text_vectors
 from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
 from resvae_ray.files.place import locate
@@ -49,11 +50,11 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
         def texts(name: str) -> Iterator[pa.Array]:
             return _texts_of(sheet, source, names.index(name))
 
-        layout, of_ids = import_layout(names, [], texts, choice, source)
+        layout, of_ids = import_layout(names, _vectors(names, texts, choice), texts, choice, source)
         table = _Table(layout, names, source, {"sheet": sheet.title, **of_ids})
         for start, cells in _stacks(rows, table):
             batch = table.batch(cells, start)
-            check_batch(batch, table.layout.features, source, start + 1)
+            check_batch(batch, layout.features if layout.wide else None, source, start + 1)
             yield batch
 
 
@@ -124,6 +125,15 @@ def _rows(sheet: Any, source: str) -> Iterator[Sequence[Any]]:
         yield line
 
 
+def _vectors(names: list[str], texts: Callable[[str], Iterator[pa.Array]], choice: ColumnChoice) -> list[str]:
+    """The columns that hold vectors as text; none if columns are numbered, unless one has a usual name."""
+    if has_numbered(names) and choice.features_column is None:
+        names = [name for name in names if find_column([name], FEATURES_COLUMNS)]
+    return text_vectors(
+        names, lambda name: next(iter(next(texts(name), pa.array([""]))), pa.scalar("")).as_py(), choice
+    )
+
+
 def _texts_of(sheet: Any, source: str, position: int) -> Iterator[pa.Array]:
     """The cells of a column below the header as texts, in pieces; the first one alone, which often tells enough."""
     cells = (line[position].value if position < len(line) else None for line in islice(_rows(sheet, source), 1, None))
@@ -179,7 +189,11 @@ class _Table:
         if self.layout.label is not None:
             columns[LABEL] = self._texts(lines, self.layout.label)
         columns |= {name: self._texts(lines, name) for name in self.layout.others}
-        matrix = np.array([self._numbers(line, start + row) for row, line in enumerate(lines, 1)], np.float64)
+        if self.layout.wide:
+            matrix = np.array([self._numbers(line, start + row) for row, line in enumerate(lines, 1)], np.float64)
+        else:
+            name = self.layout.features[0]
+            matrix = vector_matrix(self._texts(lines, name), name, self.source, start + 1)
         return as_batch(matrix, start, columns, self.source, self.found)
 
     def _numbers(self, line: Sequence[Any], row: int) -> list[float]:

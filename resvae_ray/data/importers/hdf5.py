@@ -133,12 +133,14 @@ def require_filled(data_set: Any, where: str) -> None:
 def row_pieces(data_set: Any, where: str) -> Iterator[np.ndarray]:
     """The rows (n, D) of a matrix, a few at a time; a compressed chunk is unpacked whole, and once if that fits."""
     require_filled(data_set, where)
-    require_width(data_set.shape[1], where)
-    step, tall = batch_rows(data_set.shape[1]), data_set.chunks[0] if data_set.chunks else 1
-    fits = tall * data_set.shape[1] * data_set.dtype.itemsize <= CHUNK_BYTES_MOST
+    width = data_set.shape[-1]
+    require_width(width, where)
+    step, tall = batch_rows(width), data_set.chunks[0] if data_set.chunks else 1
+    fits = tall * width * data_set.dtype.itemsize <= CHUNK_BYTES_MOST
     rows_read = max(tall, step - step % tall) if fits else step
     for start in range(0, data_set.shape[0], rows_read):
         block = data_set[start : start + rows_read]
+        block = block.reshape(len(block), width)
         for inner in range(0, len(block), step):
             yield block[inner : inner + step]
 

@@ -15,9 +15,10 @@ from pyarrow import fs as pafs
 
 from resvae_ray.data.features import Features, schema_of
 from resvae_ray.data.id_column import import_layout
-from resvae_ray.data.layout import ColumnChoice, vector_columns
+from resvae_ray.data.layout import FEATURES_COLUMNS, ColumnChoice, find_column
 from resvae_ray.data.parquet_pieces import SUFFIX, column_pieces
 from resvae_ray.data.schema import FeatureBatch, as_text, numbers_from
+from resvae_ray.data.vector_columns import text_vectors, vector_columns
 from resvae_ray.errors import DataError
 from resvae_ray.files.listing import list_files
 from resvae_ray.files.place import locate, reaching
@@ -40,7 +41,13 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
             for table in column_pieces(filesystem, files, [name]):
                 yield as_text(table.column(0), f"{source}: column {name}")
 
-    layout, of_ids = import_layout(schema.names, vector_columns(schema), texts, choice, files[0])
+    def first(name: str) -> str | None:
+        return next((text for piece in texts(name) for text in piece.drop_null()[:1].to_pylist()), None)
+
+    vectors = vector_columns(schema)
+    if choice.features_column not in (None, *vectors) or not vectors:
+        vectors = text_vectors([field.name for field in schema if pa.types.is_string(field.type)], first, choice)
+    layout, of_ids = import_layout(schema.names, vectors or _strange(schema, files[0]), texts, choice, files[0])
     features = Features.with_layout(source, filesystem, files, schema, layout)
     splits = _splits(features.files, source)
     found = {**features.provenance, **({"splits": ", ".join(splits)} if splits else {}), **of_ids}
@@ -49,6 +56,22 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
         ids = numbers_from(start, len(batch)) if layout.id is None else batch.ids
         start += len(batch)
         yield replace(_with_label_names(batch, names, source), ids=ids, found=found)
+
+
+def _strange(schema: pa.Schema, where: str) -> list[str]:
+    """No columns of vectors.
+
+    Raises:
+        DataError: a column has a usual name of vectors, and holds something else.
+    """
+    name = find_column(schema.names, FEATURES_COLUMNS)
+    if name is not None and not _is_number(schema.field(name).type):
+        raise DataError(f"{where}: column {name!r} holds {schema.field(name).type}; expected lists of numbers")
+    return []
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
 
 
 def _has_text(kind: pa.DataType) -> bool:

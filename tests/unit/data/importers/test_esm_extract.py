@@ -73,7 +73,7 @@ def test_mean_or_first_token_is_asked_for_where_there_are_both(folder):
 
 def test_residues_alone_are_refused_with_what_to_do(folder):
     extract(folder, ["a"], include=("per_tok",))
-    with pytest.raises(DataError, match="no vector a protein, it has label, representations;.*--include mean"):
+    with pytest.raises(DataError, match="no vector a protein, it has 'label', 'representations';.*--include mean"):
         imported(folder)
 
 
