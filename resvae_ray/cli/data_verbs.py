@@ -29,6 +29,11 @@ def _add_import(verbs: Any) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a file; for Parquet and .pt also a folder or a glob")
     parser.add_argument("features", metavar="FEATURES", help="a file if it ends in .parquet, else a folder")
     parser.add_argument("--id-column", metavar="NAME", help="the column or array of ids (default: id, Entry_ID, …)")
+    parser.add_argument(
+        "--ids",
+        metavar="rows|FILE",
+        help="number the rows, or take their ids in order from a text, table or FASTA file",
+    )
     parser.add_argument("--label-column", metavar="NAME", help="the column or array of labels (default: label)")
     parser.add_argument(
         "--features-column",
@@ -58,6 +63,7 @@ def _import(options: argparse.Namespace) -> None:
         prefix=options.prefix,
         sheet=options.sheet,
         layer=options.layer,
+        ids=options.ids,
     )
     describe = _key_values(options.describe)
     with progress_bar("importing") as progress:

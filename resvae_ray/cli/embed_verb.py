@@ -26,6 +26,9 @@ def add_verbs(verbs: Any) -> None:
         "--long", default=DEFAULT.long, metavar="WHAT", help=f"to do with longer ones: {_choices('long')}"
     )
     parser.add_argument("--id-column", metavar="NAME", help="of a table (default: id, Entry_ID, …)")
+    parser.add_argument(
+        "--ids", metavar="rows|FILE", help="number the rows of a table, or take their ids in order from a file"
+    )
     parser.add_argument("--sequence-column", metavar="NAME", help="of a table (default: sequence, seq)")
     parser.add_argument("--label-column", metavar="NAME", help="of a table (default: label)")
     parser.add_argument("--batch-tokens", type=int, default=DEFAULT.batch_tokens, metavar="N", help="a batch (8192)")
@@ -54,7 +57,7 @@ def _embed(options: argparse.Namespace) -> None:
             options.proteins,
             options.features,
             settings,
-            columns=ProteinChoice(options.id_column, options.sequence_column, options.label_column),
+            columns=ProteinChoice(options.id_column, options.sequence_column, options.label_column, options.ids),
             sites=options.sites,
             workers=Workers(options.gpus, options.workers, options.address),
             progress=progress,

@@ -14,6 +14,7 @@ import numpy as np
 
 from resvae_ray import names
 from resvae_ray._version import __version__
+from resvae_ray.data.layout import ROWS
 from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.proteins import ProteinChoice
 from resvae_ray.data.text_table import open_stream
@@ -152,6 +153,7 @@ def _about(
     return {
         "proteins": {"name": Path(proteins).name, "digest": _file_digest(proteins)},
         "columns": asdict(columns),
+        "ids": None if columns.ids in (None, ROWS) else _file_digest(str(columns.ids)),
         "sites": _file_digest(sites) if sites else None,
         "model": {"name": model.name, "layer": model.layers, "dim": model.dim, "digest": model.digest()},
         "pooling": settings.pooling,

@@ -11,7 +11,7 @@ the same whoever embedded what.
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ import pyarrow.parquet as pq
 from resvae_ray import names
 from resvae_ray.data.features import BATCH_BYTES, require_unique_ids, rows_in
 from resvae_ray.data.features_writer import FeaturesWriter
+from resvae_ray.data.layout import ROWS
+from resvae_ray.data.other_tables import ListedIds
 from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.proteins import ProteinBatch, ProteinChoice, read_proteins
 from resvae_ray.data.proteins.sites import Sites
@@ -95,7 +97,7 @@ def prepare(
     """
     known_sites = Sites(sites, settings.max_length if settings.long == TRUNCATE else None) if sites else None
     longest, parts, rows, siteless, number = _Longest(settings), [], 0, 0, 0
-    for number, batches in enumerate(_blocks(read_proteins(proteins, choice), sum(widths.values()))):
+    for number, batches in enumerate(_blocks(_proteins(proteins, choice), sum(widths.values()))):
         table = pa.concat_tables([_table(batch, known_sites, proteins) for batch in batches])
         pq.write_table(table, _block_file(folder, number), compression="zstd")
         lengths = _lengths(table)
@@ -109,11 +111,22 @@ def prepare(
     if known_sites:
         known_sites.require_all_seen()
     longest.raise_if_error(proteins)
-    require_unique_ids(
-        lambda: _ids(folder, number + 1), proteins, lambda row: _place(read_proteins(proteins, choice), row)
-    )
+    require_unique_ids(lambda: _ids(folder, number + 1), proteins, lambda row: _place(_proteins(proteins, choice), row))
     sites_cut, forms = (known_sites.cut, dict(known_sites.matched)) if known_sites else (0, {})
     return Work(folder, tuple(parts), widths, rows, longest.count, siteless, sites_cut, forms)
+
+
+def _proteins(source: str, choice: ProteinChoice) -> Iterator[ProteinBatch]:
+    """The proteins, under the ids of a file where the user gave one."""
+    if choice.ids in (None, ROWS):
+        yield from read_proteins(source, choice)
+        return
+    given, rows = ListedIds(str(choice.ids), source), 0
+    for batch in read_proteins(source, choice):
+        ids = given.take(len(batch))
+        rows += len(batch)
+        yield replace(batch, ids=ids, headers=ids)
+    given.require_end(rows)
 
 
 def read_part(folder: Path, part: Part) -> tuple[list[str], list[str], list[list[int]]]:

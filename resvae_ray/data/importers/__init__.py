@@ -7,7 +7,7 @@ to READERS.
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyarrow import fs as pafs
@@ -15,11 +15,13 @@ from pyarrow import fs as pafs
 from resvae_ray.data.features import Features, require_unique_ids
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.file_kind import FASTA, HDF5, TEXT, kind_by_content
+from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS
 from resvae_ray.data.importers import delimited, excel, h5ad, hdf5, numpy_arrays, parquet, torch_files
 from resvae_ray.data.importers.apart import read_apart
-from resvae_ray.data.layout import ColumnChoice
+from resvae_ray.data.layout import ROWS, ColumnChoice
+from resvae_ray.data.other_tables import ListedIds
 from resvae_ray.data.parquet_pieces import SUFFIX
-from resvae_ray.data.schema import FeatureBatch
+from resvae_ray.data.schema import FeatureBatch, numbers_from
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.files.atomic import refuse_existing, refuse_inside, staged_file, staged_folder
 from resvae_ray.files.place import locate, place_to_write, reaching
@@ -158,10 +160,25 @@ def read_features(source: str, choice: ColumnChoice) -> Generator[FeatureBatch, 
         UsageError: an unknown format, a column that is not there, a library that is not installed.
     """
     read = _chosen_reader(source, choice)
-    yield from read_apart(read, source, choice) if read in APART else read(source, choice)
+    batches = read_apart(read, source, choice) if read in APART else read(source, choice)
+    yield from batches if choice.ids is None else _with_ids(batches, source, choice.ids)
+
+
+def _with_ids(batches: Iterator[FeatureBatch], source: str, ids: str) -> Iterator[FeatureBatch]:
+    """The rows under their numbers, or under the ids that a file lists in their order."""
+    given = None if ids == ROWS else ListedIds(ids, source)
+    rows = 0
+    for batch in batches:
+        own = numbers_from(rows, len(batch)) if given is None else given.take(len(batch))
+        rows += len(batch)
+        yield replace(batch, ids=own, found={**batch.found, IDS_KEY: ROW_NUMBERS if given is None else Path(ids).name})
+    if given is not None:
+        given.require_end(rows)
 
 
 def _chosen_reader(source: str, choice: ColumnChoice) -> FeatureReader:
+    if choice.ids is not None and choice.id_column is not None:
+        raise UsageError(f"--ids {choice.ids}: --id-column {choice.id_column} says where the ids are; give one of them")
     reader = reader_for(source)
     for option, only in OWN_CHOICES.items():
         if getattr(choice, option) is not None and reader not in only:

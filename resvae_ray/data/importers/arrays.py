@@ -204,7 +204,11 @@ def refuse_columns(source: str, choice: ColumnChoice) -> None:
     Raises:
         UsageError: the user named a column.
     """
-    for flag, name in (("--id-column", choice.id_column), ("--label-column", choice.label_column)):
+    for flag, name in (
+        ("--id-column", choice.id_column),
+        ("--label-column", choice.label_column),
+        ("--ids", choice.ids),
+    ):
         if name is not None:
             raise UsageError(f"{source}: {flag} {name}: each protein stands for itself here, and there are no columns")
 

@@ -12,6 +12,7 @@ class ProteinChoice:
     id_column: str | None = None
     sequence_column: str | None = None
     label_column: str | None = None
+    ids: str | None = None  # "rows", or a file with one id per row: no column holds them
 
 
 @dataclass(frozen=True)

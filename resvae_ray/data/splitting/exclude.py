@@ -7,15 +7,19 @@ unrelated proteins have one around 0, and at 0.999 two vectors differ by about 4
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import fs as pafs
 
 from resvae_ray.data.features import Features, rows_in
+from resvae_ray.data.file_kind import HDF5, NPY, NPZ, PT, XLSX, kind_by_content
 from resvae_ray.data.hashes import hash_set, members
 from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, only_number_rows
-from resvae_ray.data.importers import read_features
+from resvae_ray.data.importers import READERS, read_features, reader_for
 from resvae_ray.data.layout import (
     ID_COLUMNS,
     INDEX_COLUMNS,
@@ -24,12 +28,17 @@ from resvae_ray.data.layout import (
     find_column,
     some_names,
 )
+from resvae_ray.data.other_tables import OtherTable
+from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.same_protein import AS_WRITTEN, ProteinIds, clean_sequences, form_counts, match_ids
-from resvae_ray.data.splitting.other_tables import OtherTable
+from resvae_ray.data.schema import as_text
 from resvae_ray.errors import DataError, UsageError
+from resvae_ray.files.place import locate
+from resvae_ray.names import ID
 from resvae_ray.progress import Progress, silent
 
+FEATURES_ALONE = (NPZ, NPY, XLSX, ".xlsm", HDF5, ".hdf5", ".h5ad", PT)  # formats that are no tables of ids
 BY_ID, BY_SEQUENCE, BY_VECTOR = "id", "sequence", "vector"
 BLOCK_BYTES = 128 << 20  # of the other set's float32 held at a time; FEATURES are read once for each block
 PRODUCT_COLUMNS = 4096  # vectors of a block compared at a time
@@ -72,7 +81,7 @@ def find_leaks(
     """
     if similarity is not None and not 0 < similarity <= 1:
         raise UsageError(f"--exclude-similarity {similarity}: expected a cosine above 0 and up to 1, such as 0.999")
-    other = OtherTable.open(exclude)
+    other = _open(str(exclude))
     columns = {
         BY_ID: (source.layout.id, find_column(other.names, ID_COLUMNS) or find_column(other.names, INDEX_COLUMNS)),
         BY_SEQUENCE: (sequence_column(source), find_column(other.names, SEQUENCE_COLUMNS)),
@@ -102,6 +111,35 @@ def find_leaks(
     for found in by.values():
         rows |= found
     return Leaks(rows, {kind: int(found.sum()) for kind, found in by.items()}, not_compared, id_forms)
+
+
+class _FeaturesTable(OtherTable):
+    """Features in a format that `import` reads."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        with closing(read_features(path, ColumnChoice())) as batches:
+            first = next(batches, None)
+        if first is None:
+            raise DataError(f"{path}: it holds no rows")
+        self.names = [ID, *first.others.column_names]
+        self._found = first.found
+
+    def texts(self, name: str) -> Iterator[pa.Array]:
+        for batch in read_features(self.path, ColumnChoice()):
+            yield batch.ids if name == ID else as_text(batch.others.column(name), f"{self.path}: column {name}")
+
+    def is_numbered(self, name: str) -> bool:
+        return self._found.get(IDS_KEY) == ROW_NUMBERS or super().is_numbered(name)
+
+
+def _open(path: str) -> OtherTable:
+    """The test set; one that is no table of ids is read as features."""
+    kind = kind_by_content(path) or next((ending for ending in READERS if path.lower().endswith(ending)), None)
+    filesystem, place = locate(path)
+    if filesystem.get_file_info(place).type == pafs.FileType.Directory:
+        return (OtherTable.open if reader_for(path) is READERS[SUFFIX] else _FeaturesTable)(path)
+    return (_FeaturesTable if kind in FEATURES_ALONE else OtherTable.open)(path)
 
 
 def require_none(leaks: Leaks, source: Features, exclude: str | Path) -> None:

@@ -23,9 +23,9 @@ import pyarrow.compute as pc
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import members
 from resvae_ray.data.layout import some_names
+from resvae_ray.data.other_tables import id_list
 from resvae_ray.data.row_texts import coded, column_called, hashed, require_texts
 from resvae_ray.data.same_protein import ProteinIds, match_ids
-from resvae_ray.data.splitting.other_tables import id_list
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import LABEL
 

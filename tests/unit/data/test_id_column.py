@@ -231,3 +231,51 @@ def test_numberings(texts, answer):
 def test_keys_by_number():
     assert in_order_of_number([str(n) for n in (0, 1, 10, *range(2, 10))]) == [str(n) for n in range(11)]
     assert in_order_of_number(["1", "2"]) is None
+
+
+class TestIdsOfTheirOwn:
+    """`--ids rows` and `--ids FILE`."""
+
+    @pytest.mark.parametrize("columns", [{"what": NAMES}, {"id": list(range(N)), "what": NAMES}, {}])
+    def test_rows_are_numbered(self, container, columns):
+        ids, of_ids, _, names = imported(container(columns), ids="rows")
+        assert (ids, of_ids) == ([str(n) for n in range(N)], "row numbers")
+        assert names == ["id", "features", *({*columns} - {"id"})]
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("ids.txt", "\n".join(NAMES)),
+            ("ids.csv", "x,Entry\n" + "\n".join(f"1,{name}" for name in NAMES)),
+            ("ids.fasta", "".join(f">{name}\nMKV\n" for name in NAMES)),
+        ],
+    )
+    def test_a_file_lists_them(self, container, name, content, tmp_path):
+        (tmp_path / name).write_text(content)
+        ids, of_ids, matrix, _ = imported(container({"kind": ["a"] * N}), ids=str(tmp_path / name))
+        assert (ids, of_ids) == (NAMES, name)
+        np.testing.assert_array_equal(matrix, MATRIX)
+
+    @pytest.mark.parametrize(
+        ("count", "message"),
+        [(N - 1, f"{N - 1} ids, but .* has more rows"), (N + 2, f"{N + 2} ids, but .* has {N} rows")],
+    )
+    def test_another_number_of_ids(self, container, count, message, tmp_path):
+        (tmp_path / "ids.txt").write_text("\n".join(f"p{n}" for n in range(count)))
+        with pytest.raises(DataError, match=f"ids.txt: {message}"):
+            imported(container({}), ids=str(tmp_path / "ids.txt"))
+
+    def test_they_are_the_ids_of_several_batches(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("resvae_ray.data.features.BATCH_BYTES", 5 * 3 * 4)
+        np.save(tmp_path / "a.npy", MATRIX)
+        (tmp_path / "ids.txt").write_text("\n".join(NAMES))
+        assert imported(tmp_path / "a.npy", ids=str(tmp_path / "ids.txt"))[0] == NAMES
+
+    def test_not_beside_a_column_nor_where_each_protein_has_a_name(self, tmp_path):
+        to_csv(tmp_path / "a.csv", {"id": NAMES})
+        with pytest.raises(UsageError, match="--ids rows: --id-column id says where the ids are"):
+            imported(tmp_path / "a.csv", ids="rows", id_column="id")
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["P1"] = MATRIX[0]
+        with pytest.raises(UsageError, match="--ids rows: each protein stands for itself"):
+            imported(tmp_path / "a.h5", ids="rows")

@@ -209,3 +209,26 @@ def test_gzip_may_have_any_name(tmp_path):
 def test_a_table_may_be_called_txt(write):
     (batch,) = read_proteins(write("id\tsequence\nP1\tMKT\n", "p.txt"))
     assert (batch.ids.to_pylist(), batch.sequences.to_pylist()) == (["P1"], ["MKT"])
+
+
+def test_a_table_of_sequences_and_labels_has_numbered_rows(write):
+    path = write("sequence,label\nMKT,0\nMKV,1\n", "p.csv")
+    for choice in (None, ProteinChoice(ids="rows")):
+        ids, sequences, (batch,) = read(path, choice)
+        assert (ids, sequences) == (["0", "1"], ["MKT", "MKV"])
+        assert batch.others.to_pydict() == {"label": ["0", "1"]}
+
+
+def test_the_sequence_is_no_id(write):
+    path = write("sequence,label\nMKT,0\n", "p.csv")
+    with pytest.raises(UsageError, match="cannot be both the id and the sequence; --ids rows numbers the rows"):
+        read(path, ProteinChoice(id_column="sequence"))
+    with pytest.raises(UsageError, match="--ids rows: --id-column label says where the ids are"):
+        read(path, ProteinChoice(id_column="label", ids="rows"))
+
+
+def test_rows_with_texts_that_all_differ_are_asked_for(write):
+    path = write("peptide_name,sequence\nx,MKT\ny,MKV\n", "p.csv")
+    with pytest.raises(DataError, match="no id column; name it with --id-column, or number the rows with --ids rows"):
+        read(path)
+    assert read(path, ProteinChoice(ids="rows"))[0] == ["0", "1"]

@@ -9,8 +9,8 @@ import pytest
 from resvae_ray.cli import main
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
+from resvae_ray.data.other_tables import OtherTable
 from resvae_ray.data.splitting import exclude as exclude_module
-from resvae_ray.data.splitting.other_tables import OtherTable
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import DataError, UsageError
 from tests.formats import FORMATS

@@ -1,13 +1,12 @@
 """Tables that are not FEATURES: a test set's ids and sequences, a list of ids.
 
-Read are Parquet (a file, a folder, a glob), CSV and TSV, FASTA, plain text with one id per line (text also gzipped),
-and every other format that `import` reads. The content decides which it is: a FASTA file may be called .txt.
+Read are Parquet (a file, a folder, a glob), CSV and TSV, FASTA, and plain text with one id per line; text also gzipped.
+The content decides which it is: a FASTA file may be called .txt.
 """
 
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -16,13 +15,12 @@ from pyarrow import fs as pafs
 
 from resvae_ray.data.file_kind import FASTA, TEXT, kind_by_content
 from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, only_number_rows
-from resvae_ray.data.importers import READERS, read_features, reader_for
-from resvae_ray.data.layout import ID_COLUMNS, SEQUENCE_COLUMNS, ColumnChoice, find_column, some_names
+from resvae_ray.data.layout import ID_COLUMNS, SEQUENCE_COLUMNS, find_column, some_names
 from resvae_ray.data.parquet_pieces import ID_BATCH_ROWS, SUFFIX, column_pieces, parquet_file, provenance_of
 from resvae_ray.data.proteins import read_proteins
 from resvae_ray.data.schema import as_text
 from resvae_ray.data.text_table import TextTable
-from resvae_ray.errors import DataError
+from resvae_ray.errors import DataError, UsageError
 from resvae_ray.files.listing import list_files
 from resvae_ray.files.place import locate
 from resvae_ray.names import ID, SEQUENCE
@@ -53,13 +51,12 @@ class OtherTable(ABC):
         if kind == TEXT:
             return (_Delimited if plain.endswith(TABLES) or _has_header(path) else _IdList)(path)
         if kind is None:
-            kind = next((ending for ending in (*TABLES, LIST, *READERS) if plain.endswith(ending)), None)
+            kind = next((ending for ending in (*TABLES, LIST, SUFFIX) if plain.endswith(ending)), None)
         if kind == LIST or (kind is None and _type_of(path) == pafs.FileType.File):
             return _IdList(path)
-        if kind in TABLES:
-            return _Delimited(path)
-        in_files = kind in (None, SUFFIX) and not (_is_folder(path) and reader_for(path) is not READERS[SUFFIX])
-        return (_Parquet if in_files else _Imported)(path)
+        if kind not in (None, SUFFIX, *TABLES):
+            raise UsageError(f"{path}: {kind} is no table of ids; expected Parquet, CSV, TSV, FASTA or one id per line")
+        return (_Delimited if kind in TABLES else _Parquet)(path)
 
     @abstractmethod
     def texts(self, name: str) -> Iterator[pa.Array]:
@@ -108,26 +105,6 @@ class _Fasta(OtherTable):
         return (batch.headers if name == ID else batch.sequences for batch in read_proteins(self.path))
 
 
-class _Imported(OtherTable):
-    """Features in a format that `import` reads."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        with closing(read_features(path, ColumnChoice())) as batches:
-            first = next(batches, None)
-        if first is None:
-            raise DataError(f"{path}: it holds no rows")
-        self.names = [ID, *first.others.column_names]
-        self._found = first.found
-
-    def texts(self, name: str) -> Iterator[pa.Array]:
-        for batch in read_features(self.path, ColumnChoice()):
-            yield batch.ids if name == ID else as_text(batch.others.column(name), f"{self.path}: column {name}")
-
-    def is_numbered(self, name: str) -> bool:
-        return self._found.get(IDS_KEY) == ROW_NUMBERS or super().is_numbered(name)
-
-
 class _IdList(OtherTable):
     names = [ID]  # noqa: RUF012
 
@@ -166,6 +143,49 @@ def id_list(path: str | Path) -> tuple[OtherTable, str]:
     return table, column
 
 
+class ListedIds:
+    """The ids in a file, taken for the rows of another one in their order.
+
+    Args:
+        path: see `id_list`.
+        source: whose rows they are.
+
+    Raises:
+        DataError: it cannot be read, or the table has no id column.
+    """
+
+    def __init__(self, path: str, source: str) -> None:
+        table, column = id_list(path)
+        self._path, self._source, self._taken = path, source, 0
+        self._pieces = table.texts(column)
+        self._left: pa.Array = pa.array([], pa.string())
+
+    def take(self, rows: int) -> pa.Array:
+        """The next ids.
+
+        Raises:
+            DataError: there are not so many.
+        """
+        parts = [self._left]
+        while sum(map(len, parts)) < rows:
+            if (piece := next(self._pieces, None)) is None:
+                listed = self._taken + sum(map(len, parts))
+                raise DataError(f"{self._path}: {listed:,} ids, but {self._source} has more rows")
+            parts.append(piece)
+        whole = pa.concat_arrays(parts)
+        self._left, self._taken = whole[rows:], self._taken + rows
+        return whole[:rows]
+
+    def require_end(self, rows: int) -> None:
+        """
+        Raises:
+            DataError: there are more ids than rows.
+        """
+        left = len(self._left) + sum(map(len, self._pieces))
+        if left:
+            raise DataError(f"{self._path}: {rows + left:,} ids, but {self._source} has {rows:,} rows")
+
+
 def _has_header(path: str) -> bool:
     """Whether the first line of a text names an id or a sequence column."""
     try:
@@ -177,7 +197,3 @@ def _has_header(path: str) -> bool:
 def _type_of(path: str) -> pafs.FileType:
     filesystem, place = locate(path)
     return filesystem.get_file_info(place).type
-
-
-def _is_folder(path: str) -> bool:
-    return _type_of(path) == pafs.FileType.Directory
