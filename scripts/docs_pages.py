@@ -1,4 +1,4 @@
-"""Pages of the documentation that are generated from the code when mkdocs builds the site: the reference and the notebooks.
+"""Pages of the documentation that are generated when mkdocs builds the site: the reference and the notebooks.
 
 mkdocs loads this file as a hook (see mkdocs.yml). Nothing in docs/reference is written by hand.
 """
@@ -19,7 +19,7 @@ SECTIONS = {"training": TrainingConfig, "search": SearchConfig, "resources": Res
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """mkdocs' hook: adds the generated pages, and the notebooks as Markdown with their outputs."""
+    """Hook of mkdocs: adds the generated pages, and the notebooks as Markdown with their outputs."""
     from mkdocs.structure.files import File
 
     generated = {
@@ -44,7 +44,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_config(config: Any) -> Any:
-    """mkdocs' hook: the navigation names the notebooks; their pages are Markdown."""
+    """Hook of mkdocs: the navigation names the notebooks; their pages are Markdown."""
     config.nav = _renamed(config.nav)
     return config
 
@@ -58,7 +58,7 @@ def _renamed(part: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """mkdocs' hook: links to notebooks lead to their pages."""
+    """Hook of mkdocs: links to notebooks lead to their pages."""
     return re.sub(r"\]\(([\w/.]+)\.ipynb\)", r"](\1.md)", markdown)
 
 
@@ -75,7 +75,9 @@ def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
 
 def verbs_page() -> str:
     """Every verb with its usage and options, from the parser."""
-    parts = ["# Verbs\n\nEvery verb of `resvae-ray`, generated from its parser. `resvae-ray VERB --help` prints the same.\n"]
+    parts = [
+        "# Verbs\n\nEvery verb of `resvae-ray`, generated from its parser. `resvae-ray VERB --help` prints the same.\n"
+    ]
     (verbs,) = (action for action in cli.build_parser()._actions if isinstance(action, argparse._SubParsersAction))
     for name, parser in verbs.choices.items():
         parts.append(f"## {name}\n\n{parser.description}\n\n```\n{parser.format_usage().strip()}\n```\n")
@@ -104,7 +106,9 @@ def configuration_page() -> str:
     """Every field of every section, from the dataclasses."""
     parts = ["# Configuration\n\nEvery field of a search's TOML file, generated from `resvae_ray/config.py`.\n"]
     for section, kind in SECTIONS.items():
-        parts.append(f"## [{section}]\n\n{(kind.__doc__ or '').strip()}\n\n| Field | Default | Meaning |\n|---|---|---|")
+        parts.append(
+            f"## [{section}]\n\n{(kind.__doc__ or '').strip()}\n\n| Field | Default | Meaning |\n|---|---|---|"
+        )
         parts += [_field_row(field) for field in dataclasses.fields(kind)]
     return "\n".join(parts) + "\n"
 
@@ -144,9 +148,13 @@ def exit_codes_page() -> str:
 
 def python_page() -> str:
     """The public names of the package, with their docstrings."""
-    parts = ["# Python API\n\n`import resvae_ray as rr` loads neither torch nor Ray; each name is loaded when it is used.\n"]
+    parts = [
+        "# Python API\n\n`import resvae_ray as rr` loads neither torch nor Ray; each name is loaded when it is used.\n"
+    ]
     for name in sorted(resvae_ray.__all__, key=str.lower):
         if not name.startswith("__"):
             target = getattr(resvae_ray, name)
-            parts.append(f"## rr.{name}\n\n::: {target.__module__}.{name}\n    options:\n      show_root_heading: false\n")
+            parts.append(
+                f"## rr.{name}\n\n::: {target.__module__}.{name}\n    options:\n      show_root_heading: false\n"
+            )
     return "\n".join(parts)

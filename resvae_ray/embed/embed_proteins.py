@@ -1,7 +1,7 @@
-"""Proteins to FEATURES, as a Ray Data job that goes on where it was when it ended.
+"""Proteins to FEATURES, as a Ray Data job that resumes where it stopped.
 
 Everything is done in a hidden folder beside FEATURES (see work.py). Its unit of work is a part, whose vectors appear
-when they are whole; the same command again goes on with the parts that are missing, another one is refused.
+when they are whole; the same command computes the missing parts; a different one is refused.
 """
 
 import hashlib
@@ -29,13 +29,13 @@ from resvae_ray.progress import Progress, silent
 
 READ_BYTES = 16 << 20
 PART_OPERATIONS = 3e14  # multiplications and additions of a part: seconds on a GPU, minutes on cores
-COUNTS = ("widths", "rows", "cut", "siteless", "sites_cut")  # of Work, kept for the job that goes on with it
+COUNTS = ("widths", "rows", "cut", "siteless", "sites_cut")  # of Work, kept for the job that resumes it
 PART_RESIDUES = (1 << 14, 1 << 18)  # at least and at most, whatever the model
 
 
 @dataclass(frozen=True)
 class EmbedSummary:
-    """What `embed` wrote: `rows` proteins, the width of each pooling's vectors, and how many sequences were cut.
+    """The result of `embed`: `rows` proteins, the width of each pooling's vectors, and how many sequences were cut.
 
     `siteless` proteins got zeros; `sites_cut` sites were beyond what was read of a truncated protein.
     """
@@ -114,7 +114,7 @@ def _check_length(settings: Embedding, model: ModelFiles) -> None:
 
 
 def _file_digest(path: str | Path) -> str:
-    """Of the bytes of a file, unpacked.
+    """A digest of the bytes of a file, unpacked.
 
     Raises:
         DataError: no such file, or it cannot be read.
@@ -132,7 +132,7 @@ def _file_digest(path: str | Path) -> str:
 def _about(
     proteins: str, settings: Embedding, columns: ProteinChoice, sites: str | Path | None, model: ModelFiles
 ) -> dict[str, Any]:
-    """What decides the content of FEATURES, but for the precision, in the words of the options."""
+    """All options that decide the content of FEATURES, except the precision."""
     return {
         "proteins": {"name": Path(proteins).name, "digest": _file_digest(proteins)},
         "columns": asdict(columns),
@@ -181,7 +181,7 @@ def _record(work: Work, about: dict[str, Any], precision: str | None) -> None:
 
 
 def _resume(folder: Path, about: dict[str, Any], settings: Embedding) -> Work | None:
-    """The work to go on with, if it was begun with the same."""
+    """The work to resume, if it was started with the same options."""
     record = folder / names.EMBEDDING_FILE
     if not record.exists():
         return None
@@ -190,8 +190,8 @@ def _resume(folder: Path, about: dict[str, Any], settings: Embedding) -> Work | 
     begun = {**known["about"], "precision": known["precision"]}
     if other := [key for key, value in wanted.items() if begun.get(key) != value]:
         raise UsageError(
-            f"{folder}: begun with other {' and '.join(other)}; give the command of then again to go on, or remove the "
-            "folder to begin anew"
+            f"{folder}: started with other {' and '.join(other)}; rerun the original command to resume, or "
+            "remove the folder to start again"
         )
     parts = tuple(Part(number, *bounds) for number, bounds in enumerate(known["parts"]))
     return Work(folder, parts, **{name: known[name] for name in COUNTS})
@@ -219,7 +219,7 @@ def _embed(work: Work, settings: Embedding, model: ModelFiles, workers: Workers,
 
 
 def _provenance(pooling: str, work: Work, settings: Embedding, about: dict[str, Any]) -> dict[str, Any]:
-    """What the metadata of FEATURES say about them."""
+    """The metadata of FEATURES."""
     model = about["model"]
     known = {
         "source": about["proteins"]["name"],

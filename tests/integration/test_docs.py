@@ -21,7 +21,15 @@ TUTORIAL = ROOT / "docs" / "tutorial" / "features.md"
 GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 name_of = {"ids": lambda page: str(page.relative_to(ROOT))}
-OTHERS = {"--help", "--constraint", "--generate", "--logdir", "--local-dir", "--recursive", "--strict"}  # of other tools
+OTHERS = {
+    "--help",
+    "--constraint",
+    "--generate",
+    "--logdir",
+    "--local-dir",
+    "--recursive",
+    "--strict",
+}  # of other tools
 
 
 def blocks(page, language):
@@ -95,7 +103,9 @@ def test_every_command_line_can_be_parsed(page):
 def test_every_option_exists(page):
     (verbs,) = (action for action in build_parser()._actions if getattr(action, "choices", None))
     known = {option for verb in verbs.choices.values() for action in verb._actions for option in action.option_strings}
-    ours = re.sub(r"```(?!bash|python).*?```|`(?:ray|python|scripts/|aws|hf|pip)[^`]*`", "", page.read_text(), flags=re.S)
+    ours = re.sub(
+        r"```(?!bash|python).*?```|`(?:ray|python|scripts/|aws|hf|pip)[^`]*`", "", page.read_text(), flags=re.S
+    )
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", ours)) - OTHERS:
         assert option in known or option in growth_options(page), f"{option} is no option"
 
