@@ -6,6 +6,7 @@ mkdocs loads this file as a hook (see mkdocs.yml). Nothing in docs/reference is 
 import argparse
 import ast
 import dataclasses
+import html
 import re
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def verbs_page() -> str:
             rows = [_option_row(action) for action in group._group_actions if action.help != argparse.SUPPRESS]
             if rows:
                 title = {"positional arguments": "Arguments", "options": "Options"}.get(group.title or "", group.title)
-                parts.append(f"**{title}**\n\n| | |\n|---|---|\n" + "\n".join(rows) + "\n")
+                parts.append(f"**{title}**\n\n| | Meaning |\n|---|---|\n" + "\n".join(rows) + "\n")
         if parser.epilog:
             parts.append(f"```\n{parser.epilog.strip()}\n```\n")
     return "\n".join(parts)
@@ -95,7 +96,12 @@ def _option_row(action: argparse.Action) -> str:
     value = action.metavar or ("" if action.nargs == 0 else action.dest.upper())
     flags = ", ".join(action.option_strings)
     left = f"{flags} {value}".strip() if flags else str(value)
-    return f"| `{_cell(left)}` | {_cell(action.help or '')} |"
+    return f"| {_code(left)} | {_cell(action.help or '')} |"
+
+
+def _code(text: str) -> str:
+    """As code in a cell, where Markdown knows no escape for the bar."""
+    return f"<code>{html.escape(text).replace('|', '&#124;')}</code>"
 
 
 def _cell(text: str) -> str:
