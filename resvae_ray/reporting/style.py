@@ -101,6 +101,11 @@ def number(value: object) -> str:
     return f"{value:,.2f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def percent(fraction: float) -> str:
+    """98.0%."""
+    return f"{fraction:.1%}"
+
+
 def count(many: int, what: str) -> str:
     """1 trial, 1,890 epochs."""
     return f"{many:,} {what}" if many == 1 else f"{many:,} {what}s"
