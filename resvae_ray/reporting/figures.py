@@ -13,13 +13,11 @@ from pathlib import Path
 
 from resvae_ray.errors import ResVAERayError
 from resvae_ray.reporting import style  # first: it says what to install where plotly is missing
-from resvae_ray.reporting.finalist_figures import finalists
-from resvae_ray.reporting.latent_figures import errors, latent_dimensions, latent_map
-from resvae_ray.reporting.rate_figure import rate_distortion
+from resvae_ray.reporting.latent_figures import errors, latent_dimensions, latent_map, rate_distortion
 from resvae_ray.reporting.run_contents import Findings
 from resvae_ray.reporting.search_figures import history, importances, parallel_coordinates, slices
 from resvae_ray.reporting.style import Figure
-from resvae_ray.reporting.training_figures import learning_curves, timeline
+from resvae_ray.reporting.training_figures import finalists, learning_curves, timeline
 from resvae_ray.search.run.run import Run
 
 WIDTH = 1000  # px

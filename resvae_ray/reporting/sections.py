@@ -12,9 +12,9 @@ from resvae_ray.config_file import config_to_toml
 from resvae_ray.errors import ResVAERayError
 from resvae_ray.evaluation.encoded_rows import Proteins
 from resvae_ray.evaluation.results import tables
-from resvae_ray.reporting.finalist_figures import finalist_rows
 from resvae_ray.reporting.run_contents import Findings
 from resvae_ray.reporting.style import loss, number
+from resvae_ray.search.run.finalists import Finalist
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.trials import BestTrial, EpochRow
 from resvae_ray.search.space import describe
@@ -189,12 +189,30 @@ def _best_facts(findings: Findings) -> Facts:
     return [(name, number(value)) for name, value in facts]
 
 
-# --- Early stopping, latents, failures ---------------------------------------------------------------------------
+# --- Early stopping, finalists, latents, failures ----------------------------------------------------------------
 
 
 def _rank_correlations(findings: Findings) -> str:
     """0.53 at epoch 10, 0.69 at epoch 30; empty if there are too few complete trials."""
     return ", ".join(f"{rho:.2f} at epoch {rung}" for rung, rho in findings.rank_correlations.items())
+
+
+def finalist_rows(found: list[Finalist]) -> Rows:
+    """Losses in the search and under fresh seeds, a row per finalist."""
+    header = ["trial", "in the search", "mean over fresh seeds", "± sd", "overtuning gap", "seeds", "failed"]
+    return [header, *map(_finalist_row, found)]
+
+
+def _finalist_row(finalist: Finalist) -> list[str]:
+    early = "" if finalist.complete else f", stopped at epoch {finalist.search_epochs}"
+    return [
+        str(finalist.number),
+        f"{loss(finalist.search_loss)}{early}",
+        *("–" if value is None else loss(value) for value in (finalist.mean, finalist.sd)),
+        "–" if finalist.gap is None else f"{finalist.gap:+,.2f}",
+        str(len(finalist.losses)),
+        str(finalist.failed),
+    ]
 
 
 def _chosen(findings: Findings) -> str:

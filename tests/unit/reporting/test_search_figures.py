@@ -7,6 +7,7 @@ import pytest
 
 from resvae_ray.config import Domain
 from resvae_ray.errors import DataError
+from resvae_ray.reporting import style
 from resvae_ray.reporting.figures import figures
 from resvae_ray.reporting.training_figures import CLOCK_S, stretches
 from resvae_ray.search.run.run import Run
@@ -100,12 +101,59 @@ def test_importances_at_the_end_too_where_there_are_enough(searched):
     assert names == ["loss at epoch 1 (10 trials)", "loss at the end (10 trials)"]
 
 
+def test_a_logarithmic_axis_asks_for_ticks_that_its_range_can_hold():
+    """plotly.js labels 1, 2 and 5 of a decade at 0.3 to 0.7 decades per tick, and round values below a decade."""
+    for low, high in ((3.0, 4.0), (1.0, 100.0), (5e3, 2e5), (1e-4, 1e-1)):
+        axis = style.log_axis([low, high])
+        span = 1.1 * np.log10(high / low)
+        assert 0.3 < span / axis["nticks"] <= 0.7 or (span < 1 and axis["nticks"] >= 5)
+    assert style.log_axis([7.0])["nticks"] == 5
+    assert style.log_axis([None, 0.0])["type"] == "log"
+
+
+def test_ticks_are_round_and_inside_the_range():
+    assert style.linear_ticks(8, 32) == [10, 15, 20, 25, 30]
+    assert style.linear_ticks(3.0, 3.0) == [3.0]
+    for low, high in ((250, 1000), (5586.8, 6657.1), (0.0, 0.3), (1e5, 3e7)):
+        ticks = style.linear_ticks(low, high)
+        assert 3 <= len(ticks) <= 8
+        assert low <= ticks[0] < ticks[-1] <= high
+    assert style.log_ticks(3e-4, 3e-2) == [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02]
+    assert style.log_ticks(1e-6, 1) == [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1]
+    assert style.log_ticks(3.0, 4.0) == [3.0, 4.0]
+
+
+def test_two_complete_trials_stand_where_they_are_in_the_searched_range(searched):
+    """Not at the ends of axes that reach from one trial to the other."""
+    path = searched([("complete", [5.0] * 9), ("complete", [6.0] * 9)])
+    space, trials = Run.open(path).config.space, Run.open(path).trials()
+    best = [t for t in figures(path)["parallel_coordinates"].data if t.mode == "lines"][-1]
+    width = (trials.z_dim[0] - space["z_dim"].low) / (space["z_dim"].high - space["z_dim"].low)
+    rate = np.log(trials.lr[0] / space["lr"].low) / np.log(space["lr"].high / space["lr"].low)
+    by_field = dict(zip(["loss", *space], best.y, strict=True))
+    assert by_field == pytest.approx({"loss": 0.0, "z_dim": width, "lr": rate})
+
+
+def test_the_best_trial_is_the_darkest_also_among_choices(searched):
+    path = searched([("complete", [9.0 - n] * 9) for n in range(5)], batch_size=Domain(choices=(64, 32)))
+    trials = Run.open(path).trials()
+    lines = [trace for trace in figures(path)["parallel_coordinates"].data if trace.mode == "lines"]
+    darkest = min(lines, key=lambda line: sum(map(float, line.line.color.strip("rgb()").split(","))))
+    assert "trial 4" in darkest.text[0]
+    assert darkest.y[-1] == (64, 32).index(trials.batch_size[4])
+
+
+def test_the_colour_bar_has_a_title(run_path):
+    bar = figures(run_path)["parallel_coordinates"].data[-1].marker.colorbar
+    assert bar.title.text == "lowest validation loss"
+
+
 def test_parallel_coordinates_are_the_complete_trials_and_the_best_is_darkest(run_path):
     lines = [trace for trace in figures(run_path)["parallel_coordinates"].data if trace.mode == "lines"]
     assert len(lines) == 4
     brightness = [sum(map(float, line.line.color.strip("rgb()").split(","))) for line in lines]
-    assert np.argmin(brightness) == 0
-    assert brightness == sorted(brightness)
+    assert lines[np.argmin(brightness)].text[0].startswith("<b>trial 0</b>")
+    assert brightness == sorted(brightness, reverse=True)
 
 
 @pytest.mark.parametrize(
