@@ -170,7 +170,7 @@ class Findings:
         dataset = Dataset.open(known["path"])
         if dataset.fingerprint != known["fingerprint"]:
             raise DataError(
-                f"{known['path']}: its content is not what the search was made on; give that back its place"
+                f"{known['path']}: its content changed since the search; restore the DATASET that the search used"
             )
         return dataset
 

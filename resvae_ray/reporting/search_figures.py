@@ -26,6 +26,7 @@ from resvae_ray.search.space import describe
 LOSS = "lowest validation loss"
 DARK_TO_LIGHT = [[0, "#08306b"], [0.5, "#3f8fc5"], [1, "#b3cde3"]]  # the lowest loss is dark
 SHOWN_STATES = (names.COMPLETE, names.PRUNED, names.FAILED, names.RUNNING)
+FEW_TICKS = 2  # of a slice's logarithmic axis, which is too narrow for more long numbers
 FEWEST_FOR_IMPORTANCE = 10  # trials; the method compares the best tenth with all
 
 
@@ -207,7 +208,12 @@ def _line(record: TrialRecord, shares: list[float], colour: str) -> go.Scatter:
 
 
 def _colour_bar(low: float, high: float) -> go.Scatter:
-    bar = {"title": {"text": LOSS, "side": "right"}, "thickness": 12, "outlinewidth": 0, "tickformat": ",~r"}
+    bar = {
+        "title": {"text": LOSS, "side": "right", "font": {"size": 13}},
+        "thickness": 12,
+        "outlinewidth": 0,
+        "tickformat": ",~r",
+    }
     marker = {"color": [low, high], "colorscale": DARK_TO_LIGHT, "showscale": True, "colorbar": bar}
     return go.Scatter(x=[None, None], y=[None, None], mode="markers", marker=marker, showlegend=False, hoverinfo="skip")
 
@@ -225,7 +231,7 @@ def slices(findings: Findings) -> go.Figure:
     figure.add_traces(parts)
     figure.update_yaxes(style.log_axis(record.best_val_loss for record in reported))
     for axis in (axis for axis in figure.select_xaxes() if axis.type == "log"):
-        axis.update(style.log_axis(record.params[axis.title.text] for record in reported))
+        axis.update(style.log_axis(record.params[axis.title.text] for record in reported), nticks=FEW_TICKS)
     figure.update_layout(width=None)
     reading = (
         "Each point is a trial: the value of one field and the lowest validation loss. A field matters if the lowest "

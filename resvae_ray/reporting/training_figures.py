@@ -56,8 +56,10 @@ def _saving(findings: Findings) -> str:
     trained = sum(len(record.epochs) for record in findings.reported)
     asked = saved + trained
     stopped = [f"{many} at epoch {epoch}" for epoch, many in findings.stopped.items()]
+    if not findings.rungs:
+        return "Each line is the lowest validation loss of a trial so far. Every trial trains to its full length."
     if not stopped:
-        return "Each line is the lowest validation loss of a trial so far. ASHA compares trials at the rungs (dotted)."
+        return "Each line is the lowest validation loss of a trial so far. ASHA stopped no trial at the rungs (dotted)."
     return (
         "Each line is the lowest validation loss of a trial so far, which ASHA compares at the rungs (dotted). A cross "
         f"marks a trial that ASHA stopped: {_listed(stopped)}. That saved {saved:,} of {asked:,} epochs "

@@ -158,7 +158,7 @@ def test_a_data_set_that_is_gone(run_path, drawn, name):
 def test_a_data_set_that_is_another(run_path, drawn, make_dataset):
     shutil.rmtree(run_path.parent / "dataset")
     make_dataset(60, 6, seed=5)
-    with pytest.raises(DataError, match="its content is not what the search was made on"):
+    with pytest.raises(DataError, match="its content changed since the search"):
         drawn["errors"]
 
 
