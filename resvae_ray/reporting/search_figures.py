@@ -230,14 +230,25 @@ def slices(findings: Findings) -> go.Figure:
     figure.data = []
     figure.add_traces(parts)
     figure.update_yaxes(style.log_axis(record.best_val_loss for record in reported))
-    for axis in (axis for axis in figure.select_xaxes() if axis.type == "log"):
-        axis.update(style.log_axis(record.params[axis.title.text] for record in reported), nticks=FEW_TICKS)
+    for axis in figure.select_xaxes():
+        axis.update(_searched(findings.run.config.space.get(axis.title.text)))
     figure.update_layout(width=None)
     reading = (
-        "Each point is a trial: the value of one field and the lowest validation loss. A field matters if the lowest "
-        "points gather at some of its values. Pruned trials had fewer epochs."
+        "Each point is a trial: the value of one field and the lowest validation loss. An axis spans the searched "
+        "range. A field matters if the lowest points gather at some of its values. Pruned trials had fewer epochs."
     )
     return dressed(figure, "Slices", reading, 420)
+
+
+def _searched(domain: Domain | None) -> dict[str, Any]:
+    """An axis over the searched range of a field; empty for choices and for a single value."""
+    if domain is None or domain.choices or domain.low == domain.high:
+        return {}
+    ends = np.array([domain.low, domain.high], dtype=float)
+    low, high = np.log10(ends) if domain.log else ends
+    margin = 0.04 * (high - low)
+    kind = style.log_axis(ends) | {"nticks": FEW_TICKS} if domain.log else {}
+    return {**kind, "range": [low - margin, high + margin]}
 
 
 def _by_state(trace: Any, reported: Sequence[TrialRecord]) -> Iterator[go.Scatter]:

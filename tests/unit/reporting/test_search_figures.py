@@ -88,6 +88,14 @@ def test_slices_of_one_field(searched, tmp_path):
     assert len({trace.xaxis for trace in figures(run)["slices"].data}) == len(run.config.space)
 
 
+def test_a_slice_spans_the_searched_range(run_path):
+    space = Run.open(run_path).config.space
+    axes = {axis.title.text: axis for axis in figures(run_path)["slices"].select_xaxes()}
+    low, high = axes["lr"].range
+    assert (axes["lr"].type, low, high) == ("log", pytest.approx(-4.08), pytest.approx(-1.92))
+    assert axes["z_dim"].range[0] < space["z_dim"].low < space["z_dim"].high < axes["z_dim"].range[1]
+
+
 def test_importances_compare_all_trials_at_the_first_rung(run_path):
     (bars,) = figures(run_path)["importances"].data
     assert bars.name == "loss at epoch 1 (12 trials)"
