@@ -26,7 +26,6 @@ from resvae_ray.search.space import describe
 LOSS = "lowest validation loss"
 DARK_TO_LIGHT = [[0, "#08306b"], [0.5, "#3f8fc5"], [1, "#b3cde3"]]  # the lowest loss is dark
 SHOWN_STATES = (names.COMPLETE, names.PRUNED, names.FAILED, names.RUNNING)
-FEW_TICKS = 2  # of a slice's logarithmic axis, which is too narrow for more long numbers
 FEWEST_FOR_IMPORTANCE = 10  # trials; the method compares the best tenth with all
 
 
@@ -247,7 +246,7 @@ def _searched(domain: Domain | None) -> dict[str, Any]:
     ends = np.array([domain.low, domain.high], dtype=float)
     low, high = np.log10(ends) if domain.log else ends
     margin = 0.04 * (high - low)
-    kind = style.log_axis(ends) | {"nticks": FEW_TICKS} if domain.log else {}
+    kind = style.narrow_log_axis(*ends) if domain.log else {}
     return {**kind, "range": [low - margin, high + margin]}
 
 

@@ -20,8 +20,8 @@ from resvae_ray.search.run.trials import BestTrial, EpochRow
 from resvae_ray.search.space import describe
 
 Value = TypeVar("Value")
-Rows = list[list[str]]  # of a table, the header first
-Facts = list[tuple[str, str]]  # pairs of a name and a value
+TableRows = list[list[str]]  # of a table, the header first
+FactRows = list[tuple[str, str]]  # pairs of a name and a value
 
 # The result of the method's paper, which README shows too, and its data.
 PAPER = {
@@ -102,7 +102,7 @@ def _best_row(findings: Findings) -> EpochRow:
     return next((record.best or {} for record in findings.records if best and record.number == best.number), {})
 
 
-def _results(findings: Findings) -> Rows:
+def _results(findings: Findings) -> TableRows:
     """The model, the best trial where that is another, and the paper's result."""
     named: list[tuple[str, BestTrial]] = []
     if findings.winner is not None and findings.model is not None:
@@ -180,7 +180,7 @@ BEST_ROWS = {
 }
 
 
-def _best_facts(findings: Findings) -> Facts:
+def _best_facts(findings: Findings) -> FactRows:
     best, row = findings.best, _best_row(findings)
     if best is None:
         return []
@@ -197,7 +197,7 @@ def _rank_correlations(findings: Findings) -> str:
     return ", ".join(f"{rho:.2f} at epoch {rung}" for rung, rho in findings.rank_correlations.items())
 
 
-def finalist_rows(found: list[Finalist]) -> Rows:
+def finalist_rows(found: list[Finalist]) -> TableRows:
     """Losses in the search and under fresh seeds, a row per finalist."""
     header = ["trial", "in the search", "mean over fresh seeds", "± sd", "overtuning gap", "seeds", "failed"]
     return [header, *map(_finalist_row, found)]
@@ -222,7 +222,7 @@ def _chosen(findings: Findings) -> str:
     return ", ".join(f"{name} {number(value)}" for name, value in known if value is not None)
 
 
-def _worst(proteins: Proteins) -> Rows:
+def _worst(proteins: Proteins) -> TableRows:
     """The validation proteins with the largest errors."""
     order = (-proteins.errors).argsort(kind="stable")[:WORST]
     middle = sorted(proteins.errors)[len(proteins) // 2]
@@ -242,7 +242,7 @@ def _worst(proteins: Proteins) -> Rows:
     ]
 
 
-def _failures(findings: Findings) -> Rows:
+def _failures(findings: Findings) -> TableRows:
     """Trial, parameters and reason of each training that failed; no header."""
     params = {record.number: record.params for record in findings.records}
     return [

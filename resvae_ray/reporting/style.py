@@ -81,6 +81,16 @@ def log_axis(values: Iterable[float | None]) -> dict[str, Any]:
     return {"type": "log", "nticks": ticks, "tickformat": ",~r"}
 
 
+def narrow_log_axis(low: float, high: float) -> dict[str, Any]:
+    """A logarithmic axis from `low` to `high` with at least two labelled ticks, but few: its labels are long."""
+    shown = 1.1 * float(np.log10(high / low))
+    if shown < 1:
+        ticks = 3
+    else:
+        ticks = int(np.ceil(shown / 0.7)) if shown < 2 else int(np.ceil(shown))
+    return {"type": "log", "nticks": ticks, "tickformat": ",~r"}
+
+
 def linear_ticks(low: float, high: float) -> list[float]:
     """Three to seven round values from `low` to `high`."""
     if high <= low:

@@ -49,6 +49,12 @@ def loss_ticks(browser):
     return {name: browser.execute_script(script, name) for name in ("history", "slices", "learning_curves")}
 
 
+def slice_ticks(browser):
+    """The number of labels below each slice."""
+    script = "return ['xtick', 'x2tick'].map(name => document.querySelectorAll('#plot-slices .' + name).length)"
+    return browser.execute_script(script)
+
+
 def shown(browser, page, width, height):
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
@@ -73,6 +79,7 @@ def test_the_report_as_its_reader_gets_it(searched, start, browser):
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         assert browser.get_log("browser") == []
         assert all(len(labels) >= 3 for labels in loss_ticks(browser).values())
+        assert all(labels >= 2 for labels in slice_ticks(browser))
         assert {url for url in requests(browser) if not url.startswith(("data:", "blob:"))} == {page.as_uri()}
     buttons = browser.execute_script(
         "return Array.from(document.querySelectorAll('.modebar-btn')).map(button => button.dataset.title)"

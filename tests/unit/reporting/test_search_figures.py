@@ -119,6 +119,14 @@ def test_a_logarithmic_axis_asks_for_ticks_that_its_range_can_hold():
     assert style.log_axis([None, 0.0])["type"] == "log"
 
 
+def test_a_narrow_logarithmic_axis_labels_each_power_of_ten_or_more():
+    """plotly.js labels every power of ten up to one decade per tick, and only every second one above."""
+    for decades in (0.5, 1.0, 1.3, 1.5, 1.8, 2.0, 2.6, 4.0):
+        axis = style.narrow_log_axis(3e-4, 3e-4 * 10**decades)
+        assert 1.1 * decades / axis["nticks"] <= (0.7 if 1.1 * decades < 2 else 1.0)
+        assert axis["nticks"] <= max(3, np.ceil(1.1 * decades))
+
+
 def test_ticks_are_round_and_inside_the_range():
     assert style.linear_ticks(8, 32) == [10, 15, 20, 25, 30]
     assert style.linear_ticks(3.0, 3.0) == [3.0]
