@@ -84,10 +84,7 @@ def log_axis(values: Iterable[float | None]) -> dict[str, Any]:
 def narrow_log_axis(low: float, high: float) -> dict[str, Any]:
     """A logarithmic axis from `low` to `high` with at least two labelled ticks, but few: its labels are long."""
     shown = 1.1 * float(np.log10(high / low))
-    if shown < 1:
-        ticks = 3
-    else:
-        ticks = int(np.ceil(shown / 0.7)) if shown < 2 else int(np.ceil(shown))
+    ticks = max(3, int(np.ceil(shown)))  # plotly.js labels every power of ten up to one decade per tick
     return {"type": "log", "nticks": ticks, "tickformat": ",~r"}
 
 
