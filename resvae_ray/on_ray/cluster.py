@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import resvae_ray
 from resvae_ray.errors import JobError, first_line
-from resvae_ray.on_ray.cores import usable_cores
+from resvae_ray.on_ray.cores import threads_of_workers, usable_cores
 from resvae_ray.on_ray.leftovers import session_folder
 
 # What Ray would otherwise do on its own: report usage over the network, write its own logs of each trial beside ours,
@@ -94,7 +94,7 @@ def _local() -> Iterator[None]:
         (folder / CODE).mkdir()
         (folder / CODE / resvae_ray.__name__).symlink_to(Path(resvae_ray.__file__).resolve().parent)
         try:
-            with _own_sigterm(), _signals_for_driver():
+            with _own_sigterm(), _signals_for_driver(), threads_of_workers():
                 _start(folder)
             kill_at_shutdown()
             yield

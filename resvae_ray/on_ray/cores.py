@@ -2,8 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+THREADS = "OMP_NUM_THREADS"  # read by torch, Arrow and BLAS when they are loaded
+BOUNDED = "RESVAE_RAY_BOUNDED"  # set where THREADS is not the user's
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 
@@ -14,8 +17,49 @@ def usable_cores() -> int:
     Slurm, `taskset` and cpusets set an affinity; `docker --cpus`, Kubernetes limits and systemd's CPUQuota set a quota.
     A quota of less than one core counts as one, since every worker needs one.
     """
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min(affinity, *_quotas(), float("inf"))))
+    return max(1, int(min(_affinity(), *_quotas(), float("inf"))))
+
+
+@contextmanager
+def bounded_threads() -> Iterator[None]:
+    """Libraries that are loaded meanwhile run no more threads than there are usable cores.
+
+    By themselves they count the affinity alone. Threads beyond a quota use it up at once, and then all wait.
+    """
+    bounded = THREADS not in os.environ and usable_cores() < _affinity()
+    if not bounded:
+        yield
+        return
+    with _set(THREADS, str(usable_cores())), _set(BOUNDED, "1"):
+        yield
+
+
+@contextmanager
+def threads_of_workers() -> Iterator[None]:
+    """Processes that are started meanwhile are not bounded by `bounded_threads`: Ray gives each its own number."""
+    if BOUNDED not in os.environ:
+        yield
+        return
+    with _set(THREADS, None), _set(BOUNDED, None):
+        yield
+
+
+@contextmanager
+def _set(name: str, value: str | None) -> Iterator[None]:
+    """Sets an environment variable meanwhile; None removes it."""
+    before = os.environ.pop(name, None)
+    try:
+        if value is not None:
+            os.environ[name] = value
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
+def _affinity() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _quotas() -> Iterator[float]:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,23 @@ def test_the_command_line_in_a_folder_with_other_modules(make_dataset, write_con
     losses = Run.open(tmp_path / "run").trials().best_val_loss
     assert len(losses) == 2
     assert np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_process_group_of_a_command(number, start, monkeypatch):
+    """It ends like Ctrl-C, and nothing is left; Ray alone would end it with 15."""
+    with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as place:
+        monkeypatch.setenv("TMPDIR", place)
+        process = start("doctor")
+        for _ in range(1200):
+            if list(Path(place).glob("resvae-*/session_latest/logs/raylet.out")):
+                break
+            time.sleep(0.1)
+        os.killpg(process.pid, number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert err == "resvae-ray: interrupted; nothing half-written is left, run the same command again\n"
+        assert os.listdir(place) == []
 
 
 def test_tensorboard_imports_nothing_from_the_working_folder(tmp_path, monkeypatch):

@@ -71,3 +71,28 @@ def test_affinity_of_a_real_process():
     one = min(os.sched_getaffinity(0))
     code = f"import os, resvae_ray.on_ray.cores as c; os.sched_setaffinity(0, {{{one}}}); print(c.usable_cores())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+def test_libraries_run_no_more_threads_than_the_quota_allows_and_workers_get_their_own_number(cgroups, monkeypatch):
+    monkeypatch.delenv(cores.THREADS, raising=False)
+    cgroups("0::/\n", **{"cpu.max": "200000 100000\n"})
+    with cores.bounded_threads():
+        assert os.environ[cores.THREADS] == "2"
+        with cores.threads_of_workers():
+            assert cores.THREADS not in os.environ
+        assert os.environ[cores.THREADS] == "2"
+    assert cores.THREADS not in os.environ
+
+
+def test_a_number_of_threads_that_the_user_has_set_stays(cgroups, monkeypatch):
+    monkeypatch.setenv(cores.THREADS, "7")
+    cgroups("0::/\n", **{"cpu.max": "200000 100000\n"})
+    with cores.bounded_threads(), cores.threads_of_workers():
+        assert os.environ[cores.THREADS] == "7"
+
+
+def test_without_a_quota_libraries_count_for_themselves(cgroups, monkeypatch):
+    monkeypatch.delenv(cores.THREADS, raising=False)
+    cgroups("0::/\n", **{"cpu.max": "max 100000\n"})
+    with cores.bounded_threads():
+        assert cores.THREADS not in os.environ
