@@ -68,7 +68,7 @@ def _joined(address: str) -> Iterator[None]:
 
     _require_listener(address)
     try:
-        with _own_sigterm():
+        with _signals_for_driver():
             if address.startswith(CLIENT):
                 ray.init(address=address, **QUIET)
             else:
@@ -94,7 +94,7 @@ def _local() -> Iterator[None]:
         (folder / CODE).mkdir()
         (folder / CODE / resvae_ray.__name__).symlink_to(Path(resvae_ray.__file__).resolve().parent)
         try:
-            with _own_sigterm(), _signals_for_driver(), threads_of_workers():
+            with _signals_for_driver(), threads_of_workers():
                 _start(folder)
             kill_at_shutdown()
             yield
@@ -130,28 +130,20 @@ def _start(folder: Path) -> None:
 
 
 @contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keeps the caller's handler of SIGTERM: ray.init puts one in its place that exits with 15."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _signals_for_driver() -> Iterator[None]:
+    """While Ray starts: its processes do not get DRIVER_SIGNALS, and the caller's handler of SIGTERM comes back.
+
+    Ray's processes would end before the driver, whose Ray library then waits a minute for them and exits with 1. Ray
+    keeps Ctrl-C from them in the same way. And ray.init leaves a handler of SIGTERM that aborts the driver: a signal
+    that arrives meanwhile is delivered when that handler is gone.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DRIVER_SIGNALS)
     handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if handler is None else handler)
-
-
-@contextmanager
-def _signals_for_driver() -> Iterator[None]:
-    """Processes that are started meanwhile do not get DRIVER_SIGNALS, as Ray itself does with Ctrl-C.
-
-    They would end before the driver, whose Ray library then waits for them for a minute and ends it with exit code 1.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, DRIVER_SIGNALS)
-    try:
-        yield
-    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if handler is None else handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
