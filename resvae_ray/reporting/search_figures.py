@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import optuna
 import plotly.graph_objects as go
+from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 from optuna.visualization import plot_param_importances, plot_slice
 from plotly.colors import sample_colorscale
 
@@ -26,7 +27,13 @@ from resvae_ray.search.space import describe
 LOSS = "lowest validation loss"
 DARK_TO_LIGHT = [[0, "#08306b"], [0.5, "#3f8fc5"], [1, "#b3cde3"]]  # the lowest loss is dark
 SHOWN_STATES = (names.COMPLETE, names.PRUNED, names.FAILED, names.RUNNING)
-FEWEST_FOR_IMPORTANCE = 10  # trials; the method compares the best tenth with all
+FEWEST_FOR_IMPORTANCE = 10  # trials
+FEWEST_FOR_BEST_TENTH = 50  # trials, for the best tenth to be more than a few lucky ones
+FANOVA, PED_ANOVA = "fANOVA", "PED-ANOVA"
+HOW_TO_READ = {
+    FANOVA: "A long bar is a field that explains much of the differences between the trials' losses (fANOVA).",
+    PED_ANOVA: "A long bar is a field that decides whether a trial is among the best tenth (PED-ANOVA).",
+}
 
 
 def history(findings: Findings) -> go.Figure:
@@ -72,42 +79,59 @@ def history(findings: Findings) -> go.Figure:
 
 
 def importances(findings: Findings) -> go.Figure:
-    """How much each searched field decides which trials are the best tenth (PED-ANOVA, Watanabe et al. 2023).
+    """How much each searched field matters for the loss, at the first rung and at the end.
+
+    Below FEWEST_FOR_BEST_TENTH trials it is the fraction of the losses' variance that a field explains (fANOVA, Hutter
+    et al. 2014). From there on, how much a field decides which trials are the best tenth (PED-ANOVA, Watanabe et al.
+    2023): of ten trials that tenth is one, and often names the wrong field.
 
     Raises:
-        DataError: too few trials.
+        DataError: too few trials, or all have the same loss.
     """
     rung = findings.rungs[0] if findings.rungs else findings.run.config.training.epochs
     early, late = findings.study_at(rung), findings.complete
-    figure = go.Figure()
+    figure, methods = go.Figure(), set[str]()
     for study, what, colour in (
         (early, f"loss at epoch {rung}", style.SKY),
         (late, "loss at the end", style.BLUE),
     ):
         trials = len(study.get_trials(deepcopy=False))
-        if trials >= FEWEST_FOR_IMPORTANCE:
+        if trials >= FEWEST_FOR_IMPORTANCE and _losses_differ(study):
             name = f"{what} ({count(trials, 'trial')})"
             looks = {"name": name, "marker_color": colour, "texttemplate": "%{x:.0%}"}
             figure.add_traces([bar.update(looks) for bar in _importance_bars(study)])
+            methods.add(_method(study))
     if not figure.data:
+        reached = len(early.get_trials(deepcopy=False))
         raise DataError(
-            f"{count(len(early.get_trials(deepcopy=False)), 'trial')} came to epoch {rung}; "
-            f"parameter importances need {FEWEST_FOR_IMPORTANCE}"
+            f"all {reached} trials have the same loss at epoch {rung}"
+            if reached >= FEWEST_FOR_IMPORTANCE
+            else f"{count(reached, 'trial')} came to epoch {rung}; parameter importances need {FEWEST_FOR_IMPORTANCE}"
         )
     figure.update_xaxes(title_text="importance", range=[0, 1.12], tickformat=".0%")
     figure.update_yaxes(title_text="")
+    how = " ".join(text for method, text in HOW_TO_READ.items() if method in methods)
     reading = (
-        "A long bar is a field that decides whether a trial is among the best tenth. At the first rung all trials can "
-        "be compared; at the end only those that were let through, and few of them make a rough estimate."
+        f"{how} At the first rung all trials can be compared; at the end only those that ASHA let through. "
+        "The fewer the trials, the rougher the estimate."
     )
     return dressed(figure, "Parameter importances", reading, 200 + 70 * len(findings.run.config.space), barmode="group")
 
 
+def _losses_differ(study: optuna.Study) -> bool:
+    return len({trial.value for trial in study.get_trials(deepcopy=False)}) > 1
+
+
+def _method(study: optuna.Study) -> str:
+    return FANOVA if len(study.get_trials(deepcopy=False)) < FEWEST_FOR_BEST_TENTH else PED_ANOVA
+
+
 def _importance_bars(study: optuna.Study) -> Sequence[go.Bar]:
+    evaluator = FanovaImportanceEvaluator(seed=0) if _method(study) == FANOVA else PedAnovaImportanceEvaluator()
     with warnings.catch_warnings():
-        # Where all trials are alike, it warns that all importances are equal; the bars say so.
+        # Where the best tenth is like all trials, it warns that all importances are equal; the bars say so.
         warnings.simplefilter("ignore", UserWarning)
-        return plot_param_importances(study).data
+        return plot_param_importances(study, evaluator).data
 
 
 def parallel_coordinates(findings: Findings) -> go.Figure:

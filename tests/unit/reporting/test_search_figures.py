@@ -3,12 +3,16 @@
 from collections import Counter
 
 import numpy as np
+import optuna
 import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import create_trial
 
 from resvae_ray.config import Domain
 from resvae_ray.errors import DataError
 from resvae_ray.reporting import style
 from resvae_ray.reporting.figures import figures
+from resvae_ray.reporting.search_figures import _importance_bars, _method
 from resvae_ray.reporting.training_figures import CLOCK_S, stretches
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.trials import TrialRecord
@@ -162,6 +166,54 @@ def test_the_best_trial_is_the_darkest_also_among_choices(searched):
 def test_the_colour_bar_has_a_title(run_path):
     bar = figures(run_path)["parallel_coordinates"].data[-1].marker.colorbar
     assert bar.title.text == "lowest validation loss"
+
+
+def study_of(trials, seed):
+    """A study in which `lr` explains most of the loss, and `z_dim` and `hidden_dim` a little."""
+    generator = np.random.default_rng(seed)
+    domains = {
+        "lr": FloatDistribution(1e-5, 1e-3, log=True),
+        "z_dim": IntDistribution(10, 50),
+        "hidden_dim": IntDistribution(250, 1000),
+    }
+    study = optuna.create_study()
+    for _ in range(trials):
+        lr, z_dim, hidden_dim = generator.random(3)
+        params = {"lr": 10 ** (2 * lr - 5), "z_dim": int(10 + 40 * z_dim), "hidden_dim": int(250 + 750 * hidden_dim)}
+        value = 30_000 - 10_000 * lr + 2_000 * z_dim + 1_000 * hidden_dim
+        study.add_trial(create_trial(params=params, distributions=domains, value=value))
+    return study
+
+
+def test_ten_trials_suffice_to_name_the_field_that_matters():
+    """The best tenth of ten trials is one trial, whose other fields lie anywhere."""
+    for seed in range(20):
+        (bars,) = _importance_bars(study_of(10, seed))
+        assert bars.y[np.argmax(bars.x)] == "lr", seed
+
+
+def test_the_best_tenth_is_compared_from_fifty_trials_on():
+    names = [_method(study_of(trials, 0)) for trials in (10, 49, 50)]
+    assert names == ["fANOVA", "fANOVA", "PED-ANOVA"]
+    (bars,) = _importance_bars(study_of(50, 0))
+    assert bars.y[np.argmax(bars.x)] == "lr"
+
+
+def test_importances_say_by_which_method_and_of_how_many_trials(searched):
+    path = searched(
+        [("pruned", [50.0 + number]) for number in range(40)] + [("complete", [9.0 + n] * 9) for n in range(10)]
+    )
+    figure = figures(path)["importances"]
+    assert [bars.name for bars in figure.data] == ["loss at epoch 1 (50 trials)", "loss at the end (10 trials)"]
+    reading = figure.layout.meta["reading"]
+    assert "fANOVA" in reading
+    assert "PED-ANOVA" in reading
+
+
+def test_importances_where_all_losses_are_equal(searched):
+    path = searched([("complete", [5.0] * 9)] * 10)
+    with pytest.raises(DataError, match="all 10 trials have the same loss at epoch 1"):
+        figures(path)["importances"]
 
 
 def test_parallel_coordinates_are_the_complete_trials_and_the_best_is_darkest(run_path):
