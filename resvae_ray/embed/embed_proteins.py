@@ -22,7 +22,8 @@ from resvae_ray.embed.settings import ALL, AUTO, NUM_SEGMENTS, PHO, SEGMENTS, Em
 from resvae_ray.embed.work import Part, Work, prepare, write_features
 from resvae_ray.embed.workers import Workers, best_precision, embed_part, in_turn, shares
 from resvae_ray.errors import DataError, ResVAERayError, UsageError
-from resvae_ray.files.atomic import local_target, read_json, refuse_existing, write_json
+from resvae_ray.files.atomic import read_json, write_json
+from resvae_ray.files.place import local_target
 from resvae_ray.on_ray.cluster import ray_session
 from resvae_ray.on_ray.tasks import run_tasks
 from resvae_ray.progress import Progress, silent
@@ -75,7 +76,7 @@ def embed_proteins(
     settings, workers, target = settings or Embedding(), workers or Workers(), local_target(features)
     _check(settings, target, sites)
     folder = target.with_name(f".{target.name}.embedding")
-    refuse_existing(target)
+    target.refuse_existing()
     model = ModelFiles.find(settings.model)
     _check_length(settings, model)
     about = _about(str(proteins), settings, columns or ProteinChoice(), sites, model)

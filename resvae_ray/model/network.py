@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resvae_ray.errors import UsageError
-from resvae_ray.files.place import Place
+from resvae_ray.files.place import AnyPath, Place, place, place_to_write
 from resvae_ray.model.linear import Linear
 from resvae_ray.model.pretrained import nothing_else, read_bundle, write_bundle
 from resvae_ray.model.tensor_file import load_weights, require_fit
@@ -76,23 +76,24 @@ class ResVAE(nn.Module):
         self.fc4 = Linear(hidden_dim, input_dim)
 
     @classmethod
-    def from_pretrained(cls, path: str | Place) -> "ResVAE":
+    def from_pretrained(cls, path: AnyPath) -> "ResVAE":
         """The model of a MODEL folder, on the CPU, in eval mode; no code of the folder runs.
 
         Raises:
             DataError: no MODEL there, or weights that do not fit its configuration.
         """
-        tensors, config = read_bundle(path)
+        folder = place(path)
+        tensors, config = read_bundle(folder)
         shape = (config["input_dim"], config["hidden_dim"], config["z_dim"], config.get("dropout", 0.3))
         with torch.device("meta"):  # no memory for widths that the weights do not have
-            require_fit(cls(*shape), tensors, path)
+            require_fit(cls(*shape), tensors, folder)
         model = cls(*shape)
-        load_weights(model, tensors, path)
+        load_weights(model, tensors, folder)
         return model.eval()
 
     def save_pretrained(
         self,
-        path: str | Place,
+        path: AnyPath,
         about: dict[str, Any] | None = None,
         add_files: Callable[[Path], None] = nothing_else,
     ) -> Place:
@@ -114,7 +115,9 @@ class ResVAE(nn.Module):
             "z_dim": self.z_dim,
             "dropout": self.dropout,
         }
-        return write_bundle(path, self.state_dict(), shape | (about or {}), add_files)
+        folder = place_to_write(path)
+        write_bundle(folder, self.state_dict(), shape | (about or {}), add_files)
+        return folder
 
     @property
     def dropout(self) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from resvae_ray import names
 from resvae_ray.errors import ResVAERayError
-from resvae_ray.files.atomic import replace_folder, staged_folder
+from resvae_ray.files.atomic import replace_folder
 from resvae_ray.files.place import Place, place, place_to_write
 from resvae_ray.progress import Progress, silent
 from resvae_ray.reporting.figures import TITLES, Figures, figures, write_images
@@ -67,7 +67,7 @@ def report(run: Run | str | Path, out: str | Path | None = None, *, progress: Pr
 def _target(run: Run, out: str | Path | None) -> AbstractContextManager[Path]:
     if out is None:
         return replace_folder(run.path / names.REPORT_FOLDER)
-    return staged_folder(place_to_write(out), names.REPORT_FILE)
+    return place_to_write(out).staged_folder(names.REPORT_FILE)
 
 
 def _draw(drawn: Figures, progress: Progress) -> dict[str, PageFigure]:

@@ -20,8 +20,7 @@ from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.files.atomic import refuse_existing, refuse_inside, staged_file, staged_folder
-from resvae_ray.files.place import locate, place_to_write, reaching
+from resvae_ray.files.place import locate, place_to_write, reaching, refuse_inside
 from resvae_ray.names import ID, LABEL
 from resvae_ray.progress import Progress, silent
 
@@ -130,7 +129,7 @@ def import_features(
         UsageError: an unknown format, a column that is not there, a target that is, a library that is not installed.
     """
     source, path, choice = str(source), place_to_write(target), choice or ColumnChoice()
-    refuse_existing(path)
+    path.refuse_existing()
     refuse_inside(path, source)
     with closing(_batches(source, choice)) as batches:
         first = next(batches, None)
@@ -139,7 +138,7 @@ def import_features(
         if not first.features.shape[1]:
             raise DataError(f"{source}: vectors without numbers; expected one number a feature at least")
         provenance = {**first.found, "source": Path(source).name, **(describe or {})}
-        with (staged_file if path.suffix == SUFFIX else staged_folder)(path) as staging:
+        with path.staged_file() if path.suffix == SUFFIX else path.staged_folder() as staging:
             with FeaturesWriter(staging, first.features.shape[1], provenance) as writer:
                 _copy(first, batches, writer, source, progress)
             require_unique_ids(lambda: _written_ids(staging), source)
