@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from resvae_ray.cli.verb import add_verb
+from resvae_ray.cli.verb import add_json, add_verb
 from resvae_ray.errors import Interrupted
 from resvae_ray.progress import duration
 
@@ -24,10 +24,16 @@ Status = dict[str, Any]
 
 def add_verb_status(verbs: Any) -> None:
     """Adds it."""
-    parser = add_verb(verbs, "status", _status, "tell how a search stands, while it runs and after")
-    parser.add_argument("run", metavar="RUN")
-    parser.add_argument("--json", action="store_true", help="for programs; with --watch a line each time")
-    parser.add_argument("--watch", action="store_true", help="again every few seconds, until the search ends")
+    parser = add_verb(
+        verbs,
+        "status",
+        _status,
+        "show the state of a search, while it runs and after",
+        arguments={"RUN": "folder of a search"},
+        example="run --watch",
+    )
+    add_json(parser, "print JSON, for programs; with --watch, one line per update")
+    parser.add_argument("--watch", action="store_true", help=f"repeat every {WATCH_S:g} seconds until the search ends")
 
 
 def _status(options: argparse.Namespace) -> None:
