@@ -137,7 +137,7 @@ def _add_split(verbs: Any) -> None:
         type=float,
         metavar="X",
         help="also exclude vectors whose cosine with one of OTHER, after subtracting the mean of FEATURES, is at "
-        "least X; 0.999 is near-identical (above 0, at most 1; default: vectors are not compared)",
+        "least X; 0.999 is near-identical (above 0, up to 1; default: vectors are not compared)",
     )
     leaks.add_argument("--drop", action="store_true", help="leave excluded rows out; without it, split refuses")
 

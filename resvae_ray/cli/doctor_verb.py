@@ -26,7 +26,7 @@ def add_verbs(verbs: Any) -> None:
     add_address(parser)
     parser.add_argument("--storage", default="", metavar="FOLDER", help="shared folder to test from every machine")
     add_json(parser)
-    parser.epilog = "Exit code 0 if there is no problem, else 1."
+    parser.epilog = "Exit code 0 if all checks pass, else 1."
 
 
 def _doctor(options: argparse.Namespace) -> None:
