@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from resvae_ray.model.loss import LossTerms as LossTerms
     from resvae_ray.model.loss import loss_terms as loss_terms
     from resvae_ray.model.network import ResVAE as ResVAE
+    from resvae_ray.model.pretrained import push_to_hub as push_to_hub
     from resvae_ray.model.training import Training as Training
     from resvae_ray.reporting.figures import figures as figures
     from resvae_ray.reporting.report import report as report
@@ -72,6 +73,7 @@ _PLACES = {
     "loss_terms": "model.loss",
     "ResVAE": "model.network",
     "Training": "model.training",
+    "push_to_hub": "model.pretrained",
     "export": "search.export",
     "Run": "search.run.run",
     "tune": "search.tune",
