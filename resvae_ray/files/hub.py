@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resvae_ray.errors import DataError, JobError, UsageError, first_line
+from resvae_ray.extras import require
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+")
 
@@ -26,8 +27,10 @@ def fetch(name: str, files: Sequence[str], revision: str | None = None) -> Path:
 
     Raises:
         DataError: no such model or revision.
+        UsageError: the extra `hub` is not installed.
         JobError: the download failed.
     """
+    require("hub", "huggingface_hub")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
@@ -52,13 +55,14 @@ def send(folder: Path, name: str, files: Sequence[str], *, private: bool | None 
         private: whether a repository that does not exist yet is private; by default as its owner has set.
 
     Raises:
-        UsageError: a name that the hub cannot have, or a token that may not write there.
+        UsageError: a name that the hub cannot have, a token that may not write there, or no extra `hub`.
         JobError: the upload failed.
     """
+    require_hub_name(name)
+    require("hub", "huggingface_hub")
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    require_hub_name(name)
     try:
         hub = HfApi()
         hub.create_repo(name, private=private, exist_ok=True)

@@ -1,5 +1,7 @@
 """A MODEL on the Hugging Face hub, which a server on loopback stands in for."""
 
+import shutil
+
 import pytest
 import torch
 from hub import TOKEN, hub_on_loopback
@@ -115,11 +117,22 @@ def test_a_folder_that_is_not_a_model_is_not_pushed(hub, tmp_path):
     assert hub.requests == []
 
 
-def test_a_hub_that_cannot_be_reached(hub, monkeypatch):
+def test_a_hub_that_cannot_be_reached(hub, monkeypatch, tmp_path):
+    ResVAE(8, 16, 3).push_to_hub("user/tiny")
+    assert ResVAE.from_pretrained("user/tiny").z_dim == 3
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert ResVAE.from_pretrained("user/tiny").z_dim == 3, "downloaded earlier"
+    shutil.rmtree(tmp_path / "cache")
     with pytest.raises(
         JobError, match="user/tiny: no such folder, and the download from the Hugging Face hub failed: "
     ):
         ResVAE.from_pretrained("user/tiny")
     with pytest.raises(JobError, match="user/tiny: the upload to the Hugging Face hub failed: "):
         ResVAE(8, 16, 3).push_to_hub("user/tiny")
+
+
+def test_without_the_extra(hub, monkeypatch):
+    monkeypatch.setattr("resvae_ray.extras.find_spec", lambda name: None)
+    for use in (ResVAE.from_pretrained, ResVAE(8, 16, 3).push_to_hub):
+        with pytest.raises(UsageError, match=r"pip install .*\[hub\]"):
+            use("user/tiny")
