@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from resvae_ray.cli.verb import add_json, add_verb
 from resvae_ray.errors import Interrupted
 from resvae_ray.progress import duration
+from resvae_ray.wording import count
 
 if TYPE_CHECKING:
     from resvae_ray.search.run.run import Run
@@ -140,12 +141,8 @@ def _finalist_line(row: dict[str, Any]) -> str:
         spread = f" ± {row['sd']:,.2f}" if row["sd"] is not None else ""
         gap = f" (overtuning gap {row['gap']:+,.2f})" if row["gap"] is not None else ""
         early = "" if row["gap"] is not None else f" (stopped at epoch {row['search_epochs']})"
-        text += f"{early}, {row['mean']:,.2f}{spread} over {_many(len(row['losses']), 'seed')}{gap}"
+        text += f"{early}, {row['mean']:,.2f}{spread} over {count(len(row['losses']), 'seed')}{gap}"
     return text + (f", {row['failed']} failed" if row["failed"] else "")
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _which(training: dict[str, Any]) -> str:

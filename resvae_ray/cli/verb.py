@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from resvae_ray.progress import Progress
+from resvae_ray.wording import printable
 
 
 class VerbHelp(argparse.RawDescriptionHelpFormatter):
@@ -60,8 +61,7 @@ def add_address(parser: Any) -> None:
 
 def one_line(message: str) -> str:
     """A message as a terminal may have it: names out of files of others must not steer it."""
-    line = " ".join(message.split())
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+    return printable(" ".join(message.split()))
 
 
 @contextmanager

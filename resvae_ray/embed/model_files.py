@@ -136,6 +136,7 @@ def _from_hub(name: str, model: str) -> Path:
         raise UsageError(f"--model {model}: neither a folder here nor a model on the hub") from None
     except Exception as error:  # whatever the network and its libraries come up with
         raise JobError(
-            f"--model {model}: no such folder here, and the hub cannot be reached ({first_line(error)}); where there is a "
-            f"network run `hf download {name} --local-dir {name.split('/')[-1]}`, copy the folder here and give it as --model"
+            f"--model {model}: no such folder here, and the hub cannot be reached ({first_line(error)}); on a machine "
+            f"with a network run `hf download {name} --local-dir {name.split('/')[-1]}`, copy the folder here and give "
+            "it as --model"
         ) from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from resvae_ray import names
 from resvae_ray.extras import require
+from resvae_ray.wording import count as count
 
 try:
     import plotly.graph_objects as go
@@ -99,8 +100,3 @@ def number(value: object) -> str:
     if isinstance(value, int) or (value == int(value) and abs(value) >= 1):
         return f"{int(value):,}"
     return f"{value:,.2f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def count(many: int, what: str) -> str:
-    """1 trial, 1,890 epochs."""
-    return f"{many:,} {what}" if many == 1 else f"{many:,} {what}s"

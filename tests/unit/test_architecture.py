@@ -14,7 +14,7 @@ import resvae_ray
 ROOT = Path(resvae_ray.__file__).parent
 # Each layer may import itself and the layers below it.
 LAYERS = [
-    ["_version", "errors", "extras", "names", "progress", "seeds", "scenarios"],
+    ["_version", "errors", "extras", "names", "progress", "seeds", "scenarios", "wording"],
     ["config", "config_field", "config_file"],
     ["files"],
     ["data"],
