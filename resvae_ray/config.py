@@ -40,7 +40,7 @@ class Metric:
 class TrainingConfig:
     """One Res-VAE and how it is trained. The defaults are the paper's best model for ESM-2 650M `cls`.
 
-    A new field is one line with `setting`: check, `--help`, search.toml and docs/configuration.md follow from it.
+    A new field is one line with `setting`: check, `--help`, search.toml and the reference of the docs follow from it.
     """
 
     z_dim: int = setting(18, "number of latents", at_least=1)

@@ -2,7 +2,7 @@
 
     lr: float = setting(4.69e-4, "learning rate of Adam", above=0)
 
-The check of a value, `--help`, the comments of search.toml and docs/configuration.md are made from it.
+The check of a value, `--help`, the comments of search.toml and the reference of the docs are made from it.
 """
 
 from dataclasses import Field, dataclass, field, fields

@@ -1,6 +1,4 @@
-import importlib.util
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import pytest
 
@@ -225,11 +223,3 @@ def test_the_file_explains_every_field():
             expected = in_full(it) + (". Searched: see [space]" if it.name in Config().space else "")
             assert above.endswith(expected), f"[{section}] {it.name}"
     assert max(map(len, lines)) <= 120
-
-
-def test_the_page_on_the_configuration_is_up_to_date():
-    page = Path(__file__).parents[2] / "docs" / "configuration.md"
-    spec = importlib.util.spec_from_file_location("make_configuration", page.with_name("make_configuration.py"))
-    maker = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(maker)
-    assert page.read_text() == maker.configuration(), "run python docs/make_configuration.py"
