@@ -13,10 +13,10 @@ from typing import Any
 
 import resvae_ray
 from resvae_ray import cli, errors, names
-from resvae_ray.config import DataConfig, ResourcesConfig, SearchConfig, TrainingConfig
+from resvae_ray.config_field import about, default_text
+from resvae_ray.config_file import SECTIONS
 
 ROOT = Path(__file__).parents[1]
-SECTIONS = {"training": TrainingConfig, "search": SearchConfig, "resources": ResourcesConfig, "data": DataConfig}
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -81,12 +81,15 @@ def verbs_page() -> str:
     ]
     (verbs,) = (action for action in cli.build_parser()._actions if isinstance(action, argparse._SubParsersAction))
     for name, parser in verbs.choices.items():
-        parts.append(f"## {name}\n\n{parser.description}\n\n```\n{parser.format_usage().strip()}\n```\n")
+        sentence, _, example = (parser.description or "").partition("\n\nexample:\n")
+        commands = f"{parser.format_usage().strip()}\nexample: {example.strip()}"
+        parts.append(f"## {name}\n\n{sentence}\n\n```\n{commands}\n```\n")
         for group in parser._action_groups:
             rows = [_option_row(action) for action in group._group_actions if action.help != argparse.SUPPRESS]
             if rows:
-                title = {"positional arguments": "Arguments", "options": "Options"}.get(group.title or "", group.title)
-                parts.append(f"**{title}**\n\n| | Meaning |\n|---|---|\n" + "\n".join(rows) + "\n")
+                title = (group.title or "").removeprefix("positional ").capitalize()
+                title = f"**{title}**" + (f"\n\n{group.description}" if group.description else "")
+                parts.append(f"{title}\n\n| | Meaning |\n|---|---|\n" + "\n".join(rows) + "\n")
         if parser.epilog:
             parts.append(f"```\n{parser.epilog.strip()}\n```\n")
     return "\n".join(parts)
@@ -110,17 +113,22 @@ def _cell(text: str) -> str:
 
 def configuration_page() -> str:
     """Every field of every section, from the dataclasses."""
-    parts = ["# Configuration\n\nEvery field of a search's TOML file, generated from `resvae_ray/config.py`.\n"]
+    parts = [
+        "# Configuration\n\nEvery field of a search's TOML file, generated from `resvae_ray/config.py`. "
+        "`resvae-ray config` prints all of them as commented TOML.\n"
+    ]
     for section, kind in SECTIONS.items():
-        parts.append(
-            f"## [{section}]\n\n{(kind.__doc__ or '').strip()}\n\n| Field | Default | Meaning |\n|---|---|---|"
-        )
+        about_it = (kind.__doc__ or "").partition("\n\n")[0]
+        table = "| Field | Meaning | Unit | Range | Default |\n|---|---|---|---|---|"
+        parts.append(f"## [{section}]\n\n{about_it}\n\n{table}")
         parts += [_field_row(field) for field in dataclasses.fields(kind)]
     return "\n".join(parts) + "\n"
 
 
 def _field_row(field: dataclasses.Field) -> str:
-    return f"| `{field.name}` | `{field.default}` | {_cell(field.metadata.get('help', ''))} |"
+    facts = about(field)
+    cells = (f"`{field.name}`", _cell(facts.meaning), facts.unit, _cell(facts.range), _cell(default_text(field)))
+    return f"| {' | '.join(cells)} |"
 
 
 def files_page() -> str:

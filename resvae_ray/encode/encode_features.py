@@ -30,6 +30,7 @@ from resvae_ray.on_ray.cluster import ray_session
 from resvae_ray.on_ray.tasks import gpu_share, try_tasks
 from resvae_ray.progress import Progress, silent
 from resvae_ray.seeds import LATENTS, derive
+from resvae_ray.wording import count
 
 BATCH_BYTES = 16 << 20  # of float32 that go through the network at a time
 
@@ -96,7 +97,7 @@ def _dataset(axes: AnyPath | None, input_dim: int) -> Dataset | None:
 def _what_is_missing(target: Place, skipped: SkipList) -> str:
     files = len({entry.file for entry in skipped.now})
     return (
-        f"{target}: {files} {'file' if files == 1 else 'files'} could not be read and {'is' if files == 1 else 'are'} "
+        f"{target}: {count(files, 'file')} could not be read and {'is' if files == 1 else 'are'} "
         f"listed in {skipped.path}; the rest is encoded, and when they are mended, the same command goes on with them"
     )
 

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from resvae_ray import names
-from resvae_ray.errors import DataError
+from resvae_ray.errors import DataError, UsageError
 from resvae_ray.files.atomic import read_json, write_json
-from resvae_ray.files.place import Place
+from resvae_ray.files.hub import send
+from resvae_ray.files.place import AnyPath, Place, place
 from resvae_ray.model.model_card import model_card
 from resvae_ray.model.tensor_file import read_tensors, write_tensors
 
+MODEL_FILES = (names.WEIGHTS_FILE, names.CONFIG_FILE, names.CARD_FILE, names.ONNX_FILE, names.TORCH_EXPORT_FILE)
 WIDTH_MOST = 1 << 24  # of a layer; a number beyond all bounds would overflow the count of the weights
 
 
@@ -56,6 +58,27 @@ def read_bundle(folder: Place) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
     if read_model_config(folder) != config:
         raise DataError(f"{folder}: was replaced while it was read; run the same command again")
     return tensors, config
+
+
+def push_to_hub(model: AnyPath, name: str, *, private: bool | None = None) -> str:
+    """Uploads a MODEL folder to the Hugging Face hub in one commit; returns the commit's address.
+
+    Only the files of a MODEL are uploaded: weights, config.json, card, model.onnx and model.pt2.
+
+    Args:
+        name: `user/model` on the hub; created if it is not there.
+        private: whether a new repository is private; by default as its owner has set.
+
+    Raises:
+        DataError: no MODEL there.
+        UsageError: `model` is in a bucket, a name that the hub cannot have, or a token that may not write there.
+        JobError: the hub cannot be reached.
+    """
+    folder = place(model)
+    read_model_config(folder)
+    if folder.local is None:
+        raise UsageError(f"{folder}: only a MODEL on a disk can be pushed; copy it to this machine first")
+    return send(folder.local, name, MODEL_FILES, private=private)
 
 
 def read_model_config(folder: Place) -> dict[str, Any]:

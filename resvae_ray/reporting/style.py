@@ -12,6 +12,7 @@ import numpy as np
 
 from resvae_ray import names
 from resvae_ray.extras import require
+from resvae_ray.wording import count as count
 
 try:
     import plotly.graph_objects as go
@@ -144,8 +145,3 @@ def number(value: object) -> str:
 def percent(fraction: float) -> str:
     """98.0%."""
     return f"{fraction:.1%}"
-
-
-def count(many: int, what: str) -> str:
-    """1 trial, 1,890 epochs."""
-    return f"{many:,} {what}" if many == 1 else f"{many:,} {what}s"
