@@ -168,15 +168,19 @@ def _split(options: argparse.Namespace) -> None:
             drop=options.drop,
             progress=progress,
         )
-    excluded = f", {dataset.excluded:,} left out ({_compared(dataset)})" if options.exclude else ""
+    excluded = f", {_left_out(dataset)}" if options.exclude else ""
     print(f"{dataset.path}: {dataset.train_rows:,} to train on, {dataset.val_rows:,} to validate{excluded}")
     if dataset.repeated_sequences:
         _warn_of_repeats(dataset.repeated_sequences, dataset.sequences_on_both_sides)
 
 
-def _compared(dataset: "Dataset") -> str:
-    counts = ", ".join(f"{count:,} by {kind}" for kind, count in dataset.excluded_by.items())
-    return "; ".join([counts, *(f"{kind}s not compared: {why}" for kind, why in dataset.not_compared.items())])
+def _left_out(dataset: "Dataset") -> str:
+    from resvae_ray.data.splitting.exclude import counts_in_words, forms_in_words
+
+    counts = f"{counts_in_words(dataset.excluded_by)}{forms_in_words(dataset.excluded_id_forms)}"
+    skipped = [f"{kind}s not compared: {why}" for kind, why in dataset.not_compared.items()]
+    how_many = f"{dataset.excluded:,} left out" if dataset.excluded_by else "nothing could be compared"
+    return f"{how_many} ({'; '.join(filter(None, [counts, *skipped]))})"
 
 
 def _warn_of_repeats(repeated: int, on_both_sides: int) -> None:

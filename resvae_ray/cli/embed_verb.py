@@ -102,5 +102,8 @@ def _embed(options: argparse.Namespace) -> None:
         print(f"{summary.cut:,} of them are longer than {settings.max_length} residues and were {how}")
     if summary.sites_cut:
         print(f"{summary.sites_cut:,} sites are beyond the first {settings.max_length} residues and were left out")
+    if set(summary.sites_forms) - {"as written"}:
+        forms = ", ".join(f"{form} ({count:,})" for form, count in summary.sites_forms.items())
+        print(f"the ids of sites and proteins agree {forms}")
     if summary.siteless:
         print(f"{summary.siteless:,} of them have no site that was read and got zeros")

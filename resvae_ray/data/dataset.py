@@ -27,6 +27,7 @@ class Dataset:
         provenance: what produced the features.
         excluded: rows left out because a test set holds them.
         excluded_by: how many of them by id, by sequence and by vector, as far as these were compared.
+        excluded_id_forms: how many of those excluded by id agreed in which form; see same_protein.py.
         not_compared: why ids ("id") or sequences ("sequence") were not compared with the test set.
         repeated_sequences: rows that have the sequence of an earlier one; 0 where there are no sequences.
         sequences_on_both_sides: validation rows that have the sequence of a training row.
@@ -44,6 +45,7 @@ class Dataset:
     provenance: dict[str, Any]
     excluded: int = 0
     excluded_by: dict[str, int] = field(default_factory=dict)
+    excluded_id_forms: dict[str, int] = field(default_factory=dict)
     not_compared: dict[str, str] = field(default_factory=dict)
     repeated_sequences: int = 0
     sequences_on_both_sides: int = 0

@@ -6,7 +6,7 @@ for batch in features.batches():                      # FeatureBatch: ids, float
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +14,12 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
+from resvae_ray.data.arrow_types import one_schema
 from resvae_ray.data.hashes import hash_texts
-from resvae_ray.data.layout import ColumnChoice, Layout, layout_of
+from resvae_ray.data.layout import ColumnChoice, Layout, find_layout, no_id_column, require_free_names
 from resvae_ray.data.parquet_pieces import SUFFIX, column_pieces, parquet_file, pieces_of, provenance_of
 from resvae_ray.data.schema import FeatureBatch, as_text, check_batch, decode, decode_matrix
+from resvae_ray.data.vector_columns import vector_columns
 from resvae_ray.errors import DataError
 from resvae_ray.files.listing import list_files
 from resvae_ray.files.place import AnyPath
@@ -53,7 +55,7 @@ class Features:
         path: what the user named.
         files: paths on `filesystem`, in the order in which rows are read.
         dim: D, the width of the vectors.
-        schema: of the first file.
+        schema: of the first file, with types as which all of them can be read.
         provenance: what produced them, from the Parquet metadata.
     """
 
@@ -78,21 +80,36 @@ class Features:
         cls, path: AnyPath, filesystem: pafs.FileSystem, files: Sequence[str], choice: ColumnChoice | None = None
     ) -> "Features":
         """As `open`, with some of the files that `path` stands for."""
-        schema = parquet_file(filesystem, files[0]).schema_arrow
-        layout = layout_of(schema, choice or ColumnChoice(), files[0])
+        schema = schema_of(filesystem, files)
+        layout = find_layout(schema.names, vector_columns(schema), choice or ColumnChoice(), files[0])
+        require_free_names(layout.others, files[0])
+        return cls.with_layout(path, filesystem, files, schema, layout)
+
+    @classmethod
+    def with_layout(
+        cls, path: str | Place, filesystem: pafs.FileSystem, files: Sequence[str], schema: pa.Schema, layout: Layout
+    ) -> "Features":
+        """As `open`, for files of that schema, in which the layout says what is what."""
         dim = _width(filesystem, files, layout)
         if not dim:
             raise DataError(f"{path}: it holds no rows, or vectors without numbers")
         return cls(str(path), filesystem, tuple(files), layout, dim, schema, provenance_of(schema))
 
-    def among(self, files: Iterable[str]) -> "Features":
-        """These files, taken for files of the same layout and width."""
-        return replace(self, files=tuple(files))
-
     @cached_property
     def file_rows(self) -> list[int]:
         """Rows in each file."""
         return [parquet_file(self.filesystem, file).metadata.num_rows for file in self.files]
+
+    @property
+    def id_column(self) -> str:
+        """The column of the ids.
+
+        Raises:
+            DataError: there is none.
+        """
+        if self.layout.id is None:
+            raise no_id_column(self.schema.names, self.path)
+        return self.layout.id
 
     @property
     def rows(self) -> int:
@@ -138,8 +155,8 @@ class Features:
         source = parquet_file(self.filesystem, file)
         self._require_columns(source.schema_arrow, file)
         row = 1 + sum(source.metadata.row_group(group).num_rows for group in range(groups[0] if groups else 0))
-        for piece in pieces_of(source, groups, rows or batch_rows(self.dim), list(self._wanted()), file):
-            yield row, pa.Table.from_batches([piece])
+        for piece in pieces_of(source, groups, rows or batch_rows(self.dim), self.layout.columns, file):
+            yield row, self._fitted(piece, file)
             row += len(piece)
 
     def require_width(self, matrix: np.ndarray, file: str, row: int) -> None:
@@ -153,18 +170,25 @@ class Features:
                 "before; all vectors must have one width"
             )
 
-    def _wanted(self) -> Iterator[str]:
-        layout = self.layout
-        return (name for name in (layout.id, layout.label, *layout.features, *layout.others) if name is not None)
-
     def _require_columns(self, found: pa.Schema, file: str) -> None:
-        """The file has the columns of the first one, and those that pass through hold the same."""
-        for name in self._wanted():
+        """The file has the columns that it had, or those of the first one."""
+        for name in self.layout.columns:
             if name not in found.names:
                 raise DataError(f"{file}: no column {name!r}, which {self.files[0]} has")
-            here, first = found.field(name).type, self.schema.field(name).type
-            if name not in self.layout.features and here != first:
-                raise DataError(f"{file}: column {name!r} holds {here}, but {first} in {self.files[0]}")
+
+    def _fitted(self, piece: pa.RecordBatch, file: str) -> pa.Table:
+        """The rows with the columns that pass through as `schema` has them."""
+        table = pa.Table.from_batches([piece])
+        for place, name in enumerate(piece.schema.names):
+            kind = self.schema.field(name).type
+            if name in self.layout.features or piece.schema.field(name).type == kind:
+                continue
+            try:
+                table = table.set_column(place, name, table.column(place).cast(kind))
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                found = piece.schema.field(name).type
+                raise DataError(f"{file}: column {name!r} holds {found}, but {kind} in other files there") from None
+        return table
 
     def columns(self, names: list[str]) -> Iterator[pa.Table]:
         """Only the columns `names`, in order, in batches: cheap where features are not needed."""
@@ -172,8 +196,17 @@ class Features:
 
     def ids(self) -> Iterator[pa.Array]:
         """The ids in order, in batches."""
-        for table in self.columns([self.layout.id]):
-            yield as_text(table.column(0), f"{self.path}: column {self.layout.id}")
+        for table in self.columns([self.id_column]):
+            yield as_text(table.column(0), f"{self.path}: column {self.id_column}")
+
+
+def schema_of(filesystem: pafs.FileSystem, files: Sequence[str]) -> pa.Schema:
+    """The schema to read all of the files with; see `one_schema`.
+
+    Raises:
+        DataError: a file is damaged, or its columns do not fit the others'; column and file are named.
+    """
+    return one_schema([parquet_file(filesystem, file).schema_arrow for file in files], files)
 
 
 def draw_groups(rows: Sequence[int], most: int, random: np.random.Generator) -> list[int]:

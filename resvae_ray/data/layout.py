@@ -5,15 +5,18 @@ A column is found by its usual names, or is named by the user.
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import pyarrow as pa
 
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import FEATURES, ID, LABEL
 
-ID_COLUMNS = ("id", "ids", "entry_id", "entry", "accession", "protein_id", "uniprot_id", "identifier", "name")
+ID_COLUMNS = (
+    *("id", "ids", "entry_id", "entry_ids", "entry", "entries", "accession", "accessions", "protein_id", "protein_ids"),
+    *("uniprot_id", "uniprot_ids", "identifier", "identifiers", "sequence_id", "sequence_ids", "name", "names"),
+    *("header", "headers", "proteins"),  # the last is STRING's
+)
+ROWS = "rows"  # as a choice of ids: the numbers of the rows
 INDEX_COLUMNS = ("", "__index_level_0__", "_index")  # an index without a name: of pandas in CSV, in Parquet; of anndata
 LABEL_COLUMNS = ("label", "labels")
 FEATURES_COLUMNS = ("features", "embedding", "embeddings", "vector", "emb")
@@ -30,17 +33,26 @@ class ColumnChoice:
     prefix: str | None = None  # of numbered columns, one a feature
     sheet: str | None = None  # of a workbook
     layer: int | None = None  # of the model, where a file holds several
+    ids: str | None = None  # ROWS, or a file with one id per row: no column holds them
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a table keeps what. `features` is one column of vectors, or D numbered columns in the order of number."""
+    """Where a table keeps what. `features` is one column of vectors, or D numbered columns in the order of number.
 
-    id: str
+    `id` is None for a table without ids, which `import` reads.
+    """
+
+    id: str | None
     features: tuple[str, ...]
     wide: bool
     label: str | None
     others: tuple[str, ...]
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns that are read."""
+        return [name for name in (self.id, self.label, *self.features, *self.others) if name is not None]
 
 
 def find_layout(names: Sequence[str], vector_names: Sequence[str], choice: ColumnChoice, where: str) -> Layout:
@@ -50,31 +62,72 @@ def find_layout(names: Sequence[str], vector_names: Sequence[str], choice: Colum
         DataError: no id column or no features can be made out; the columns there are named.
         UsageError: a column that the user named is not there.
     """
-    repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if repeated:
-        raise DataError(f"{where}: two columns are called {repeated[0]!r}; column names must differ")
-    id_column = pick_column(names, choice.id_column, ID_COLUMNS + INDEX_COLUMNS, where, "--id-column")
-    if id_column is None:
-        raise DataError(f"{where}: no id column; name it with --id-column, the columns are {some_names(names)}")
-    label = pick_column(names, choice.label_column, LABEL_COLUMNS, where, "--label-column")
-    vector = None if choice.prefix is not None else _vector_column(vector_names, choice, where)
+    require_distinct(names, where)
+    id_column = None
+    if choice.ids is None:
+        id_column = pick_column(names, choice.id_column, ID_COLUMNS + INDEX_COLUMNS, where, "--id-column")
+        if id_column is None:
+            raise no_id_column(names, where)
+    label = pick_label(names, id_column, choice.label_column, where)
+    vectors = [name for name in vector_names if name not in (id_column, label)]
+    vector = None if choice.prefix is not None else _vector_column(vectors, choice, where)
     features = (vector,) if vector else _numbered(names, choice.prefix, {id_column, label}, where)
     taken = {id_column, label, *features}
     others = tuple(name for name in names if name not in taken)
-    for name in {ID, FEATURES, LABEL} & set(others):
-        raise DataError(f"{where}: column {name!r} is neither the id, the label nor the features; rename or remove it")
     return Layout(id_column, features, vector is None, label, others)
 
 
-def layout_of(schema: pa.Schema, choice: ColumnChoice, where: str) -> Layout:
-    """The layout of an Arrow table; see `find_layout`."""
-    return find_layout(schema.names, [field.name for field in schema if is_vector(field.type)], choice, where)
+def require_distinct(names: Sequence[str], where: str) -> None:
+    """
+    Raises:
+        DataError: two columns have one name.
+    """
+    if len(set(names)) < len(names):
+        repeated = min(name for name in names if names.count(name) > 1)
+        raise DataError(f"{where}: two columns are called {repeated!r}; column names must differ")
+
+
+def require_free_names(others: Iterable[str], where: str, what: str = "column") -> None:
+    """
+    Raises:
+        DataError: a column that passes through has a name that FEATURES need.
+    """
+    for name in sorted({ID, FEATURES, LABEL} & set(others)):
+        raise DataError(f"{where}: {what} {name!r} is neither the id, the label nor the features; rename or remove it")
+
+
+def no_id_column(names: Sequence[str], where: str, what: str = "column") -> DataError:
+    """What to say of a table whose ids cannot be made out."""
+    return DataError(
+        f"{where}: no id {what}; name it with --id-column, or number the rows with --ids rows; the {what}s are "
+        f"{some_names(names)}"
+    )
 
 
 def find_column(names: Sequence[str], candidates: Sequence[str]) -> str | None:
-    """The first of `names` that equals one of `candidates`, tried in their order, whatever the case."""
-    by_lower = {name.lower(): name for name in reversed(names)}
-    return next((by_lower[candidate] for candidate in candidates if candidate in by_lower), None)
+    """The first of `names` that equals one of `candidates`, tried in their order, whatever the case.
+
+    Spaces, hyphens and underscores count for nothing: `Entry ID`, `EntryId` and `entry_id` are one name.
+    """
+    by_letters = {_letters(name): name for name in reversed(names) if _letters(name)}
+    by_letters |= {name: name for name in names if name in candidates}  # also '' and '_index', the names of no index
+    return next((by_letters[key] for c in candidates for key in (c, _letters(c)) if key in by_letters), None)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
+
+
+def pick_label(names: Sequence[str], id_column: str | None, wanted: str | None, where: str) -> str | None:
+    """The label column, if there is one; never the id column.
+
+    Raises:
+        UsageError: the named one is not there, or is the id column.
+    """
+    if wanted is not None and wanted == id_column:
+        raise UsageError(f"{where}: column {wanted!r} cannot be both the id and the label")
+    others = [name for name in names if name != id_column]
+    return pick_column(others, wanted, LABEL_COLUMNS, where, "--label-column")
 
 
 def pick_column(
@@ -92,16 +145,8 @@ def pick_column(
     return wanted
 
 
-def is_vector(kind: pa.DataType) -> bool:
-    """Whether a column type holds one vector of numbers a row."""
-    if isinstance(kind, pa.FixedShapeTensorType):
-        kind = kind.storage_type
-    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return lists and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
-
-
-def some_names(names: Sequence[str], most: int = 8) -> str:
-    """The first names of a list, for a message."""
+def some_names(names: Sequence[str | int], most: int = 8) -> str:
+    """The first names or numbers of a list, for a message."""
     shown = ", ".join(repr(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown}, … ({len(names):,} in all)"
 
@@ -118,6 +163,12 @@ def _vector_column(vector_names: Sequence[str], choice: ColumnChoice, where: str
             f"{where}: several columns of vectors ({some_names(vector_names)}); choose with `import --features-column`"
         )
     return find_column(vector_names, FEATURES_COLUMNS) or next(iter(vector_names), None)
+
+
+def has_numbered(names: Sequence[str]) -> bool:
+    """Whether two names at least differ in a number at their end alone."""
+    stems = [match[1] for name in names if (match := re.fullmatch(r"(.*?)(\d+)", name))]
+    return len(set(stems)) < len(stems)
 
 
 def _numbered(names: Sequence[str], prefix: str | None, taken: set[str | None], where: str) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
+from resvae_ray.data.arrow_types import plain_batch
+from resvae_ray.data.file_kind import refuse_pointer_at
 from resvae_ray.errors import DataError, JobError, first_line
 from resvae_ray.files.place import is_lost
 from resvae_ray.names import PROVENANCE_KEY
@@ -39,6 +41,7 @@ def parquet_file(filesystem: pafs.FileSystem, path: str) -> pq.ParquetFile:
         raise
     except Exception as error:  # whatever a damaged file makes its reader raise
         _raise_if_lost(error, path)
+        refuse_pointer_at(filesystem, path)
         if isinstance(error, pa.ArrowInvalid) and not path.lower().endswith(SUFFIX):
             raise DataError(f"{path}: not FEATURES, which are Parquet; run `resvae-ray import` first") from None
         raise DataError(f"{path}: not a readable Parquet file: {first_line(error)}") from None
@@ -70,7 +73,7 @@ def pieces_of(
         for piece in source.iter_batches(rows, row_groups=groups, columns=wanted, use_threads=False):
             for name, column in zip(piece.schema.names, piece.columns, strict=True):
                 _require_sound(column, f"{path}: column {name}")
-            yield piece
+            yield plain_batch(piece)
 
 
 @contextmanager

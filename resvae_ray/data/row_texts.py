@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import gather, hash_texts
 from resvae_ray.data.layout import SEQUENCE_COLUMNS, find_column, some_names
+from resvae_ray.data.same_protein import clean_sequences
 from resvae_ray.data.schema import as_text
-from resvae_ray.data.sequences import clean_sequences
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import LABEL
 

@@ -13,11 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resvae_ray.data.layout import INDEX_COLUMNS, Layout
+from resvae_ray.data.layout import Layout
+from resvae_ray.data.vector_columns import as_lists
 from resvae_ray.errors import DataError
 from resvae_ray.names import FEATURES, ID, LABEL
-
-IDS_KEY, ROW_NUMBERS = "ids", "row numbers"  # in the provenance of features that came without ids
 
 
 @dataclass(frozen=True)
@@ -47,22 +46,32 @@ class FeatureBatch:
 
     def table(self) -> pa.Table:
         """The rows as FEATURES has them: id, features, then the others."""
-        table = pa.table({ID: self.ids, FEATURES: vectors(self.features)})
+        table = required_columns({ID: self.ids, FEATURES: vectors(self.features)})
         for name in self.others.column_names:
             table = table.append_column(self.others.schema.field(name), self.others.column(name))
         return table
 
 
+def vector_type(dim: int) -> pa.DataType:
+    """A vector of `dim` numbers of float32, none of which is missing: databases compute no distances of others."""
+    return pa.list_(pa.field("element", pa.float32(), nullable=False), dim)
+
+
 def vectors(matrix: np.ndarray) -> pa.FixedSizeListArray:
     """A matrix (n, D) as a column of n vectors of float32."""
     flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+    return pa.FixedSizeListArray.from_arrays(flat, type=vector_type(matrix.shape[1]))
 
 
-def row_numbers(column: str, ids: pa.Array) -> dict[str, str]:
-    """What the provenance says of ids that only number the rows: whole numbers in an index that nobody named."""
-    numbers = pc.all(pc.match_substring_regex(pc.fill_null(ids, ""), r"^\d+$"), min_count=1).as_py()
-    return {IDS_KEY: ROW_NUMBERS} if column in INDEX_COLUMNS and numbers else {}
+def required_columns(columns: Mapping[str, pa.Array]) -> pa.Table:
+    """A table of columns without missing values, whose schema says so."""
+    fields = [pa.field(name, column.type, nullable=False) for name, column in columns.items()]
+    return pa.table(list(columns.values()), schema=pa.schema(fields))
+
+
+def numbers_from(start: int, count: int) -> pa.Array:
+    """The ids of `count` rows that are named by their number, from 0; `start` rows come before them."""
+    return pa.array([str(number) for number in range(start, start + count)], pa.string())
 
 
 def decode(table: pa.Table, layout: Layout, where: str, first_row: int = 1) -> FeatureBatch:
@@ -76,8 +85,11 @@ def decode(table: pa.Table, layout: Layout, where: str, first_row: int = 1) -> F
     """
     others = table.select(layout.others)
     if layout.label:
-        others = others.add_column(0, LABEL, as_text(table.column(layout.label), f"{where}: column {layout.label}"))
-    ids = as_text(table.column(layout.id), f"{where}: column {layout.id}")
+        others = others.add_column(0, LABEL, _labels(table.column(layout.label), f"{where}: column {layout.label}"))
+    if layout.id is None:
+        ids = numbers_from(first_row - 1, table.num_rows)
+    else:
+        ids = as_text(table.column(layout.id), f"{where}: column {layout.id}")
     return FeatureBatch(ids, decode_matrix(table, layout, where, first_row), _nullable(others))
 
 
@@ -91,6 +103,13 @@ def as_text(column: pa.ChunkedArray, where: str) -> pa.Array:
         return as_array(column.cast(pa.string()))
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
         raise DataError(f"{where} holds {column.type}; expected text") from None
+
+
+def _labels(column: pa.ChunkedArray, where: str) -> pa.Array:
+    """Labels as text; several of one protein, in a list, as Python and CSV files write a list."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return pa.array([None if entry is None else str(entry) for entry in column.to_pylist()], pa.string())
+    return as_text(column, where)
 
 
 def as_array(column: pa.ChunkedArray) -> pa.Array:
@@ -118,6 +137,8 @@ def check_batch(batch: FeatureBatch, names: Sequence[str] | None, where: str, fi
     Raises:
         DataError: a missing id, or NaN or infinity among the features, named by row, id and column.
     """
+    if len(batch) and not batch.features.shape[1]:
+        raise DataError(f"{where}: vectors without numbers; expected at least one number per feature")
     missing = pc.or_kleene(pc.is_null(batch.ids), pc.equal(pc.fill_null(batch.ids, ""), ""))
     if (row := pc.index(missing, True).as_py()) >= 0:
         raise DataError(f"{where}: row {first_row + row}: the id is missing; every protein needs one")
@@ -152,10 +173,19 @@ def _wide_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) ->
 
 
 def _list_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) -> np.ndarray:
-    name = layout.features[0]
-    column = as_array(table.column(name))
-    if isinstance(column.type, pa.FixedShapeTensorType):
-        column = column.storage
+    return vector_matrix(as_array(table.column(layout.features[0])), layout.features[0], where, first_row)
+
+
+def vector_matrix(column: pa.Array, name: str, where: str, first_row: int) -> np.ndarray:
+    """A column of vectors, however they are written, as a matrix (n, D) of float32.
+
+    Raises:
+        DataError: a missing vector or value, vectors of two widths, a vector per residue; the row is named.
+    """
+    if column.null_count:
+        row = pc.index(pc.is_null(column), True).as_py()
+        raise DataError(f"{where}: row {first_row + row}, column {name}: the vector is missing")
+    column = as_lists(column, name, where, first_row)
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py()
         raise DataError(f"{where}: row {first_row + row}, column {name}: the vector is missing")
@@ -175,4 +205,5 @@ def _list_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) ->
             f"{where}: row {first_row + place // width}, column {name}[{place % width}]: the value is missing"
         )
     with np.errstate(over="ignore"):
+        flat = flat.cast(pa.float64()) if pa.types.is_decimal(flat.type) else flat
         return flat.to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(column), width)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from resvae_ray.data.file_kind import LFS_POINTER, is_gzip, refuse_pointer
 from resvae_ray.errors import DataError, first_line
 from resvae_ray.files.place import locate
 
-ENDINGS = tuple(kind + packed for kind in (".csv", ".tsv", ".txt") for packed in ("", ".gz"))
 BLOCK_BYTES = 8 << 20  # of text parsed at a time; a row must fit
 HEADER_BYTES = 64 << 20
 COLUMNS_MOST = 1 << 16  # the widest embeddings have 51,200 numbers; a million columns took 9 GB
@@ -96,6 +96,10 @@ class TextTable:
             except (pa.ArrowInvalid, OSError, UnicodeError) as error:
                 raise DataError(f"{self.source}: {_explain(error, self.names)}") from None
 
+    def texts(self, name: str) -> Iterator[pa.Array]:
+        """The texts in the column `name`, in pieces; see `pieces`."""
+        return (piece.column(0) for piece in self.pieces({name: pa.string()}))
+
     def decimal_point(self) -> str:
         """The sign that the numbers of the first row are written with."""
         commas = any(map(DECIMAL_COMMA.fullmatch, self.fields))
@@ -113,10 +117,11 @@ def _first_lines(source: str) -> tuple[str, list[str]]:
     """The encoding of the text, and its first two lines."""
     with open_stream(source) as raw:
         try:
-            mark = raw.read(2)
+            head = raw.read(len(LFS_POINTER))
         except OSError as error:
             raise DataError(f"{source}: cannot be read: {error}") from None
-    encoding = "utf-16" if mark in UTF_16_MARKS else "utf-8-sig"
+    refuse_pointer(head, source)
+    encoding = "utf-16" if head.startswith(UTF_16_MARKS) else "utf-8-sig"
     with open_stream(source) as raw:
         text = io.TextIOWrapper(raw, encoding=encoding, newline="")
         try:
@@ -136,14 +141,14 @@ def _require_names(names: list[str], source: str) -> None:
 
 
 def open_stream(source: str) -> pa.NativeFile:
-    """The bytes of a file, unpacked where its name ends in .gz.
+    """The bytes of a file, unpacked if gzip packed them.
 
     Raises:
         DataError: no such file, or it cannot be read.
     """
     filesystem, place = locate(source)
     try:
-        return filesystem.open_input_stream(place, compression="gzip" if source.lower().endswith(".gz") else None)
+        return filesystem.open_input_stream(place, compression="gzip" if is_gzip(filesystem, place) else None)
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
     except OSError as error:

@@ -6,7 +6,7 @@ when they are whole; the same command computes the missing parts; a different on
 
 import hashlib
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from resvae_ray.progress import Progress, silent
 
 READ_BYTES = 16 << 20
 PART_OPERATIONS = 3e14  # multiplications and additions of a part: seconds on a GPU, minutes on cores
-COUNTS = ("widths", "rows", "cut", "siteless", "sites_cut")  # of Work, kept for the job that resumes it
+COUNTS = ("widths", "rows", "cut", "siteless", "sites_cut", "sites_forms")  # of Work, kept to resume it
 PART_RESIDUES = (1 << 14, 1 << 18)  # at least and at most, whatever the model
 
 
@@ -38,7 +38,8 @@ PART_RESIDUES = (1 << 14, 1 << 18)  # at least and at most, whatever the model
 class EmbedSummary:
     """The result of `embed`: `rows` proteins, the width of each pooling's vectors, and how many sequences were cut.
 
-    `siteless` proteins got zeros; `sites_cut` sites were beyond what was read of a truncated protein.
+    `siteless` proteins got zeros; `sites_cut` sites were beyond what was read of a truncated protein; `sites_forms`
+    counts the proteins by the form in which the table of sites names them.
     """
 
     path: str
@@ -48,6 +49,7 @@ class EmbedSummary:
     siteless: int
     sites_cut: int
     precision: str
+    sites_forms: dict[str, int] = field(default_factory=dict)
 
 
 def embed_proteins(
@@ -92,7 +94,14 @@ def embed_proteins(
     )
     shutil.rmtree(folder)
     return EmbedSummary(
-        str(target), work.rows, work.widths, work.cut, work.siteless, work.sites_cut, settings.precision
+        str(target),
+        work.rows,
+        work.widths,
+        work.cut,
+        work.siteless,
+        work.sites_cut,
+        settings.precision,
+        work.sites_forms,
     )
 
 

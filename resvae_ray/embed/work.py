@@ -59,6 +59,7 @@ class Work:
         cut: those of them that are longer than the model reads at once.
         siteless: those without a site that is read; 0 where no sites were asked for.
         sites_cut: sites beyond what is read of their proteins.
+        sites_forms: how many proteins the table of sites names in which form; see data/same_protein.py.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class Work:
     cut: int
     siteless: int
     sites_cut: int
+    sites_forms: dict[str, int]
 
     def missing(self) -> list[Part]:
         """The parts that are still to be embedded."""
@@ -110,8 +112,8 @@ def prepare(
     require_unique_ids(
         lambda: _ids(folder, number + 1), proteins, lambda row: _place(read_proteins(proteins, choice), row)
     )
-    sites_cut = known_sites.cut if known_sites else 0
-    return Work(folder, tuple(parts), widths, rows, longest.count, siteless, sites_cut)
+    sites_cut, forms = (known_sites.cut, dict(known_sites.matched)) if known_sites else (0, {})
+    return Work(folder, tuple(parts), widths, rows, longest.count, siteless, sites_cut, forms)
 
 
 def read_part(folder: Path, part: Part) -> tuple[list[str], list[str], list[list[int]]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from resvae_ray import names
-from resvae_ray.data.schema import FeatureBatch, vectors
+from resvae_ray.data.schema import FeatureBatch, required_columns, vectors
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.files.place import Place, place
 from resvae_ray.model.axes import Axes
@@ -88,7 +88,7 @@ def latents_table(model: Any, batch: FeatureBatch, output: Output, seed: int, ax
             columns[names.RECON_ERROR] = pa.array(squared_error(model.decode(z), x).cpu().numpy())
     if taken := sorted(set(columns) & set(batch.others.column_names)):
         raise DataError(f"the features have a column {taken[0]!r}, which the latents need for themselves; rename it")
-    table = pa.table(columns)
+    table = required_columns(columns)
     for name in batch.others.column_names:
         table = table.append_column(batch.others.schema.field(name), batch.others.column(name))
     return table

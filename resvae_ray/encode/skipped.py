@@ -110,7 +110,7 @@ def open_readable(path: str | Path, model: Place, dim: int, skipped: SkipList) -
             f"none of {len(files)} files can be read; {skipped.now[0].reason}" if skipped.now else "it holds no rows"
         )
         raise DataError(f"{path}: {reason}")
-    return first.among(sound), files
+    return Features.of(path, filesystem, sound), files
 
 
 def _first(features: Features, model: Place, dim: int) -> Features:

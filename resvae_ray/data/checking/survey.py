@@ -74,7 +74,7 @@ def survey(source: Features, progress: Progress) -> Survey:
 
 def _take_in(found: Survey, source: Features, file: str, row: int, table: pa.Table, start: int) -> None:
     """Adds the rows of `table`; the first is `row` of its file and the one at `start`, from 0, of all."""
-    ids = as_text(table.column(source.layout.id), f"{file}: column {source.layout.id}")
+    ids = as_text(table.column(source.id_column), f"{file}: column {source.id_column}")
     absent, gaps = _missing(table, source.layout, ids)
     missing = absent | gaps
     if missing.any():

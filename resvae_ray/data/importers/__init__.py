@@ -14,7 +14,8 @@ from pyarrow import fs as pafs
 
 from resvae_ray.data.features import Features, require_unique_ids
 from resvae_ray.data.features_writer import FeaturesWriter
-from resvae_ray.data.importers import delimited, esm_extract, excel, h5ad, hdf5, numpy_arrays, parquet
+from resvae_ray.data.file_kind import FASTA, HDF5, TEXT, kind_by_content
+from resvae_ray.data.importers import delimited, excel, h5ad, hdf5, numpy_arrays, parquet, torch_files
 from resvae_ray.data.importers.apart import read_apart
 from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.data.parquet_pieces import SUFFIX
@@ -41,16 +42,15 @@ READERS: dict[str, FeatureReader] = {
     ".h5": hdf5.read,
     ".hdf5": hdf5.read,
     ".h5ad": h5ad.read,
-    ".pt": esm_extract.read,
+    ".pt": torch_files.read,
 }
 IN_FOLDERS = (".parquet", ".pt")  # formats that are a folder of files
+HDF5_FORMATS = (".h5", ".hdf5", ".h5ad")
 APART: tuple[FeatureReader, ...] = (hdf5.read, h5ad.read)  # libhdf5 can loop, or crash, on a damaged file
-OWN_CHOICES: dict[
-    str, tuple[FeatureReader, ...]
-] = {  # fields of ColumnChoice that mean something to some formats alone
+OWN_CHOICES: dict[str, tuple[FeatureReader, ...]] = {  # fields of ColumnChoice that some formats alone have
     "prefix": (parquet.read, delimited.read, excel.read),
     "sheet": (excel.read,),
-    "layer": (esm_extract.read,),
+    "layer": (torch_files.read,),
 }
 
 
@@ -73,11 +73,16 @@ def reader_for(source: str) -> FeatureReader:
     """
     Raises:
         DataError: nothing is there, or a folder with files of no format or of two.
-        UsageError: no format is known by that ending.
+        UsageError: no format is known by that ending, and the content shows none.
     """
-    for ending in sorted(READERS, key=len, reverse=True):
-        if source.lower().endswith(ending):
-            return READERS[ending]
+    named = next((ending for ending in sorted(READERS, key=len, reverse=True) if source.lower().endswith(ending)), None)
+    kind = kind_by_content(source)
+    if kind == FASTA:
+        raise UsageError(f"{source}: sequences in FASTA; 'resvae-ray embed' makes features of them")
+    if kind in READERS and kind != TEXT and not (kind == HDF5 and named in HDF5_FORMATS):
+        return READERS[kind]
+    if named is not None:
+        return READERS[named]
     filesystem, place = locate(source)
     with reaching(source):
         kind = filesystem.get_file_info(place).type
@@ -88,8 +93,8 @@ def reader_for(source: str) -> FeatureReader:
     if kind == pafs.FileType.NotFound:
         raise DataError(f"{source}: no such file or folder")
     raise UsageError(
-        f"{source}: unknown format; the endings read are {', '.join(READERS)}; of sequences `resvae-ray embed` makes "
-        "features"
+        f"{source}: unknown format; the endings read are .parquet, .npz, .npy, .csv, .xlsx, .h5, .h5ad, .pt and their "
+        "like; 'resvae-ray embed' makes features of sequences"
     )
 
 
@@ -131,22 +136,26 @@ def import_features(
     source, path, choice = str(source), place_to_write(target), choice or ColumnChoice()
     path.refuse_existing()
     refuse_inside(path, source)
-    with closing(_batches(source, choice)) as batches:
+    with closing(read_features(source, choice)) as batches:
         first = next(batches, None)
         if first is None:
             raise DataError(f"{source}: it holds no rows")
-        if not first.features.shape[1]:
-            raise DataError(f"{source}: vectors without numbers; expected one number a feature at least")
         provenance = {**first.found, "source": Path(source).name, **(describe or {})}
         with path.staged_file() if path.suffix == SUFFIX else path.staged_folder() as staging:
             with FeaturesWriter(staging, first.features.shape[1], provenance) as writer:
                 _copy(first, batches, writer, source, progress)
-            require_unique_ids(lambda: _written_ids(staging), source)
+            _require_unique_ids(staging, source)
     names = tuple(first.others.column_names)
     return ImportSummary(str(path), writer.rows, writer.dim, LABEL in names, names, dict(first.found))
 
 
-def _batches(source: str, choice: ColumnChoice) -> Generator[FeatureBatch, None, None]:
+def read_features(source: str, choice: ColumnChoice) -> Generator[FeatureBatch, None, None]:
+    """The rows of a source in any known format, in order; what a library could crash on is read in its own process.
+
+    Raises:
+        DataError: the source holds something that is not FEATURES.
+        UsageError: an unknown format, a column that is not there, a library that is not installed.
+    """
     read = _chosen_reader(source, choice)
     yield from read_apart(read, source, choice) if read in APART else read(source, choice)
 
@@ -155,7 +164,7 @@ def _chosen_reader(source: str, choice: ColumnChoice) -> FeatureReader:
     reader = reader_for(source)
     for option, only in OWN_CHOICES.items():
         if getattr(choice, option) is not None and reader not in only:
-            endings = ", ".join(ending for ending, known in READERS.items() if known in only)
+            endings = ", ".join(e for e, known in READERS.items() if known in only and not e.endswith(".gz"))
             raise UsageError(f"{source}: --{option} {getattr(choice, option)}: it chooses in {endings} files alone")
     return reader
 
@@ -178,5 +187,11 @@ def _copy(
         progress(writer.rows, None)
 
 
-def _written_ids(path: Path) -> Iterator:
-    return Features.open(path, ColumnChoice(id_column=ID)).ids()
+def _require_unique_ids(written: Path, source: str) -> None:
+    try:
+        require_unique_ids(Features.open(written, ColumnChoice(id_column=ID)).ids, source)
+    except DataError as error:
+        filesystem, place = locate(source)
+        if filesystem.get_file_info(place).type != pafs.FileType.Directory:
+            raise
+        raise DataError(f"{error}; if its folders or files are layers or poolings, import one of them") from None

@@ -8,9 +8,19 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from resvae_ray.data.layout import ColumnChoice, find_layout
-from resvae_ray.data.schema import FeatureBatch, check_batch, decode, row_numbers
+from resvae_ray.data.id_column import import_layout
+from resvae_ray.data.layout import FEATURES_COLUMNS, ColumnChoice, find_column, has_numbered
+from resvae_ray.data.schema import FeatureBatch, check_batch, decode
 from resvae_ray.data.text_table import TextTable
+from resvae_ray.data.vector_columns import text_vectors
+
+
+def text_vectors_in(text: TextTable, choice: ColumnChoice) -> list[str]:
+    """The columns of a table that hold vectors as text; those of unusual names only if no columns are numbered."""
+    first = dict(zip(text.names, text.fields, strict=False))
+    found = text_vectors(text.names, first.get, choice)
+    usual = find_column(found, FEATURES_COLUMNS) is not None or choice.features_column is not None
+    return found if usual or not has_numbered(text.names) else []
 
 
 def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
@@ -20,10 +30,10 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
         DataError: no header, text in a number column, a row of another length, a missing or non-finite value.
     """
     text = TextTable.of(source)
-    layout = find_layout(text.names, [], choice, source)
-    numbers, row = set(layout.features), 1
-    for piece in text.pieces({name: pa.float32() if name in numbers else pa.string() for name in text.names}):
+    layout, found = import_layout(text.names, text_vectors_in(text, choice), text.texts, choice, source)
+    numbers, row = set(layout.features if layout.wide else ()), 1
+    for piece in text.pieces({name: pa.float32() if name in numbers else pa.string() for name in layout.columns}):
         batch = decode(pa.Table.from_batches([piece]), layout, source, row)
-        check_batch(batch, layout.features, source, row)
+        check_batch(batch, layout.features if layout.wide else None, source, row)
         row += len(batch)
-        yield replace(batch, found=row_numbers(layout.id, batch.ids))
+        yield replace(batch, found=found)

@@ -8,17 +8,20 @@ other columns become text.
 import datetime
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from resvae_ray.data.features import batch_rows
+from resvae_ray.data.id_column import import_layout
 from resvae_ray.data.importers.arrays import as_batch
-from resvae_ray.data.layout import ColumnChoice, Layout, find_layout
-from resvae_ray.data.schema import FeatureBatch, check_batch, row_numbers
+from resvae_ray.data.layout import FEATURES_COLUMNS, ColumnChoice, Layout, find_column, has_numbered, some_names
+from resvae_ray.data.schema import FeatureBatch, check_batch, vector_matrix
+from resvae_ray.data.vector_columns import text_vectors
 from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
 from resvae_ray.files.place import locate
@@ -27,6 +30,7 @@ from resvae_ray.names import ID, LABEL
 BESIDE_SHEETS_MOST = 1 << 30  # bytes, unpacked, of all that is held in memory: the texts, the styles
 PACKED_MOST = 200  # bytes of a large sheet from one: numbers come to 5, a bomb to 1000
 BLANK_ROWS_MOST = 1 << 20  # what Excel allows
+TEXTS_AT_ONCE = 4096  # of a column that is looked through
 PLAIN_FORMATS = ("General", "0", "@")  # in which a whole number looks like its digits
 AS_TEXT = "set the column's format to Text in Excel and enter the ids again"
 
@@ -42,10 +46,15 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
         sheet = _sheet(workbook, source, choice)
         rows = _rows(sheet, source)
         names = _header(next(rows, []), f"{source}: sheet {sheet.title!r}")
-        table = _Table(find_layout(names, [], choice, source), names, source, sheet.title)
+
+        def texts(name: str) -> Iterator[pa.Array]:
+            return _texts_of(sheet, source, names.index(name))
+
+        layout, of_ids = import_layout(names, _vectors(names, texts, choice), texts, choice, source)
+        table = _Table(layout, names, source, {"sheet": sheet.title, **of_ids})
         for start, cells in _stacks(rows, table):
             batch = table.batch(cells, start)
-            check_batch(batch, table.layout.features, source, start + 1)
+            check_batch(batch, layout.features if layout.wide else None, source, start + 1)
             yield batch
 
 
@@ -83,7 +92,7 @@ def _refuse_bomb(raw: pa.NativeFile, source: str) -> None:
 def _sheet(workbook: Any, source: str, choice: ColumnChoice) -> Any:
     sheets = {sheet.title: sheet for sheet in workbook.worksheets}
     if choice.sheet is not None and choice.sheet not in sheets:
-        raise UsageError(f"{source}: --sheet {choice.sheet}: no such sheet; there are {list(sheets)}")
+        raise UsageError(f"{source}: --sheet {choice.sheet}: no such sheet; there are {some_names(list(sheets))}")
     if not sheets:
         raise DataError(f"{source}: a workbook without a sheet of cells")
     return sheets[choice.sheet] if choice.sheet is not None else next(iter(sheets.values()))
@@ -116,6 +125,24 @@ def _rows(sheet: Any, source: str) -> Iterator[Sequence[Any]]:
         yield line
 
 
+def _vectors(names: list[str], texts: Callable[[str], Iterator[pa.Array]], choice: ColumnChoice) -> list[str]:
+    """The columns that hold vectors as text; none if columns are numbered, unless one has a usual name."""
+    if has_numbered(names) and choice.features_column is None:
+        names = [name for name in names if find_column([name], FEATURES_COLUMNS)]
+    return text_vectors(
+        names, lambda name: next(iter(next(texts(name), pa.array([""]))), pa.scalar("")).as_py(), choice
+    )
+
+
+def _texts_of(sheet: Any, source: str, position: int) -> Iterator[pa.Array]:
+    """The cells of a column below the header as texts, in pieces; the first one alone, which often tells enough."""
+    cells = (line[position].value if position < len(line) else None for line in islice(_rows(sheet, source), 1, None))
+    count = 1
+    while piece := list(islice(cells, count)):
+        yield pa.array([None if value is None else _as_text(value) for value in piece], pa.string())
+        count = TEXTS_AT_ONCE
+
+
 def _header(line: Sequence[Any], where: str) -> list[str]:
     """The names of the columns; unnamed ones at the end are none."""
     names = ["" if cell.value is None else str(cell.value) for cell in line]
@@ -140,9 +167,8 @@ def _stacks(rows: Iterator[Sequence[Any]], table: "_Table") -> Iterator[tuple[in
 class _Table:
     """The sheet's columns, and how its cells become FEATURES."""
 
-    def __init__(self, layout: Layout, names: list[str], source: str, sheet: str) -> None:
-        self.layout, self.names, self.source = layout, names, source
-        self.found = {"sheet": sheet}
+    def __init__(self, layout: Layout, names: list[str], source: str, found: dict[str, str]) -> None:
+        self.layout, self.names, self.source, self.found = layout, names, source, found
         self.place = {name: position for position, name in enumerate(names)}
         self.positions = [self.place[name] for name in layout.features]
         self.id_type: type | None = None
@@ -157,12 +183,18 @@ class _Table:
 
     def batch(self, lines: list[Sequence[Any]], start: int) -> FeatureBatch:
         """Rows of cells as FEATURES; `start` rows come before them."""
-        columns = {ID: self._ids([line[self.place[self.layout.id]] for line in lines], start)}
+        columns = {}
+        if self.layout.id is not None:
+            columns[ID] = self._ids([line[self.place[self.layout.id]] for line in lines], start)
         if self.layout.label is not None:
             columns[LABEL] = self._texts(lines, self.layout.label)
         columns |= {name: self._texts(lines, name) for name in self.layout.others}
-        matrix = np.array([self._numbers(line, start + row) for row, line in enumerate(lines, 1)], np.float64)
-        return as_batch(matrix, start, columns, self.source, self.found | row_numbers(self.layout.id, columns[ID]))
+        if self.layout.wide:
+            matrix = np.array([self._numbers(line, start + row) for row, line in enumerate(lines, 1)], np.float64)
+        else:
+            name = self.layout.features[0]
+            matrix = vector_matrix(self._texts(lines, name), name, self.source, start + 1)
+        return as_batch(matrix, start, columns, self.source, self.found)
 
     def _numbers(self, line: Sequence[Any], row: int) -> list[float]:
         values = [line[position].value for position in self.positions]

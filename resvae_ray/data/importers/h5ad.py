@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from resvae_ray.data.features import batch_rows
+from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, only_number_rows, require_none_passed_over
 from resvae_ray.data.importers.arrays import as_batch, column_names, is_matrix, require_width
-from resvae_ray.data.importers.hdf5 import children, column_piece, open_hdf5, require_filled, row_pieces
-from resvae_ray.data.layout import ColumnChoice
-from resvae_ray.data.schema import FeatureBatch, check_batch, row_numbers
+from resvae_ray.data.importers.hdf5 import TEXTS_AT_ONCE, children, column_piece, open_hdf5, require_filled, row_pieces
+from resvae_ray.data.layout import ColumnChoice, some_names
+from resvae_ray.data.schema import FeatureBatch, as_text, check_batch
 from resvae_ray.errors import DataError, UsageError
 
 OLD = "the file is older than anndata 0.8; write it anew: anndata.read_h5ad(OLD).write_h5ad(NEW)"
@@ -39,16 +40,14 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
         top = dict(children(file, source))
         matrices = _matrices(top, source)
         place = _matrix_place(matrices, top, source, choice)
-        columns = _columns(top.get("obs"), source, choice)
+        columns, of_ids = _columns(top.get("obs"), source, choice)
         start = 0
         for piece in _pieces(matrices[place], f"{source}: {place}"):
             stop = start + len(piece)
             cut = {target: column.read(start, stop) for target, column in columns.items()}
             if any(len(entries) != len(piece) for entries in cut.values()):
                 raise DataError(f"{source}: obs has fewer rows than {place}; the file is damaged")
-            batch = as_batch(piece, start, cut, source, {"matrix": place})
-            if choice.id_column is None:
-                batch = replace(batch, found={**batch.found, **row_numbers(str(top["obs"].attrs["_index"]), batch.ids)})
+            batch = as_batch(piece, start, cut, source, {"matrix": place, **of_ids})
             check_batch(batch, None, source, start + 1)
             start = stop
             yield batch
@@ -57,10 +56,12 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
 
 
 def _matrices(top: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """X, if there is one, and what lies in obsm, by their places in the file."""
+    """X and what lies in obsm, by their places in the file; an X without columns is none beside the others."""
     matrices = {"X": top["X"]} if "X" in top and _encoding(top["X"]) != "null" else {}
-    held = children(top["obsm"], source) if "obsm" in top else ()
-    return matrices | {f"obsm/{name}": item for name, item in held}
+    held = {f"obsm/{name}": item for name, item in (children(top["obsm"], source) if "obsm" in top else ())}
+    if held and matrices and 0 in (*getattr(top["X"], "shape", ()), *top["X"].attrs.get("shape", ()))[1:]:
+        return held
+    return matrices | held
 
 
 def _matrix_place(matrices: Mapping[str, Any], top: Mapping[str, Any], source: str, choice: ColumnChoice) -> str:
@@ -68,12 +69,12 @@ def _matrix_place(matrices: Mapping[str, Any], top: Mapping[str, Any], source: s
     if (wanted := choice.features_column) is not None:
         place = next((place for place in places if wanted in (place, place.removeprefix("obsm/"))), None)
         if place is None:
-            raise UsageError(f"{source}: --features-column {wanted}: no such matrix; there are {places}")
+            raise UsageError(f"{source}: --features-column {wanted}: no such matrix; there are {some_names(places)}")
         return place
     if not places:
-        raise DataError(f"{source}: neither X nor a matrix in obsm; it holds {list(top)}")
+        raise DataError(f"{source}: neither X nor a matrix in obsm; it holds {some_names(list(top))}")
     if places[0] != "X" and len(places) > 1:
-        raise DataError(f"{source}: no X, and several matrices ({', '.join(places)}); choose with --features-column")
+        raise DataError(f"{source}: no X, and several matrices ({some_names(places)}); choose with --features-column")
     return places[0]
 
 
@@ -86,17 +87,31 @@ class _Column:
     dtype: Any = None
 
 
-def _columns(obs: Any, source: str, choice: ColumnChoice) -> dict[str, _Column]:
-    """The columns of obs under the names that FEATURES has for them; the ids are its index, or the chosen column."""
+def _columns(obs: Any, source: str, choice: ColumnChoice) -> tuple[dict[str, _Column], dict[str, str]]:
+    """The columns of obs under the names that FEATURES has for them, and what to say of the ids.
+
+    The ids are its index, or the chosen column.
+    """
     if obs is None or "_index" not in obs.attrs:
         raise DataError(f"{source}: no table obs with the names of the observations; is it an H5AD file? If so, {OLD}")
     index = str(obs.attrs["_index"])
     items = dict(children(obs, source))
     order = [index, *(str(name) for name in obs.attrs.get("column-order", ()))]
     columns = {name: _column(items[name], f"{source}: obs column {name!r}") for name in order}
-    chosen = ColumnChoice(choice.id_column or index, choice.label_column)
-    names = column_names(columns, columns[index].shape[0], source, chosen)
-    return {target: columns[name] for target, name in names.items()}
+    rows = columns[index].shape[0]
+
+    def texts(name: str) -> Iterator[pa.Array]:
+        for start in range(0, columns[name].shape[0], TEXTS_AT_ONCE):
+            piece = columns[name].read(start, min(start + TEXTS_AT_ONCE, columns[name].shape[0]))
+            yield as_text(pa.chunked_array([piece]), f"{source}: obs column {name!r}")
+
+    chosen = choice if choice.ids is not None else replace(choice, id_column=choice.id_column or index)
+    if chosen.id_column != choice.id_column and only_number_rows(index, lambda: texts(index)):
+        require_none_passed_over(index, [name for name in order if name != choice.label_column], texts, source)
+    names, of_ids = column_names(columns, rows, texts, source, chosen)
+    if chosen.id_column == index and only_number_rows(index, lambda: texts(index)):
+        of_ids = {IDS_KEY: ROW_NUMBERS}
+    return {target: columns[name] for target, name in names.items()}, of_ids
 
 
 def _column(item: Any, where: str) -> _Column:

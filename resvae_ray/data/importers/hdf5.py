@@ -1,7 +1,7 @@
 """HDF5: one data set a protein, as UniProt, bio_embeddings and biotrainer write it, or a matrix with an array of ids.
 
-Of one data set a protein, the id is the attribute `original_id` where there is one, else the data set's name with the
-groups it lies in: an id that has a slash becomes groups when it is written. The order is the one in which the data sets
+Of one data set a protein, the id is the attribute `original_id` where there is one, else the name of the data set or of
+its group; levels.py says which. The order is the one in which the data sets
 were written, if the file keeps it (`track_order`), else that of their names.
 
 A file leads nowhere else: links and data sets that keep their numbers in other files are refused. So are data sets that
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from resvae_ray.data.features import batch_rows
+from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, in_order_of_number, is_numbering
 from resvae_ray.data.importers.arrays import (
     NUMBERS,
     VECTOR_MOST,
@@ -28,8 +29,9 @@ from resvae_ray.data.importers.arrays import (
     refuse_columns,
     require_width,
 )
-from resvae_ray.data.layout import FEATURES_COLUMNS, ColumnChoice, find_column
-from resvae_ray.data.schema import FeatureBatch, check_batch
+from resvae_ray.data.importers.levels import Naming, naming_of
+from resvae_ray.data.layout import FEATURES_COLUMNS, ID_COLUMNS, ColumnChoice, find_column, some_names
+from resvae_ray.data.schema import FeatureBatch, as_text, check_batch
 from resvae_ray.errors import DataError, ResVAERayError, UsageError, first_line
 from resvae_ray.extras import module_to_read
 from resvae_ray.files.place import locate
@@ -38,6 +40,7 @@ from resvae_ray.names import ID
 ORIGINAL_ID = "original_id"
 MATRIX_FILE_MOST = 64  # data sets in a file that is looked through for a matrix
 CHUNK_BYTES_MOST = 1 << 30  # unpacked: HDF5 holds a chunk whole
+TEXTS_AT_ONCE = 65536  # of an array that is looked through
 POOLING = (
     "take UniProt's per-protein.h5, reduce: true in bio_embeddings, reduced embeddings in biotrainer, or average the "
     "residues yourself"
@@ -45,15 +48,15 @@ POOLING = (
 
 
 def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
-    """The proteins of the file, in its order; `--features-column` names a matrix, or a group of proteins.
+    """The proteins of the file, in its order; `--features-column` names a matrix, a group, or a level such as a layer.
 
     Raises:
         DataError: not HDF5, per-residue data sets, vectors of two widths, links, data sets that were never filled, NaN.
         UsageError: h5py is not installed; a data set that the user named is not there.
     """
     with open_hdf5(source) as file:
-        place = _matrix_place(file, source, choice)
-        yield from _read_proteins(file, source, choice) if place is None else _read_matrix(file, place, source, choice)
+        group, place = _matrix_place(file, source, choice)
+        yield from _read_proteins(group, source, choice) if place is None else _read_matrix(file, place, source, choice)
 
 
 @contextmanager
@@ -79,7 +82,7 @@ def children(group: Any, source: str) -> Iterator[tuple[str, Any]]:
         DataError: a link, a table of pandas, or what is neither group nor data set.
     """
     h5py = module_to_read(source, "h5py")
-    for name in group:
+    for name in (not _keeps_order(group) and _numbers(group)) or group:
         if not isinstance(link := group.get(name, getlink=True), h5py.HardLink):
             raise DataError(
                 f"{source}: {name!r} is a link to {link.path}, which is not followed; write the data itself"
@@ -130,12 +133,14 @@ def require_filled(data_set: Any, where: str) -> None:
 def row_pieces(data_set: Any, where: str) -> Iterator[np.ndarray]:
     """The rows (n, D) of a matrix, a few at a time; a compressed chunk is unpacked whole, and once if that fits."""
     require_filled(data_set, where)
-    require_width(data_set.shape[1], where)
-    step, tall = batch_rows(data_set.shape[1]), data_set.chunks[0] if data_set.chunks else 1
-    fits = tall * data_set.shape[1] * data_set.dtype.itemsize <= CHUNK_BYTES_MOST
+    width = data_set.shape[-1]
+    require_width(width, where)
+    step, tall = batch_rows(width), data_set.chunks[0] if data_set.chunks else 1
+    fits = tall * width * data_set.dtype.itemsize <= CHUNK_BYTES_MOST
     rows_read = max(tall, step - step % tall) if fits else step
     for start in range(0, data_set.shape[0], rows_read):
         block = data_set[start : start + rows_read]
+        block = block.reshape(len(block), width)
         for inner in range(0, len(block), step):
             yield block[inner : inner + step]
 
@@ -154,83 +159,147 @@ def column_piece(data_set: Any, start: int, stop: int, where: str) -> pa.Array:
         raise DataError(f"{where} holds bytes that are not UTF-8 text") from None
 
 
-def _matrix_place(file: Any, source: str, choice: ColumnChoice) -> str | None:
-    """Where the matrix is, if the file has one: chosen, with a usual name, or the only one beside arrays as long."""
-    if choice.features_column is not None:
-        return _chosen_place(file, source, choice.features_column)
-    first = list(islice(data_sets(file, source), MATRIX_FILE_MOST))
-    if len(first) == MATRIX_FILE_MOST:
-        return None
+def texts_of(data_set: Any, where: str) -> Iterator[pa.Array]:
+    """The entries of a one-dimensional data set as texts, in pieces."""
+    require_filled(data_set, where)
+    for start in range(0, data_set.shape[0], TEXTS_AT_ONCE):
+        stop = min(start + TEXTS_AT_ONCE, data_set.shape[0])
+        yield as_text(pa.chunked_array([column_piece(data_set, start, stop, where)]), where)
+
+
+def _matrix_place(file: Any, source: str, choice: ColumnChoice) -> tuple[Any, str | None]:
+    """The group that is read, and where the matrix in it is, if it has one.
+
+    That is the chosen one, one with a usual name, or the only one beside arrays as long.
+    """
+    group = file
+    if choice.features_column is not None and choice.features_column in file:
+        group = file[choice.features_column]
+        if hasattr(group, "shape"):
+            if not is_matrix(group):
+                raise UsageError(
+                    f"{source}: --features-column {choice.features_column}: {_kind(group)}; expected rows of numbers"
+                )
+            return group.parent, group.name
+    elif choice.features_column is not None:
+        return file, None
+    first = list(islice(data_sets(group, source), MATRIX_FILE_MOST))
     matrices = [data_set for data_set in first if is_matrix(data_set)]
+    with_ids = [matrix for matrix in matrices if _has_ids(matrix)]
+    if len(first) == MATRIX_FILE_MOST:
+        if len(with_ids) > 1:
+            raise _several(with_ids, source)
+        return group, None
     by_leaf = {data_set.name.rpartition("/")[2]: data_set for data_set in matrices}
     if (leaf := find_column(list(by_leaf), FEATURES_COLUMNS)) is not None:
-        same = [data_set.name for data_set in matrices if data_set.name.endswith(f"/{leaf}")]
+        same = [data_set for data_set in matrices if data_set.name.endswith(f"/{leaf}")]
+        if len({data_set.shape[0] for data_set in same}) > 1 and not with_ids:
+            return group, None  # as many rows as a protein has residues
         if len(same) > 1:
-            raise DataError(f"{source}: several matrices ({', '.join(same)}); choose with --features-column")
-        return same[0]
+            raise _several(same, source)
+        return group, same[0].name
     as_long = [d for d in first if len(d.shape) == 1 and len(matrices) == 1 and d.shape[0] == matrices[0].shape[0]]
-    return matrices[0].name if as_long else None
+    return group, matrices[0].name if as_long else None
 
 
-def _chosen_place(file: Any, source: str, name: str) -> str | None:
-    if name not in file:
-        raise UsageError(f"{source}: --features-column {name}: not in the file; it has {list(islice(file, 8))}")
-    if isinstance(file[name], module_to_read(source, "h5py").Group):
-        return None
-    if not is_matrix(file[name]):
-        raise UsageError(f"{source}: --features-column {name}: {_kind(file[name])}; expected rows of numbers")
-    return file[name].name
+def _has_ids(matrix: Any) -> bool:
+    """Whether an array with a usual name of ids lies beside it, as long as it is."""
+    name = find_column(list(matrix.parent), ID_COLUMNS)
+    return name is not None and getattr(matrix.parent.get(name), "shape", None) == matrix.shape[:1]
+
+
+def _several(matrices: list[Any], source: str) -> DataError:
+    names = some_names([matrix.name for matrix in matrices])
+    return DataError(f"{source}: several matrices ({names}); choose with --features-column")
 
 
 def _read_matrix(file: Any, place: str, source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     folder, _, leaf = place.rpartition("/")
     arrays = {name: item for name, item in children(file[folder or "/"], source) if hasattr(item, "shape")}
     matrix = arrays[leaf]
-    columns = column_names(arrays, matrix.shape[0], source, choice)
+
+    def texts(name: str) -> Iterator[pa.Array]:
+        return texts_of(arrays[name], f"{source}: array {name!r}")
+
+    columns, of_ids = column_names(arrays, matrix.shape[0], texts, source, choice)
     for name in columns.values():
         require_filled(arrays[name], f"{source}: array {name!r}")
     start = 0
     for piece in row_pieces(matrix, f"{source}: array {leaf!r}"):
         stop = start + len(piece)
         cut = {to: column_piece(arrays[name], start, stop, f"{source}: array {name!r}") for to, name in columns.items()}
-        batch = as_batch(piece, start, cut, source, {"matrix": place.lstrip("/")})
+        batch = as_batch(piece, start, cut, source, {"matrix": place.lstrip("/"), **of_ids})
         check_batch(batch, None, source, start + 1)
         start = stop
         yield batch
 
 
-def _read_proteins(file: Any, source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
+def _read_proteins(group: Any, source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     refuse_columns(source, choice)
-    group = file[choice.features_column or "/"]
+    wanted = None if group.name != "/" else choice.features_column
+    paths = _paths(group) or ([(name,) for name in group] if wanted else [])
+    naming = naming_of(paths, wanted, source) if paths else Naming((), None)
     found = {"order": "as written" if _keeps_order(group) else "by name"}
+    if not _keeps_order(group) and _numbers(group) is not None:
+        found = {"order": "by number"}
     start = 0
-    for ids, matrix in _stacks(group, source):
+    for ids, matrix, keys in _stacks(group, naming, source):
+        if not start and keys and ids == keys and _are_numbered(group, naming, paths):
+            found[IDS_KEY] = ROW_NUMBERS
         batch = as_batch(matrix, start, {ID: pa.array(ids, pa.string())}, source, found)
         check_batch(batch, None, source, start + 1)
         start += len(ids)
         yield batch
 
 
-def _stacks(group: Any, source: str) -> Iterator[tuple[list[str], np.ndarray]]:
-    """The proteins' ids and vectors, some at a time."""
+def _paths(group: Any) -> list[tuple[str, ...]]:
+    """The paths of all data sets below a group; none if all lie in the group itself."""
+    h5o = module_to_read(str(group.name), "h5py").h5o
+
+    def is_group(name: bytes, info: Any) -> bool | None:
+        return True if info.type == h5o.TYPE_GROUP and name != b"." else None
+
+    paths: list[tuple[str, ...]] = []
+
+    def add(name: bytes, info: Any) -> None:
+        if info.type == h5o.TYPE_DATASET:
+            paths.append(tuple(name.decode(errors="surrogateescape").split("/")))
+
+    here = h5o.open(group.file.id, group.name.encode())
+    if h5o.visit(here, is_group, info=True):
+        h5o.visit(here, add, info=True)
+    return paths
+
+
+def _are_numbered(group: Any, naming: Naming, paths: list[tuple[str, ...]]) -> bool:
+    ids = filter(None, map(naming.id_of, paths or ((name,) for name in group)))
+    return is_numbering([pa.array(list(ids), pa.string())])
+
+
+def _stacks(group: Any, naming: Naming, source: str) -> Iterator[tuple[list[str], np.ndarray, list[str]]]:
+    """The proteins' ids, vectors and keys, some at a time."""
     ids: list[str] = []
+    keys: list[str] = []
     vectors: list[np.ndarray] = []
     root = "" if group.name == "/" else group.name
     for data_set in data_sets(group, source):
         name = data_set.name.removeprefix(f"{root}/")
+        if (key := naming.id_of(tuple(name.split("/")))) is None:
+            continue
         vector = _vector(data_set, f"{source}: data set {name!r}")
         if vectors and len(vector) != len(vectors[0]):
             raise DataError(
                 f"{source}: data set {name!r}: a vector of {len(vector)} numbers, but {len(vectors[0])} in those "
                 "before; all vectors must have one width"
             )
-        ids.append(_original_id(data_set, name, source))
+        ids.append(_original_id(data_set, key, source))
+        keys.append(key)
         vectors.append(vector)
         if len(ids) == batch_rows(len(vector)):
-            yield ids, np.stack(vectors)
-            ids, vectors = [], []
+            yield ids, np.stack(vectors), keys
+            ids, vectors, keys = [], [], []
     if ids:
-        yield ids, np.stack(vectors)
+        yield ids, np.stack(vectors), keys
 
 
 def _vector(data_set: Any, where: str) -> np.ndarray:
@@ -240,7 +309,7 @@ def _vector(data_set: Any, where: str) -> np.ndarray:
     if len(shape) > 1 and shape != (1, shape[1]):
         raise DataError(
             f"{where} has the shape {shape}, a vector a residue; FEATURES need one a protein: {POOLING}. A matrix "
-            "with one row a protein is named with --features-column"
+            "with one row a protein, or the name of a vector beside it, is chosen with --features-column"
         )
     if not 0 < shape[-1] <= VECTOR_MOST:
         raise DataError(f"{where}: a vector of {shape[-1]} numbers")
@@ -253,6 +322,12 @@ def _original_id(data_set: Any, name: str, source: str) -> str:
     if not isinstance(value, str | bytes | int | np.integer):
         raise DataError(f"{source}: data set {name!r}: {ORIGINAL_ID} is {value!r}; expected one text or whole number")
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _numbers(group: Any) -> list[str] | None:
+    """The names in a group by their number, if they are 0 … n-1."""
+    first = next(iter(group), "")
+    return in_order_of_number(list(group)) if first.isdecimal() else None
 
 
 def _keeps_order(group: Any) -> bool:

@@ -14,16 +14,20 @@ import numpy as np
 import pyarrow as pa
 
 from resvae_ray.data.features import batch_rows
+from resvae_ray.data.file_kind import NPY, kind_by_content
 from resvae_ray.data.importers.arrays import (
+    are_named_vectors,
     as_batch,
     as_column,
     column_names,
     is_matrix,
     matrix_name,
+    named_vectors,
     require_width,
 )
 from resvae_ray.data.layout import ColumnChoice
-from resvae_ray.data.schema import FeatureBatch, check_batch
+from resvae_ray.data.schema import FeatureBatch, as_text, check_batch
+from resvae_ray.data.vector_columns import PER_RESIDUE
 from resvae_ray.errors import DataError, ResVAERayError, first_line
 from resvae_ray.files.place import locate
 
@@ -47,8 +51,8 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     filesystem, place = locate(source)
     try:
         with filesystem.open_input_file(place) as file:
-            if source.lower().endswith(".npy"):
-                yield from _read_matrix(file, file.size(), source, {})
+            if kind_by_content(source) == NPY or source.lower().endswith(".npy"):
+                yield from _read_matrix(file, file.size(), source, {}, {})
             else:
                 yield from _read_archive(file, source, choice)
     except FileNotFoundError:
@@ -70,11 +74,23 @@ def _read_archive(file: pa.NativeFile, source: str, choice: ColumnChoice) -> Ite
             with archive.open(member) as stream:
                 size = archive.getinfo(member).file_size
                 headers[name] = _header(stream, size, f"{source}: array {name!r}")
+        if are_named_vectors(headers) and choice.features_column not in headers:
+
+            def read_whole(name: str) -> np.ndarray:
+                return _whole_array(archive, members[name], headers[name], f"{source}: array {name!r}")
+
+            yield from named_vectors(list(headers), read_whole, source, choice)
+            return
         matrix = matrix_name(headers, source, choice)
-        names = column_names(headers, headers[matrix].shape[0], source, choice)
+
+        def texts(name: str) -> list[pa.Array]:
+            column = _column_arrays(archive, members, headers, {name: name}, source)[name]
+            return [as_text(pa.chunked_array([column]), f"{source}: array {name!r}")]
+
+        names, found = column_names(headers, headers[matrix].shape[0], texts, source, choice)
         columns = _column_arrays(archive, members, headers, names, source)
         with archive.open(members[matrix]) as stream:
-            yield from _read_matrix(stream, archive.getinfo(members[matrix]).file_size, source, columns)
+            yield from _read_matrix(stream, archive.getinfo(members[matrix]).file_size, source, columns, found)
 
 
 def _column_arrays(
@@ -87,23 +103,34 @@ def _column_arrays(
     """The arrays with one entry a row, whole, under the names that FEATURES has for them."""
     read = {}
     for target, name in columns.items():
-        with archive.open(members[name]) as stream:
-            values = np.lib.format.read_array(stream, allow_pickle=False)
-            _require_end(stream, headers[name], f"{source}: array {name!r}")
-        read[target] = as_column(values, f"{source}: array {name!r}")
+        where = f"{source}: array {name!r}"
+        read[target] = as_column(_whole_array(archive, members[name], headers[name], where), where)
     return read
 
 
-def _read_matrix(stream: IO[bytes], size: int, source: str, columns: dict[str, pa.Array]) -> Iterator[FeatureBatch]:
+def _whole_array(archive: zipfile.ZipFile, member: str, header: _Header, where: str) -> np.ndarray:
+    with archive.open(member) as stream:
+        values = np.lib.format.read_array(stream, allow_pickle=False)
+        _require_end(stream, header, where)
+    return values
+
+
+def _read_matrix(
+    stream: IO[bytes], size: int, source: str, columns: dict[str, pa.Array], found: Mapping[str, str]
+) -> Iterator[FeatureBatch]:
     header = _header(stream, size, source)
     if not is_matrix(header):
-        raise DataError(f"{source}: an array of shape {header.shape} and type {header.dtype}; expected rows of numbers")
+        padded = f", {PER_RESIDUE}" if len(header.shape) == 3 else ""
+        raise DataError(
+            f"{source}: an array of shape {header.shape} and type {header.dtype}{padded}; expected rows of numbers"
+        )
+    header = _Header((header.shape[0], header.shape[-1]), header.dtype, header.fortran)
     require_width(header.shape[1], source)
     pieces = _pieces_by_column if header.fortran else _pieces_by_row
     start = 0
     for piece in pieces(stream, header, source):
         sliced = {name: column.slice(start, len(piece)) for name, column in columns.items()}
-        batch = as_batch(piece, start, sliced, source)
+        batch = as_batch(piece, start, sliced, source, found)
         check_batch(batch, None, source, start + 1)
         start += len(batch)
         yield batch

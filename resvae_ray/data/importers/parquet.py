@@ -13,11 +13,14 @@ from dataclasses import replace
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from resvae_ray.data.features import Features
-from resvae_ray.data.layout import ColumnChoice
-from resvae_ray.data.parquet_pieces import SUFFIX
-from resvae_ray.data.schema import FeatureBatch, row_numbers
+from resvae_ray.data.features import Features, schema_of
+from resvae_ray.data.id_column import import_layout
+from resvae_ray.data.layout import FEATURES_COLUMNS, ColumnChoice, find_column
+from resvae_ray.data.parquet_pieces import SUFFIX, column_pieces
+from resvae_ray.data.schema import FeatureBatch, as_text, numbers_from
+from resvae_ray.data.vector_columns import text_vectors, vector_columns
 from resvae_ray.errors import DataError
+from resvae_ray.files.listing import list_files
 from resvae_ray.files.place import locate, reaching
 from resvae_ray.names import LABEL
 
@@ -30,12 +33,50 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     Raises:
         DataError: also, a folder lacks some of the shards of a split.
     """
-    features = Features.open(source, choice)
+    filesystem, files = list_files(source, SUFFIX)
+    schema = schema_of(filesystem, files)
+
+    def texts(name: str) -> Iterator[pa.Array]:
+        if _has_text(schema.field(name).type):
+            for table in column_pieces(filesystem, files, [name]):
+                yield as_text(table.column(0), f"{source}: column {name}")
+
+    def first(name: str) -> str | None:
+        return next((text for piece in texts(name) for text in piece.drop_null()[:1].to_pylist()), None)
+
+    vectors = vector_columns(schema)
+    if choice.features_column not in (None, *vectors) or not vectors:
+        vectors = text_vectors([field.name for field in schema if pa.types.is_string(field.type)], first, choice)
+    layout, of_ids = import_layout(schema.names, vectors or _strange(schema, files[0]), texts, choice, files[0])
+    features = Features.with_layout(source, filesystem, files, schema, layout)
     splits = _splits(features.files, source)
-    found = {**features.provenance, **({"splits": ", ".join(splits)} if splits else {})}
-    names = _label_names(features)
+    found = {**features.provenance, **({"splits": ", ".join(splits)} if splits else {}), **of_ids}
+    names, start = _label_names(features), 0
     for batch in features.batches():
-        yield replace(_with_label_names(batch, names, source), found=found | row_numbers(features.layout.id, batch.ids))
+        ids = numbers_from(start, len(batch)) if layout.id is None else batch.ids
+        start += len(batch)
+        yield replace(_with_label_names(batch, names, source), ids=ids, found=found)
+
+
+def _strange(schema: pa.Schema, where: str) -> list[str]:
+    """No columns of vectors.
+
+    Raises:
+        DataError: a column has a usual name of vectors, and holds something else.
+    """
+    name = find_column(schema.names, FEATURES_COLUMNS)
+    if name is not None and not _is_number(schema.field(name).type):
+        raise DataError(f"{where}: column {name!r} holds {schema.field(name).type}; expected lists of numbers")
+    return []
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+
+def _has_text(kind: pa.DataType) -> bool:
+    """Whether the values of a column may be ids: not lists and the like."""
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _splits(files: Sequence[str], source: str) -> list[str]:

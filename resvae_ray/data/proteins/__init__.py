@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from resvae_ray.data.file_kind import FASTA, kind_by_content
 from resvae_ray.data.proteins import fasta, table
 from resvae_ray.data.proteins.batch import ProteinBatch, ProteinChoice
-from resvae_ray.data.sequences import clean_sequences
+from resvae_ray.data.same_protein import are_structure_aware, clean_sequences
 from resvae_ray.errors import DataError, UsageError
 
 ProteinReader = Callable[[str, ProteinChoice], Iterator[ProteinBatch]]
@@ -30,14 +32,17 @@ READERS: dict[str, ProteinReader] = {
 }
 FAULTS_SHOWN = 3
 NUCLEOTIDES = "[^ACGTUN]"  # what a nucleotide sequence does not have
+STRUCTURED = "residues and structure letters in turn, as SaProt reads them; ESM-2 reads residues: give those alone"
 SURELY_PROTEIN = 200  # letters; so many of A, C, G, T, U and N alone are no proteins
 
 
 def reader_for(source: str) -> ProteinReader:
     """
     Raises:
-        UsageError: no format is known by that ending.
+        UsageError: no format is known by that ending, and the content is no FASTA.
     """
+    if kind_by_content(source) == FASTA:
+        return fasta.read
     plain = source.lower().removesuffix(".gz")
     for ending, reader in READERS.items():
         if plain.endswith(ending):
@@ -55,8 +60,9 @@ def read_proteins(source: str | Path, choice: ProteinChoice | None = None) -> It
     source = str(source)
     faults = _Faults()
     for batch in reader_for(source)(source, choice or ProteinChoice()):
+        structured = are_structure_aware(batch.sequences)
         batch = replace(batch, sequences=clean_sequences(batch.sequences))
-        faults.look_at(batch)
+        faults.look_at(batch, structured)
         yield batch
     faults.raise_if_any(source)
 
@@ -70,15 +76,16 @@ class _Faults:
         self.letters = 0
         self.nucleic = True
 
-    def look_at(self, batch: ProteinBatch) -> None:
+    def look_at(self, batch: ProteinBatch, structured: pa.Array) -> None:
         self.letters += pc.sum(pc.binary_length(batch.sequences)).as_py() or 0
         self.nucleic = self.nucleic and not pc.any(pc.match_substring_regex(batch.sequences, NUCLEOTIDES)).as_py()
         illegal = pc.invert(pc.match_substring_regex(batch.sequences, "^[A-Z]+$"))
         nameless = pc.equal(pc.utf8_trim_whitespace(batch.ids), "")
-        rows = pc.indices_nonzero(pc.or_(illegal, nameless)).to_pylist()
+        rows = pc.indices_nonzero(pc.or_(pc.or_(illegal, nameless), structured)).to_pylist()
         self.count += len(rows)
         for row in rows[: FAULTS_SHOWN - len(self.shown)]:
-            self.shown.append(f"{_named(batch, row)}: {_fault(batch, row)}")
+            fault = STRUCTURED if structured[row].as_py() else _fault(batch, row)
+            self.shown.append(f"{_named(batch, row)}: {fault}")
 
     def raise_if_any(self, source: str) -> None:
         if self.count:

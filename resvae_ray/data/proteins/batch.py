@@ -24,6 +24,7 @@ class ProteinBatch:
         others: the columns that pass through, n rows if there are any; the label, if any, is called `label`.
         places: (n) where each protein stands in its file.
         unit: what `places` count from 1: lines, or rows below the header.
+        headers: (n) strings, the ids as the file has them: of FASTA the whole headers.
     """
 
     ids: pa.Array
@@ -31,6 +32,7 @@ class ProteinBatch:
     others: pa.Table
     places: list[int] | range
     unit: str
+    headers: pa.Array
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,6 +45,7 @@ class ProteinBatch:
             self.others.slice(start, rows),
             self.places[start : start + rows],
             self.unit,
+            self.headers.slice(start, rows),
         )
 
     def place(self, row: int) -> str:

@@ -20,7 +20,7 @@ BATCH_PROTEINS = 8192
 LETTERS_MOST = 1 << 24  # of a line, and of a protein: the longest one known has 45,000
 UNIPROT = re.compile(r"(?:sp|tr)\|([^|\s]+)\|")
 
-Record = tuple[str, str, str, int]  # id, sequence, description, line
+Record = tuple[str, str, str, int, str]  # id, sequence, description, line, header
 
 
 def read(source: str, choice: ProteinChoice) -> Iterator[ProteinBatch]:
@@ -43,9 +43,11 @@ def read(source: str, choice: ProteinChoice) -> Iterator[ProteinBatch]:
 
 
 def _batch(records: list[Record]) -> ProteinBatch:
-    ids, sequences, descriptions, lines = zip(*records, strict=True)
-    others = pa.table({DESCRIPTION: pa.array(descriptions, pa.string())})
-    return ProteinBatch(pa.array(ids, pa.string()), pa.array(sequences, pa.string()), others, list(lines), "line")
+    ids, sequences, descriptions, lines, headers = zip(*records, strict=True)
+    ids, sequences, descriptions, headers = (
+        pa.array(texts, pa.string()) for texts in (ids, sequences, descriptions, headers)
+    )
+    return ProteinBatch(ids, sequences, pa.table({DESCRIPTION: descriptions}), list(lines), "line", headers)
 
 
 def _records(source: str) -> Iterator[Record]:
@@ -71,7 +73,7 @@ def _records(source: str) -> Iterator[Record]:
 def _record(header: str, letters: list[str], line: int) -> Record:
     name, *rest = header[1:].split(maxsplit=1) or [""]
     found = UNIPROT.match(name)
-    return found[1] if found else name, "".join(letters), rest[0].rstrip() if rest else "", line
+    return found[1] if found else name, "".join(letters), rest[0].rstrip() if rest else "", line, header[1:].strip()
 
 
 def _lines(source: str) -> Iterator[tuple[int, str]]:

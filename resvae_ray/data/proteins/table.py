@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from resvae_ray.data.layout import ID_COLUMNS, INDEX_COLUMNS, LABEL_COLUMNS, SEQUENCE_COLUMNS, pick_column, some_names
+from resvae_ray.data.layout import ID_COLUMNS, INDEX_COLUMNS, SEQUENCE_COLUMNS, pick_column, pick_label, some_names
 from resvae_ray.data.proteins.batch import ProteinBatch, ProteinChoice
 from resvae_ray.data.text_table import TextTable
 from resvae_ray.errors import DataError, UsageError
@@ -24,12 +24,14 @@ def read(source: str, choice: ProteinChoice) -> Iterator[ProteinBatch]:
     row = 1
     for piece in text.pieces(dict.fromkeys(names, pa.string())):
         table = pa.Table.from_batches([piece]).rename_columns([layout[name] for name in names])
+        ids = table.column(ID).combine_chunks()
         yield ProteinBatch(
-            table.column(ID).combine_chunks(),
+            ids,
             table.column(SEQUENCE).combine_chunks(),
             table.drop_columns([ID, SEQUENCE]),
             range(row, row + len(table)),
             "row",
+            ids,
         )
         row += len(table)
     if row == 1:
@@ -42,7 +44,7 @@ def _layout(names: Sequence[str], choice: ProteinChoice, where: str) -> dict[str
         raise DataError(f"{where}: two columns are called {repeated[0]!r}; column names must differ")
     id_column = pick_column(names, choice.id_column, ID_COLUMNS + INDEX_COLUMNS, where, "--id-column")
     sequence = pick_column(names, choice.sequence_column, SEQUENCE_COLUMNS, where, "--sequence-column")
-    label = pick_column(names, choice.label_column, LABEL_COLUMNS, where, "--label-column")
+    label = pick_label(names, id_column, choice.label_column, where)
     for what, column in ((ID, id_column), (SEQUENCE, sequence)):
         if column is None:
             raise DataError(

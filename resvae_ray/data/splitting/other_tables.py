@@ -1,32 +1,32 @@
 """Tables that are not FEATURES: a test set's ids and sequences, a list of ids.
 
-Read are Parquet (a file, a folder, a glob), CSV and TSV, FASTA, and plain text with an id a line; text also gzipped.
+Read are Parquet (a file, a folder, a glob), CSV and TSV, FASTA, plain text with one id per line (text also gzipped),
+and every other format that `import` reads. The content decides which it is: a FASTA file may be called .txt.
 """
-
-# pyright: reportAttributeAccessIssue=false
-# pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
 
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import fs as pafs
 
-from resvae_ray.data.layout import ID_COLUMNS, find_column, some_names
+from resvae_ray.data.file_kind import FASTA, TEXT, kind_by_content
+from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, only_number_rows
+from resvae_ray.data.importers import READERS, read_features, reader_for
+from resvae_ray.data.layout import ID_COLUMNS, SEQUENCE_COLUMNS, ColumnChoice, find_column, some_names
 from resvae_ray.data.parquet_pieces import ID_BATCH_ROWS, SUFFIX, column_pieces, parquet_file, provenance_of
-from resvae_ray.data.proteins import READERS, fasta, read_proteins
-from resvae_ray.data.schema import IDS_KEY, ROW_NUMBERS, as_text, row_numbers
+from resvae_ray.data.proteins import read_proteins
+from resvae_ray.data.schema import as_text
 from resvae_ray.data.text_table import TextTable
 from resvae_ray.errors import DataError
 from resvae_ray.files.listing import list_files
 from resvae_ray.files.place import locate
 from resvae_ray.names import ID, SEQUENCE
 
-FASTA = tuple(ending for ending, reader in READERS.items() if reader is fasta.read)
 TABLES = (".csv", ".tsv")
 LIST = ".txt"
 
@@ -40,18 +40,26 @@ class OtherTable(ABC):
         self.path = path
 
     @staticmethod
-    def open(path: str | Path, otherwise: "type[OtherTable] | None" = None) -> "OtherTable":
-        """The table, by the ending of its name; a file with another ending is `otherwise`, or Parquet.
+    def open(path: str | Path) -> "OtherTable":
+        """The table, by its content and, where that leaves a choice, by the ending of its name.
 
         Raises:
             DataError: it cannot be read.
         """
         path = str(path)
-        plain = path.lower().removesuffix(".gz")
-        kinds: dict[tuple[str, ...], type[OtherTable]] = {TABLES: _Delimited, FASTA: _Fasta, (LIST,): _IdList}
-        kinds[SUFFIX,] = _Parquet
-        known = next((kind for endings, kind in kinds.items() if plain.endswith(endings)), None)
-        return (known or (_is_file(path) and otherwise) or _Parquet)(path)
+        kind, plain = kind_by_content(path), path.lower().removesuffix(".gz")
+        if kind == FASTA:
+            return _Fasta(path)
+        if kind == TEXT:
+            return (_Delimited if plain.endswith(TABLES) or _has_header(path) else _IdList)(path)
+        if kind is None:
+            kind = next((ending for ending in (*TABLES, LIST, *READERS) if plain.endswith(ending)), None)
+        if kind == LIST or (kind is None and _type_of(path) == pafs.FileType.File):
+            return _IdList(path)
+        if kind in TABLES:
+            return _Delimited(path)
+        in_files = kind in (None, SUFFIX) and not (_is_folder(path) and reader_for(path) is not READERS[SUFFIX])
+        return (_Parquet if in_files else _Imported)(path)
 
     @abstractmethod
     def texts(self, name: str) -> Iterator[pa.Array]:
@@ -63,7 +71,7 @@ class OtherTable(ABC):
 
     def is_numbered(self, name: str) -> bool:
         """Whether the ids in the column `name` are but the numbers of the rows."""
-        return bool(row_numbers(name, next(self.texts(name), pa.array([], pa.string()))))
+        return only_number_rows(name, lambda: self.texts(name))
 
 
 class _Parquet(OtherTable):
@@ -96,7 +104,28 @@ class _Fasta(OtherTable):
     names = [ID, SEQUENCE]  # noqa: RUF012
 
     def texts(self, name: str) -> Iterator[pa.Array]:
-        return (batch.ids if name == ID else batch.sequences for batch in read_proteins(self.path))
+        """The sequences, or as ids the whole headers, which hold them in all their forms."""
+        return (batch.headers if name == ID else batch.sequences for batch in read_proteins(self.path))
+
+
+class _Imported(OtherTable):
+    """Features in a format that `import` reads."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        with closing(read_features(path, ColumnChoice())) as batches:
+            first = next(batches, None)
+        if first is None:
+            raise DataError(f"{path}: it holds no rows")
+        self.names = [ID, *first.others.column_names]
+        self._found = first.found
+
+    def texts(self, name: str) -> Iterator[pa.Array]:
+        for batch in read_features(self.path, ColumnChoice()):
+            yield batch.ids if name == ID else as_text(batch.others.column(name), f"{self.path}: column {name}")
+
+    def is_numbered(self, name: str) -> bool:
+        return self._found.get(IDS_KEY) == ROW_NUMBERS or super().is_numbered(name)
 
 
 class _IdList(OtherTable):
@@ -114,7 +143,10 @@ class _IdList(OtherTable):
                 lines = (line.strip() for line in io.TextIOWrapper(raw, encoding="utf-8-sig"))
                 while piece := list(islice(filter(None, lines), ID_BATCH_ROWS)):
                     if table := next((line for line in piece if "\t" in line), None):
-                        raise DataError(f"{self.path}: {table[:20]!r} has a tab; a table must end in .tsv or .csv")
+                        raise DataError(
+                            f"{self.path}: {table[:20]!r} has a tab, but the first line names no id or sequence "
+                            "column; expected one id per line, or a table with a header"
+                        )
                     yield pa.array(piece, pa.string())
         except FileNotFoundError:
             raise DataError(f"{self.path}: no such file or folder") from None
@@ -122,19 +154,30 @@ class _IdList(OtherTable):
             raise DataError(f"{self.path}: not a text with an id a line: {error}") from None
 
 
-def id_list(path: str | Path) -> Iterator[pa.Array]:
-    """The ids in a list, in pieces: the id column of a table, or the lines of a text that are not empty.
+def id_list(path: str | Path) -> tuple[OtherTable, str]:
+    """A list of ids and its id column: the one of a table, or the lines of a text.
 
     Raises:
         DataError: it cannot be read, or the table has no id column.
     """
-    table = OtherTable.open(path, otherwise=_IdList)
+    table = OtherTable.open(path)
     if (column := find_column(table.names, ID_COLUMNS)) is None:
         raise DataError(f"{path}: no id column; the columns are {some_names(table.names)}")
-    for texts in table.texts(column):
-        yield texts.filter(pc.not_equal(pc.fill_null(texts, ""), ""))
+    return table, column
 
 
-def _is_file(path: str) -> bool:
+def _has_header(path: str) -> bool:
+    """Whether the first line of a text names an id or a sequence column."""
+    try:
+        return find_column(TextTable.of(path).names, ID_COLUMNS + SEQUENCE_COLUMNS) is not None
+    except DataError:
+        return False
+
+
+def _type_of(path: str) -> pafs.FileType:
     filesystem, place = locate(path)
-    return filesystem.get_file_info(place).type == pafs.FileType.File
+    return filesystem.get_file_info(place).type
+
+
+def _is_folder(path: str) -> bool:
+    return _type_of(path) == pafs.FileType.Directory

@@ -8,6 +8,7 @@ rows stream and keep their order.
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,10 @@ from resvae_ray.data.dataset import Dataset, footers_of
 from resvae_ray.data.features import Features, require_unique_ids
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.hashes import ABSENT, find_repeats, members
+from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.schema import FeatureBatch
-from resvae_ray.data.splitting.exclude import Leaks, find_leaks, require_none
+from resvae_ray.data.splitting.exclude import Leaks, find_leaks, is_numbered, require_none
 from resvae_ray.data.splitting.split_rules import split_request
 from resvae_ray.errors import UsageError
 from resvae_ray.files.atomic import write_json
@@ -49,7 +51,7 @@ def split_features(
         seed: of the draw, or the salt of the hash (0).
         exclude: a test set whose proteins must not be trained on: FEATURES, CSV/TSV or FASTA with ids or
             sequences, or a text with an id a line.
-        exclude_similarity: also exclude vectors whose cosine with one of the test set is so high; see similar.py.
+        exclude_similarity: also exclude vectors whose cosine with one of the test set is so high; see exclude.py.
         drop: leave those proteins out and count them, instead of refusing.
         progress: told the rows compared so far, where vectors are compared, then the rows written so far.
 
@@ -71,7 +73,8 @@ def split_features(
         keep = ~leaks.rows
         is_val = request.validation_rows(source, keep)
         repeated, on_both_sides = _repeated_sequences(source, keep, is_val)
-        fingerprint = _write_sides(source, keep, is_val, staging, progress)
+        provenance = source.provenance | ({IDS_KEY: ROW_NUMBERS} if is_numbered(source) else {})
+        fingerprint = _write_sides(source, provenance, keep, is_val, staging, progress)
         content = Dataset(
             path=folder,
             dim=source.dim,
@@ -80,9 +83,10 @@ def split_features(
             fingerprint=fingerprint,
             split=request.record(),
             origin=source.path,
-            provenance=source.provenance,
+            provenance=provenance,
             excluded=int(leaks.rows.sum()),
             excluded_by=leaks.found,
+            excluded_id_forms=leaks.id_forms,
             not_compared=leaks.not_compared,
             repeated_sequences=repeated,
             sequences_on_both_sides=on_both_sides,
@@ -115,15 +119,22 @@ def _repeated_sequences(source: Features, keep: np.ndarray, is_val: np.ndarray) 
     return find_repeats(sequences[keep]).rows, int(on_both_sides.sum())
 
 
-def _write_sides(source: Features, keep: np.ndarray, is_val: np.ndarray, staging: Path, progress: Progress) -> str:
+def _write_sides(
+    source: Features,
+    provenance: dict[str, Any],
+    keep: np.ndarray,
+    is_val: np.ndarray,
+    staging: Path,
+    progress: Progress,
+) -> str:
     """Streams the rows to both sides; the fingerprint of what was written."""
     for side in (TRAIN, VAL):
         (staging / side).mkdir()
     prints = {side: _Fingerprint() for side in (TRAIN, VAL)}
     start = 0
     with (
-        FeaturesWriter(staging / TRAIN, source.dim, source.provenance) as train,
-        FeaturesWriter(staging / VAL, source.dim, source.provenance) as val,
+        FeaturesWriter(staging / TRAIN, source.dim, provenance) as train,
+        FeaturesWriter(staging / VAL, source.dim, provenance) as val,
     ):
         for batch in source.batches():
             window = slice(start, start + len(batch))

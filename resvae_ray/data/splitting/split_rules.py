@@ -12,7 +12,7 @@ A rule holds 8 to 20 bytes a row in memory: texts are hashes or codes, and the f
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from resvae_ray.data.features import Features
-from resvae_ray.data.hashes import hash_set, hash_texts, members
+from resvae_ray.data.hashes import members
 from resvae_ray.data.layout import some_names
 from resvae_ray.data.row_texts import coded, column_called, hashed, require_texts
+from resvae_ray.data.same_protein import ProteinIds, match_ids
 from resvae_ray.data.splitting.other_tables import id_list
-from resvae_ray.data.splitting.stratify import permutation, stratified_choice
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import LABEL
 
@@ -169,23 +169,72 @@ def stratified_rows(source: Features, keep: np.ndarray, request: SplitRequest) -
     return _among(keep, stratified_choice((np.cumsum(counts > 0) - 1)[codes], val, request.seed))
 
 
+def stratified_choice(codes: np.ndarray, val_rows: int, seed: int) -> np.ndarray:
+    """The places of the rows that validate, when every class is to have its share: as StratifiedShuffleSplit draws.
+
+    It draws the classes' shares of the training rows, then of the validation rows, then a permutation of each class,
+    all from one generator.
+
+    Args:
+        codes: the class of each row (n), numbered from 0 in the order of the labels; no class is without rows.
+        val_rows: how many validate.
+    """
+    random = np.random.RandomState(seed)
+    counts = np.bincount(codes)
+    train_shares = shares(counts, len(codes) - val_rows, random)
+    val_shares = shares(counts - train_shares, val_rows, random)
+    by_class = np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1])
+    return np.concatenate(
+        [
+            rows[permutation(random, len(rows))[train : train + val]]
+            for rows, train, val in zip(by_class, train_shares, val_shares, strict=True)
+        ]
+    )
+
+
+def shares(counts: np.ndarray, draws: int, random: np.random.RandomState) -> np.ndarray:
+    """How many of `draws` rows each class (k) gives: its proportion rounded down, the rest to the largest remainders.
+
+    Ties are drawn, and drawn also where all of them win, because scikit-learn draws there.
+    """
+    exact = counts / counts.sum() * draws
+    whole = np.floor(exact)
+    remainders = exact - whole
+    left = int(draws - whole.sum())
+    for remainder in np.unique(remainders)[::-1]:
+        if left <= 0:
+            break
+        tied = np.flatnonzero(remainders == remainder)
+        winners = random.choice(tied, size=min(len(tied), left), replace=False)
+        whole[winners] += 1
+        left -= len(winners)
+    return whole.astype(int)
+
+
 def given_ids(source: Features, keep: np.ndarray, request: SplitRequest) -> np.ndarray:
-    """The rows whose ids a file lists."""
-    listed = hash_set(id_list(request.by))
-    if not len(listed):
+    """The rows whose ids a file lists; ids are compared in the forms of same_protein.py."""
+    table, column = id_list(request.by)
+    listed, ours = ProteinIds(lambda: _not_empty(table.texts(column))), ProteinIds(source.ids)
+    count = sum(map(len, _not_empty(table.texts(column))))
+    if not count:
         raise DataError(f"{request.by}: it lists no ids")
-    ids = hashed(source.ids(), len(keep))
-    is_val = members(ids, listed)
-    if int(is_val.sum()) < len(listed):
-        _refuse_unknown(source, np.sort(ids), request.by)
-    return keep & is_val
+    unknown = match_ids(listed, ours, count) < 0
+    if unknown.any():
+        names = pa.concat_arrays(list(_not_empty(table.texts(column)))).filter(pa.array(unknown)).unique().to_pylist()
+        kinds = "" if ours.kind.name == listed.kind.name else f"; these are {listed.kind}, those are {ours.kind}"
+        raise DataError(f"{request.by}: {len(names):,} of its ids are not in {source.path}: {some_names(names)}{kinds}")
+    return keep & (match_ids(ours, listed, len(keep)) >= 0)
 
 
-def _refuse_unknown(source: Features, ids: np.ndarray, path: str) -> None:
-    unknown: dict[str, None] = {}
-    for texts in id_list(path):
-        unknown |= dict.fromkeys(texts.filter(pa.array(~members(hash_texts(texts), ids))).to_pylist())
-    raise DataError(f"{path}: {len(unknown):,} of its ids are not in {source.path}: {some_names(list(unknown))}")
+def _not_empty(pieces: Iterable[pa.Array]) -> Iterator[pa.Array]:
+    return (texts.filter(pc.not_equal(pc.fill_null(texts, ""), "")) for texts in pieces)
+
+
+def permutation(random: np.random.RandomState, count: int) -> np.ndarray:
+    """The numbers below `count` in the order of `random.permutation(count)`, in half of its memory."""
+    order = np.arange(count, dtype=np.int32 if count < 2**31 else np.int64)
+    random.shuffle(order)
+    return order
 
 
 Rule = Callable[[Features, np.ndarray, SplitRequest], np.ndarray]

@@ -15,6 +15,7 @@ from resvae_ray.data import text_table
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import READERS, import_features, reader_for
 from resvae_ray.data.layout import ColumnChoice
+from resvae_ray.data.schema import vector_type
 from resvae_ray.errors import DataError, UsageError
 
 IDS = [f"P{number:02d}" for number in range(20)]
@@ -52,7 +53,7 @@ class TestReaderConformance:
         assert table.column("id").to_pylist() == IDS
         if labels:
             assert table.column("label").to_pylist() == LABELS
-        assert table.schema.field("features").type == pa.list_(pa.float32(), 6)
+        assert table.schema.field("features").type == vector_type(6)
         exact = matrix.astype(np.float16).astype(np.float32) if "half" in source.name else matrix
         np.testing.assert_array_equal(np.stack(table.column("features").to_numpy()), exact)
 

@@ -107,6 +107,9 @@ def test_every_real_protein_is_read(shared):
         (">a\nMKT\n>\nMK\n", "p.fasta", "line 3 .*: the id is missing"),
         (">a\nMK-T\n", "p.fasta", r"line 1 \(id a\): '-' at position 3; .* remove the gaps of the alignment"),
         (">a\nMK*T\n", "p.fasta", r"'\*' at position 3; a sequence has letters only$"),
+        (">a\nMdEvVpQp\n", "p.fasta", r"line 1 \(id a\): residues and structure letters in turn, as SaProt"),
+        (">a\nMKV\n>b\nM#EvVp\nQ#\n", "p.fasta", r"line 3 \(id b\): residues and structure letters"),
+        ("id,sequence\na,dMvEpV\n", "p.csv", r"row 1 \(id a\): residues and structure letters"),
         (">a\nMK1\n", "p.fasta", "'1' at position 3"),
         (">a\nMÄK\n", "p.fasta", "'Ä' at position 2"),
         ("id,sequence\nP1,MKT\nP2,\n", "p.csv", r"row 2 \(id P2\): the sequence is empty"),
@@ -127,7 +130,7 @@ def test_what_is_wrong_is_named(write, content, name, message):
 
 def test_wrong_usage(write):
     with pytest.raises(UsageError, match=r"unknown format; the endings read are \.fasta"):
-        read(write(FASTA, "p.fna"))
+        read(write("P1 MKT\n", "p.fna"))
     with pytest.raises(UsageError, match="no columns to choose"):
         read(write(FASTA), ProteinChoice(id_column="id"))
     with pytest.raises(UsageError, match="--sequence-column letters: no such column"):
@@ -159,6 +162,21 @@ class TestSites:
         assert sites.of(batch).to_pylist() == [[4], [], [2, 3]]
         sites.require_all_seen()
 
+    @pytest.mark.parametrize("name", ["P12345", "sp|P12345|AATM_RABIT", "AATM_RABIT", "tr|P12345|X some text"])
+    def test_they_are_joined_by_any_form_of_the_id(self, write, name):
+        (batch,) = read_proteins(write(">sp|P12345|AATM_RABIT Aspartate\nMKTS\n>sp|Q12345|B_RABIT\nMKT\n"))
+        sites = self.sites(write, f"id,position\n{name},4\n")
+        assert sites.of(batch).to_pylist() == [[4], []]
+        assert sum(sites.matched.values()) == 1
+        sites.require_all_seen()
+
+    def test_ids_of_another_kind_are_named(self, write):
+        (batch,) = read_proteins(write(">sp|P12345|AATM_RABIT Aspartate\nMKTS\n"))
+        sites = self.sites(write, "id,position\nENSP00000123456,4\n")
+        sites.of(batch)
+        with pytest.raises(DataError, match="these are Ensembl ids .*, the proteins UniProt accessions"):
+            sites.require_all_seen()
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
@@ -175,6 +193,17 @@ class TestSites:
             sites = self.sites(write, text)
             sites.of(batch)
             sites.require_all_seen()
+
+
+@pytest.mark.parametrize("name", ["p.txt", "p.csv", "p.seq", "p", "p.txt.gz"])
+def test_fasta_may_have_any_name(write, name):
+    assert read(write(FASTA, name))[:2] == (IDS, SEQUENCES)
+
+
+def test_gzip_may_have_any_name(tmp_path):
+    (tmp_path / "p.fasta").write_bytes(gzip.compress(FASTA.encode()))
+    (tmp_path / "q.fasta.gz").write_text(FASTA)
+    assert read(tmp_path / "p.fasta")[0] == read(tmp_path / "q.fasta.gz")[0] == IDS
 
 
 def test_a_table_may_be_called_txt(write):

@@ -1,13 +1,13 @@
 """Which model encodes, where latents may lie, and what becomes of an output that is not whole."""
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features
+from resvae_ray.data.schema import vector_type
 from resvae_ray.encode.encode_features import encode_features
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.model.axes import fit_axes
@@ -45,7 +45,7 @@ def test_axes_are_written_beside_the_latents(model, features, tmp_path, encoded,
     table = pq.read_table(tmp_path / "latents" / "a.parquet")
     fitted = fit_axes(ResVAE.from_pretrained(model), Dataset.open(dataset))
     z, axes = (np.stack(table[name].to_pylist()) for name in ("z", "axes"))
-    assert table.schema.field("axes").type == pa.list_(pa.float32(), 3)
+    assert table.schema.field("axes").type == vector_type(3)
     assert axes == pytest.approx(fitted.scores(z), abs=1e-6)
     plain = encode_features(model, features, tmp_path / "plain")
     assert plain == 40

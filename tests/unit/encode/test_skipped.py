@@ -260,8 +260,12 @@ def test_a_first_file_that_brings_other_columns_with_it(model, features, tmp_pat
     """What decided the columns of the others has to have the same ones, or LATENTS would have files of two kinds."""
     no_footer(features / ALL[0])
     skip(model, features, tmp_path / "latents")
-    table = pq.read_table(features / ALL[1])
-    pq.write_table(table.append_column("more", table.column("id")), features / ALL[0])
+    tables = [pq.read_table(features / ALL[number]) for number in (1, *range(1, len(ALL)))]
+    pq.write_table(tables[0].append_column("more", tables[0].column("id")), features / ALL[0])
+    with pytest.raises(DataError, match=f"{ALL[1]}: no column 'more', which .*{ALL[0]} has"):
+        encode_features(model, features, tmp_path / "latents")
+    for name, table in zip(ALL, tables, strict=True):
+        pq.write_table(table.append_column("more", table.column("id")), features / name)
     with pytest.raises(UsageError, match="other features"):
         encode_features(model, features, tmp_path / "latents")
 

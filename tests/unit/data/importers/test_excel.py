@@ -77,7 +77,7 @@ def test_the_first_sheet_is_read_unless_one_is_chosen(write):
     summary, table = imported(path, sheet="second")
     assert (summary.found["sheet"], table.column("id").to_pylist()) == ("second", ["other"])
     path.with_suffix(".parquet").unlink()
-    with pytest.raises(UsageError, match=r"--sheet third: no such sheet; there are \['first', 'second'\]"):
+    with pytest.raises(UsageError, match=r"--sheet third: no such sheet; there are 'first', 'second'"):
         imported(path, sheet="third")
 
 
@@ -142,7 +142,7 @@ def test_rows_are_read_when_they_are_needed(write, monkeypatch):
     monkeypatch.setattr(features_module, "BATCH_BYTES", 10 * 2 * 4)
     batches = excel.read(str(path), ColumnChoice())
     assert len(next(batches)) == 10
-    assert len(taken) == 11
+    assert len(taken) == 13  # two of them, the header and an id, show that the ids are no numbers
 
 
 def test_what_would_unpack_to_gigabytes_is_refused(write, monkeypatch):

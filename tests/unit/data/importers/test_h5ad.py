@@ -13,6 +13,7 @@ import scipy.sparse
 from resvae_ray.data.importers import import_features
 from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.errors import DataError, UsageError
+from tests.formats import write_h5ad
 
 IDS = ["P1", "P2", "P3"]
 
@@ -72,7 +73,7 @@ def test_x_is_read_unless_a_matrix_of_obsm_is_chosen(write):
         summary, _, matrix = imported(path, features_column=name)
         assert summary.found["matrix"] == "obsm/X_esm2"
         assert matrix.tolist() == [[7] * 5] * 3
-    with pytest.raises(UsageError, match=r"--features-column umap: no such matrix; there are \['X', 'obsm/X_esm2'\]"):
+    with pytest.raises(UsageError, match=r"--features-column umap: no such matrix; there are 'X', 'obsm/X_esm2'"):
         imported(path, features_column="umap")
 
 
@@ -181,3 +182,15 @@ def test_a_matrix_with_fewer_or_more_rows_than_obs_is_refused(write, rows):
 def test_vectors_without_numbers_are_refused(write):
     with pytest.raises(DataError, match="a.h5ad: vectors without numbers"):
         imported(write(obsm={"X_none": np.ones((3, 0), np.float32)}))
+
+
+@pytest.mark.parametrize("empty", [np.zeros((6, 0), np.float32), scipy.sparse.csr_matrix((6, 0), dtype=np.float32)])
+def test_an_x_without_columns_is_none(tmp_path, empty):
+    matrix = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    ids = [f"P{n}" for n in range(6)]
+    write_h5ad(tmp_path / "a.h5ad", matrix, ids, ids, X=empty, obsm={"X_esm": matrix})
+    summary = import_features(tmp_path / "a.h5ad", tmp_path / "a.parquet")
+    assert (summary.found["matrix"], summary.dim) == ("obsm/X_esm", 3)
+    write_h5ad(tmp_path / "b.h5ad", matrix, ids, ids, X=empty)
+    with pytest.raises(DataError, match="vectors without numbers"):
+        import_features(tmp_path / "b.h5ad", tmp_path / "b.parquet")

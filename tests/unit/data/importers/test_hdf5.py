@@ -176,7 +176,7 @@ def huge(file):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (several_matrices, "several matrices (/a/emb, /b/emb); choose with --features-column"),
+        (several_matrices, "several matrices ('/a/emb', '/b/emb'); choose with --features-column"),
         (too_few_ids, "array 'ids' has 2 entries for 3 rows"),
         (text_alone, "data set 'ids': an array of shape (2,) and type |S1; expected one vector of numbers a protein"),
         (two_widths, "data set 'P2': a vector of 4 numbers, but 3 in those before"),
@@ -203,7 +203,7 @@ def test_what_cannot_be_right_is_refused(path, write, message):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"features_column": "x"}, r"--features-column x: not in the file; it has \['P1'\]"),
+        ({"features_column": "x"}, "--features-column x: not in the file; it has 'P1'"),
         ({"features_column": "P1"}, r"--features-column P1: an array of shape \(3,\)"),
         ({"id_column": "ids"}, "--id-column ids: each protein stands for itself"),
         ({"label_column": "l"}, "--label-column l: each protein stands for itself"),

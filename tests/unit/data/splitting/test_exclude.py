@@ -6,12 +6,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from resvae_ray.cli import main
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
-from resvae_ray.data.splitting import similar
+from resvae_ray.data.splitting import exclude as exclude_module
 from resvae_ray.data.splitting.other_tables import OtherTable
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import DataError, UsageError
+from tests.formats import FORMATS
 
 
 def ids_of(path):
@@ -56,6 +58,13 @@ def test_one_sequence_in_several_spellings_is_one_protein(tmp_path):
         split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / "t.csv")
 
 
+def test_a_structure_aware_sequence_is_compared_by_its_residues(tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", list("abcde"), ["MdEvVp", "M#EpV#Qd*", "MKW", "AeAe", "dMvKpV"])
+    (tmp_path / "t.csv").write_text("sequence\nMEV\nMEVQ\nMKV\n")
+    with pytest.raises(DataError, match=r"3 rows also stand .*\(3 by sequence\)"):
+        split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / "t.csv")
+
+
 def test_a_clean_test_set_excludes_nothing(make_features, tmp_path):
     (tmp_path / "test.csv").write_text("id\nX1\n")
     assert split_features(make_features(20, 2), tmp_path / "dataset", exclude=tmp_path / "test.csv").excluded == 0
@@ -83,7 +92,7 @@ def test_an_index_that_pandas_wrote_is_no_id(tmp_path):
     for other in ("a.csv", "a.parquet"):
         with pytest.raises(DataError, match="neither an id .*are row numbers"):
             split_features(tmp_path / "a.parquet", tmp_path / "d", exclude=tmp_path / other)
-    frame.assign(id=list("012345678")).to_parquet(tmp_path / "named.parquet")
+    frame.assign(id=list("abcdefghi")).to_parquet(tmp_path / "named.parquet")
     with pytest.raises(DataError, match=r"ids: those of .*a.parquet are row numbers"):
         split_features(tmp_path / "named.parquet", tmp_path / "d", exclude=tmp_path / "a.parquet")
 
@@ -119,9 +128,16 @@ def test_fasta_and_lists_of_ids(name, content, found, tmp_path):
         split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / name)
 
 
-def test_a_table_that_is_called_a_list_is_refused(make_features, tmp_path):
-    (tmp_path / "t.txt").write_text("id\tsequence\nX1\tMKV\n")
-    with pytest.raises(DataError, match="has a tab; a table must end in .tsv or .csv"):
+def test_a_table_may_be_called_a_list(tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", list("abcde"), ["M", "MA", "MB", "MC", "MD"])
+    (tmp_path / "t.txt").write_text("id\tsequence\nb\tMC\n")
+    with pytest.raises(DataError, match=r"2 rows also stand .*\(1 by id, 1 by sequence\)"):
+        split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / "t.txt")
+
+
+def test_a_list_with_tabs_and_no_header_is_refused(make_features, tmp_path):
+    (tmp_path / "t.txt").write_text("X1\tMKV\n")
+    with pytest.raises(DataError, match="has a tab, but the first line names no id or sequence column"):
         split_features(make_features(20, 2), tmp_path / "d", exclude=tmp_path / "t.txt")
 
 
@@ -172,8 +188,8 @@ class TestSimilarVectors:
 
     @pytest.mark.parametrize("similarity", [0.5, 0.7, 0.9, 1.0])
     def test_the_cosine_is_that_of_centred_vectors(self, similarity, matrix, tmp_path, monkeypatch):
-        monkeypatch.setattr(similar, "BLOCK_BYTES", 16 * 4 * 7)
-        monkeypatch.setattr(similar, "PRODUCT_COLUMNS", 3)
+        monkeypatch.setattr(exclude_module, "BLOCK_BYTES", 16 * 4 * 7)
+        monkeypatch.setattr(exclude_module, "PRODUCT_COLUMNS", 3)
         theirs = np.concatenate([matrix[:1], np.random.default_rng(1).normal(0, 0.03, (40, 16)) + matrix.mean(0)])
         dataset = self.split(tmp_path, matrix, theirs, similarity, drop=True)
         ours, theirs = (part.astype(np.float32).astype(float) for part in (matrix, theirs))
@@ -228,3 +244,70 @@ class TestSimilarVectors:
         path = write_vectors(tmp_path / "f.parquet", matrix)
         with pytest.raises(UsageError, match="--exclude-similarity: .*give --exclude OTHER"):
             split_features(path, tmp_path / "d", exclude_similarity=0.999)
+
+
+class TestFormsOfIds:
+    """One protein has one id in FASTA, another in a file of features, and is found by both."""
+
+    HEADERS = [f"sp|P1000{n}|PROT{n}_ECOLI Some protein {n} OS=E. coli/K12" for n in range(8)]
+
+    @pytest.fixture
+    def features(self, tmp_path):
+        def write(ids):
+            column = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(len(ids) * 2, dtype=np.float32)), 2)
+            pq.write_table(pa.table({"id": ids, "features": column}), tmp_path / "f.parquet")
+            return tmp_path / "f.parquet"
+
+        return write
+
+    @pytest.mark.parametrize("name", ["t.fasta", "t.txt", "t.seq", "t.csv"])
+    @pytest.mark.parametrize(
+        "form",
+        [
+            lambda header: header,
+            lambda header: header.split()[0],
+            lambda header: header.split("|")[1],
+            lambda header: header.split()[0].split("|")[2],
+            lambda header: header.replace("/", "_").replace(".", "_"),
+        ],
+    )
+    def test_the_fasta_of_the_test_set_finds_them(self, features, name, form, tmp_path):
+        (tmp_path / name).write_text("".join(f">{header}\nMKV\n" for header in self.HEADERS[:3]))
+        with pytest.raises(DataError, match=r"3 rows also stand .*\(3 by id\), the first is row 1.*--drop"):
+            split_features(features(list(map(form, self.HEADERS))), tmp_path / "d", exclude=tmp_path / name)
+
+    def test_the_form_that_agrees_is_told(self, features, tmp_path, capsys):
+        (tmp_path / "t.txt").write_text("P10000\nsp|P10001|PROT1_ECOLI\n")
+        words = ["split", features(self.HEADERS), tmp_path / "d", "--exclude", tmp_path / "t.txt", "--drop"]
+        assert main([str(word) for word in words]) == 0
+        assert "2 left out (2 by id; the ids agree by first word (1), by accession (1);" in capsys.readouterr().out
+        content = json.loads((tmp_path / "d" / "dataset.json").read_text())
+        assert content["excluded_id_forms"] == {"by first word": 1, "by accession": 1}
+
+    def test_ids_of_two_kinds_are_not_a_clean_test_set(self, features, tmp_path):
+        (tmp_path / "t.txt").write_text("ENSP00000123456\n")
+        with pytest.raises(DataError, match="two kinds: .* has UniProt accessions .* has Ensembl ids"):
+            split_features(features([f"P1000{n}" for n in range(8)]), tmp_path / "d", exclude=tmp_path / "t.txt")
+
+    def test_ids_that_may_be_of_two_kinds_are_told(self, features, tmp_path, capsys):
+        (tmp_path / "t.txt").write_text("mine1\n")
+        path = features([f"P1000{n}" for n in range(8)])
+        assert main(["split", str(path), str(tmp_path / "d"), "--exclude", str(tmp_path / "t.txt")]) == 0
+        out = capsys.readouterr().out
+        assert "nothing could be compared (ids not compared: none agrees, and they are of two kinds" in out
+        assert "0 left out" not in out
+
+    @pytest.mark.parametrize("ending", ["npz", "h5"])
+    def test_a_test_set_of_features_in_another_format(self, features, ending, tmp_path):
+        FORMATS[{"npz": "rows.npz", "h5": "proteins.h5"}[ending]].write(
+            tmp_path / f"t.{ending}", np.ones((2, 2), np.float32), self.HEADERS[2:4], ["x", "y"]
+        )
+        with pytest.raises(DataError, match=r"2 rows also stand .*\(2 by id\), the first is row 3"):
+            split_features(
+                features([h.split("|")[1] for h in self.HEADERS]), tmp_path / "d", exclude=tmp_path / f"t.{ending}"
+            )
+
+    def test_ids_that_validate_are_found_in_any_form(self, features, tmp_path):
+        (tmp_path / "val.txt").write_text("P10003\nPROT5_ECOLI\n")
+        dataset = split_features(features(self.HEADERS), tmp_path / "d", rule="given", by=tmp_path / "val.txt")
+        assert ids_of(dataset.path / "val") == [self.HEADERS[3], self.HEADERS[5]]

@@ -1,0 +1,189 @@
+"""When two ids, or two sequences, mean one protein. Every comparison of ids in the package uses this module.
+
+Tools write the id of one protein in several forms: `sp|P12345|AATM_RABIT Aspartate …` (the whole FASTA header, as
+esm-extract keeps it), its first word (Biopython, bio_embeddings), the accession (`embed`, UniProt's downloads), the
+entry name, or a key of HDF5 with `_` for `.` and `/` (ProtTrans). An id matches another if one of FORMS agrees.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from resvae_ray.data.hashes import ABSENT, gather, hash_set, hash_texts, members
+
+AS_WRITTEN, FIRST_WORD, ACCESSION = "as written", "by first word", "by accession"
+ENTRY_NAME, UNDERSCORED = "by entry name", "with '_' for '.' and '/'"
+FORMS = (AS_WRITTEN, FIRST_WORD, ACCESSION, ENTRY_NAME, UNDERSCORED)
+
+UNIPROT = r"(?:[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2})(?:-[0-9]+)?"  # with isoform
+DATABASE = r"(?:gi\|[0-9]+\|)?(?:sp|tr|ref|gb|emb|dbj|tpg|lcl)\|"
+# From a first word to the accession in it, without its version. An isoform is another sequence, and stays.
+TO_ACCESSION = (
+    rf"^{DATABASE}({UNIPROT})[._][0-9]+(?:\|.*)?$",
+    rf"^{DATABASE}([^|]+)(?:\|.*)?$",
+    rf"^(?:sp|tr)_({UNIPROT})(?:_[A-Z0-9]+_[A-Z0-9]+)?$",  # the name of a file
+    rf"^UniRef[0-9]+_({UNIPROT})$",
+    rf"^AF-({UNIPROT})-F[0-9]+(?:-model_v[0-9]+)?$",
+    rf"^(?:.*/)?({UNIPROT})(?:\.[0-9]+)?$",
+    r"^([NXYWA]P_[0-9]{6,})[._][0-9]+$",
+    r"^(?:[0-9]+[._])?(ENS[A-Z]*[GTP][0-9]{6,})(?:[._][0-9]+)?$",  # STRING puts the species before it
+)
+SPECIES_NAME = r"[A-Z0-9]{1,11}_(?:[A-Z][A-Z0-9]{2,4}|9[A-Z]{4})"
+TO_ENTRY_NAME = rf"^(?:(?:sp|tr)[|_][^|]+[|_])?({SPECIES_NAME})$"
+IN_ONE_FORM = r"^[^\s|./_-]*$"  # an id that is the same in all FORMS
+
+KINDS = {
+    "whole numbers": r"[0-9]+",
+    "UniProt accessions": UNIPROT,
+    "RefSeq accessions": r"[NXYWA]P_[0-9]{6,}(?:[._][0-9]+)?",
+    "Ensembl ids": r"(?:[0-9]+[._])?ENS[A-Z]*[GTP][0-9]{6,}(?:[._][0-9]+)?",
+    "UniParc ids": r"UPI[0-9A-F]{10}",
+    "UniRef ids": r"UniRef[0-9]+_.+",
+    "UniProt entry names": SPECIES_NAME,
+    "PDB ids": r"[0-9][A-Za-z0-9]{3}(?:[_.:|-]?[A-Za-z0-9]{1,4})?",
+    "checksums": r"[0-9a-fA-F]{32}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64}",
+    "sequences": r"[A-Za-z*]{30,}",
+}
+STRUCTURE_AWARE = r"^(?:(?:[A-Z#][a-z#]){3,}|(?:[a-z#][A-Z#]){3,})\*?$"  # '#' is a structure that is not known
+KIND_SAMPLE = 4096  # ids that show the kind of all
+MOSTLY = 0.9  # of the sample must be of the kind
+
+Pieces = Callable[[], Iterable[pa.Array]]  # the texts of a column, from its start at each call
+
+
+class ProteinIds:
+    """The ids of one table in each of FORMS.
+
+    A first word without a digit, such as that of `Antimicrobial peptide 7`, is compared only if no other id of the
+    table begins with it: otherwise it names a kind of protein.
+
+    Args:
+        pieces: the ids; they are read once here and once for each form.
+    """
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+        self.plain = True  # all ids are the same in all FORMS
+        first: dict[str, str] = {}
+        shared: set[str] = set()
+        for ids in pieces():
+            if pc.all(pc.match_substring_regex(ids, IN_ONE_FORM)).as_py() in (True, None):
+                continue
+            self.plain = False
+            words = _first_words(ids)
+            weak = pc.fill_null(pc.and_(pc.not_equal(words, ids), pc.match_substring_regex(words, "^[^0-9|]*$")), False)
+            for word, text in zip(words.filter(weak).to_pylist(), ids.filter(weak).to_pylist(), strict=True):
+                if first.setdefault(word, text) != text:
+                    shared.add(word)
+        self._shared = pa.array(sorted(shared), pa.string())
+
+    @cached_property
+    def kind(self) -> "IdKind":
+        """Of which kind they are."""
+        return kind_of(self._pieces())
+
+    def in_form(self, form: str) -> Iterator[pa.Array]:
+        """The ids in pieces (n) as before, in one of FORMS; null where an id has no such form."""
+        return (self._reduced(ids, form) for ids in self._pieces())
+
+    def _reduced(self, ids: pa.Array, form: str) -> pa.Array:
+        if form == AS_WRITTEN or self.plain:
+            return ids
+        words = _first_words(ids)
+        if form == ENTRY_NAME:
+            return _where(pc.match_substring_regex(words, TO_ENTRY_NAME), _replaced(words, TO_ENTRY_NAME))
+        # Nor does the number in '10 kDa chaperonin' name a protein.
+        vague = pc.or_(pc.is_in(words, value_set=self._shared), pc.match_substring_regex(words, "^[0-9]+$"))
+        words = _where(pc.or_(pc.equal(words, ids), pc.invert(vague)), words)
+        if form == FIRST_WORD:
+            return words
+        accessions = _accessions(words)
+        return accessions if form == ACCESSION else pc.replace_substring_regex(accessions, "[./]", "_")
+
+
+def match_ids(ours: ProteinIds, theirs: ProteinIds, rows: int) -> np.ndarray:
+    """Which of our ids name a protein of theirs: the place in FORMS of the first form that agrees (n, int8), or -1.
+
+    Needs 16 bytes per row of either table.
+
+    Args:
+        rows: how many ids of ours there are.
+    """
+    found = np.full(rows, -1, np.int8)
+    for place, form in enumerate(FORMS[:1] if ours.plain and theirs.plain else FORMS):
+        hashes = gather(map(hash_texts, ours.in_form(form)), rows)
+        found[(found < 0) & (hashes != ABSENT) & members(hashes, hash_set(theirs.in_form(form)))] = place
+    return found
+
+
+def form_counts(found: np.ndarray) -> dict[str, int]:
+    """How many ids agreed in which form, of the answer (n) of `match_ids`; only forms in which some did."""
+    return {form: count for place, form in enumerate(FORMS) if (count := int((found == place).sum()))}
+
+
+@dataclass(frozen=True)
+class IdKind:
+    """The kind of the ids of a table: a key of KINDS, or None; with an id as an example."""
+
+    name: str | None
+    example: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.example!r})" if self.name else f"such as {self.example!r}"
+
+
+def kind_of(ids: Iterable[pa.Array]) -> IdKind:
+    """The kind of ids, which come in pieces; the first few thousand show it."""
+    sample: list[pa.Array] = []
+    for piece in ids:
+        sample.append(piece.drop_null().slice(0, KIND_SAMPLE))
+        if sum(map(len, sample)) >= KIND_SAMPLE:
+            break
+    texts = pa.concat_arrays([pa.array([], pa.string()), *sample])
+    if not len(texts):
+        return IdKind(None, "")
+    names = _accessions(_first_words(texts))
+    for kind, pattern in KINDS.items():
+        if (pc.mean(pc.match_substring_regex(names, f"^(?:{pattern})$")).as_py() or 0) >= MOSTLY:
+            return IdKind(kind, texts[0].as_py())
+    return IdKind(None, texts[0].as_py())
+
+
+def are_structure_aware(sequences: pa.Array) -> pa.Array:
+    """Which texts (n, bool) have a residue and a letter of its structure in turn, as SaProt reads them."""
+    return pc.match_substring_regex(pc.replace_substring_regex(sequences, r"\s+", ""), STRUCTURE_AWARE)
+
+
+def clean_sequences(sequences: pa.Array) -> pa.Array:
+    """Texts (n) in upper case, without white space and without one `*` at the end (the stop codon).
+
+    Of structure-aware ones only the residues, so that they are compared with others.
+    """
+    texts = pc.replace_substring_regex(sequences, r"\s+", "")
+    texts = pc.if_else(are_structure_aware(texts), pc.replace_substring_regex(texts, "[a-z#]", ""), texts)
+    return pc.replace_substring_regex(pc.ascii_upper(texts), r"\*$", "")
+
+
+def _first_words(ids: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(ids, r"^\s*>?\s*(\S+)(?s:.*)$", r"\1")
+
+
+def _accessions(words: pa.Array) -> pa.Array:
+    for pattern in TO_ACCESSION:
+        words = _replaced(words, pattern)
+    return words
+
+
+def _replaced(texts: pa.Array, pattern: str) -> pa.Array:
+    return pc.replace_substring_regex(texts, pattern, r"\1")
+
+
+def _where(mask: pa.Array, texts: pa.Array) -> pa.Array:
+    return pc.if_else(mask, texts, pa.scalar(None, pa.string()))
