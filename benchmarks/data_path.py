@@ -1,10 +1,10 @@
-"""What share of a training epoch is the way of the rows from their file to the network?
+"""The share of a training epoch that moving rows from their file to the network takes.
 
     python -m benchmarks.data_path [--rows 200000] [--rounds 5] [--steps 200]
 
-Feeds an epoch of zstd-compressed FEATURES (rows × 1280) to nobody, once from rows held in memory and once streamed from
-disk, and trains some steps (1280/859/18, batch 32, one thread) on batches that are in memory already. Prints the CPU
-time of a row in each, and the share of feeding in an epoch of both ways.
+Reads an epoch of zstd-compressed FEATURES (rows × 1280) without training, once from rows held in memory and once
+streamed from disk, and trains some steps (1280/859/18, batch 32, one thread) on batches that are in memory already.
+Prints the CPU time of a row in each, and the share of feeding in an epoch of both ways.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 writes FEATURES (rows × 1280, in files as `import` makes them) into FOLDER and, in turn, in every round: copies id,
 label and as many numbers as there are latents with plain pyarrow; encodes with a plain loop of pyarrow and PyTorch on
 one thread, and with two such loops side by side, which is what two cores can do; encodes with `encode_features` on a
-Ray of one core and of two (started beforehand, not measured; its workers are). Prints the medians in rows a second,
+Ray of one core and of two (started beforehand, not measured; its workers are). Prints the medians in rows per second,
 their ratios, and what a loop over single proteins comes to. With `--hidden-dim 16` the network costs nothing, and what
 is compared is the reading and writing.
 """

@@ -1,4 +1,4 @@
-"""What does a training epoch cost beside the published code's?
+"""The cost of a training epoch beside that of the published code.
 
     python -m benchmarks.epoch PUBLISHED [--rows 2048] [--rounds 5]
 

@@ -1,4 +1,4 @@
-"""What does a GPU do with a training step, a search and an encoding?
+"""A training step, a search and an encoding on a GPU.
 
     python -m benchmarks.gpu step   [--published PUBLISHED] [--rows 5549] [--rounds 5]
     python -m benchmarks.gpu search FOLDER [--rows 5549] [--trials 50] [--epochs 80] [--sharing 1 2 4 8]
@@ -78,7 +78,7 @@ def _step(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _waited(run: Callable[[], None], device: str) -> Callable[[], None]:
-    """What a GPU is told is done when it is done."""
+    """Waits until the GPU has done its work."""
 
     def whole() -> None:
         run()

@@ -1,9 +1,9 @@
-"""How do a search and an encoding grow, from 1 to 64 GPUs and from 10^5 to 10^9 proteins?
+"""Simulates a search and an encoding on 1 to 64 GPUs and for 10^5 to 10^9 proteins.
 
     python -m benchmarks.growth [--gpus 1 4 16 64] [--proteins 1e5 1e7 1e9] [--train-rows-per-s 60000] [--json]
 
 No hardware: a simulation. Trials with learning curves drawn from a family of power laws go through the scheduler that a
-search uses, `DurableASHA`, on so many GPUs; what each epoch costs follows from the rates in `Rates`, all of them flags.
+search uses, `DurableASHA`, on a number of GPUs; the cost of each epoch follows from `Rates`, all of them options.
 For each size it prints time, cost, and the limit: whichever of the parts of an epoch, or the driver, is the slowest.
 `run.epochs()` of a small search of your own has your `rows_per_s`; put it in.
 """
@@ -27,7 +27,7 @@ FLOAT_BYTES = 4
 
 @dataclass(frozen=True)
 class Rates:
-    """What things take: measured, see benchmarks/RESULTS.md, or assumed, and to be replaced by what you see.
+    """Durations: measured, see benchmarks/RESULTS.md, or assumed; replace these by your own.
 
     Attributes:
         dim: D, numbers a protein.
@@ -84,7 +84,7 @@ class Rates:
         }
 
     def cost(self, seconds: float, gpus: int) -> float:
-        """Of the head and the GPUs for so long."""
+        """The cost of the head and the GPUs for that time."""
         return seconds / 3600 * (self.head_hour + gpus * self.gpu_hour)
 
 
@@ -111,7 +111,7 @@ def _size(rates: Rates, proteins: float, gpus: int, options: argparse.Namespace)
 
 
 def search(rates: Rates, proteins: float, gpus: int, trials: int, seed: int) -> dict[str, Any]:
-    """A search on so many GPUs, event by event: a slot starts a trial, an epoch ends, the scheduler judges."""
+    """A search on that number of GPUs, event by event: a slot starts a trial, an epoch ends, the scheduler judges."""
     config = replace(Config(), search=replace(Config().search, trials=trials, seed=seed))
     parts = rates.parts(proteins, gpus)
     saving = rates.checkpoint_mb / min(rates.node_mb_per_s, rates.shared_mb_per_s / gpus)
@@ -135,7 +135,7 @@ def search(rates: Rates, proteins: float, gpus: int, trials: int, seed: int) -> 
 
 
 def _simulate(config: Config, rates: Rates, slots: int, epoch_s: float, first_s: float) -> tuple[float, int, float]:
-    """Seconds, epochs, and the driver's seconds of work; it does one thing at a time, and whoever reports waits."""
+    """Seconds, epochs, and the driver's seconds of work; it does one thing at a time, and reports wait in a queue."""
     scheduler, length = DurableASHA(config), config.training.epochs
     generator = np.random.default_rng(config.search.seed)
     curves = [_curve(generator, length) for _ in range(config.search.trials)]

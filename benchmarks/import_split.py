@@ -63,10 +63,10 @@ def in_a_process(run: Callable[..., None], *arguments: object) -> None:
 
 
 def measured(size: float, *command: object) -> dict[str, Any]:
-    """Runs a verb in a process of its own: seconds, MB a second of `size` MB, peak memory in MB."""
+    """Runs a verb in a process of its own: seconds, MB per second of `size` MB, peak memory in MB."""
     start = time.monotonic()
     arguments = [sys.executable, "-m", "resvae_ray", *map(str, command)]
-    # What the verb prints goes to stderr, so that stdout holds one line of JSON.
+    # The output of the verb goes to stderr, so that stdout holds one line of JSON.
     child = os.posix_spawn(arguments[0], arguments, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
     _, status, usage = os.wait4(child, 0)
     if status:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: measuring contenders in turn, so that a noisy machine is noisy for all of them alike."""
+"""Shared by the benchmarks: measuring contenders in turn, so that a noisy machine is noisy for all of them alike."""
 
 import json
 import os

@@ -1,10 +1,10 @@
-"""What does each knob of the training give, alone and together with the others?
+"""The effect of each training option, alone and together with the others.
 
     python -m benchmarks.recipe DATASET [DATASET …] --out RESULTS.jsonl [--seeds 3] [--workers 2]
         [--base FIELD=VALUE …] [--only NAME …]
 
 trains every recipe below on every DATASET under every seed, each on one thread, and adds a line of JSON for each to
-RESULTS.jsonl, with its learning curve; what stands there already is not trained again. --base hidden_dim=475 beta=70000
+RESULTS.jsonl, with its learning curve; existing results are not trained again. --base hidden_dim=475 beta=70000
 is for all recipes that do not say otherwise. At the end it prints, for each DATASET, a row
 a recipe with medians over the seeds, all at the best epoch: validation loss on the paper's scale, with its range; at
 the posterior mean R² of the validation rows, of the training rows, and of PCA of the same width; what a linear probe
@@ -105,7 +105,7 @@ def _found(tasks: list[Task], rows: list[dict[str, Any]]) -> list[dict[str, Any]
 def _field(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     if name not in {field.name for field in fields(TrainingConfig)}:
-        raise argparse.ArgumentTypeError(f"{name!r} is no field of [training]")
+        raise argparse.ArgumentTypeError(f"{name!r} is not a field of [training]")
     kind = field_type(TrainingConfig, name)
     try:
         return name, kind(value)

@@ -1,11 +1,11 @@
-"""What would every configuration have come to? Learning curves to their full length, recorded once.
+"""Learning curves of many configurations to their full length, recorded once.
 
     python -m benchmarks.record_curves DATASET OUT.parquet [--points 64] [--config esm2_650m_cls] [--workers 2]
 
 trains the points of a Sobol sequence over the scenario's space to the end, each on one thread, without stopping any,
-and adds a row a point to OUT: the parameters, the seed, seconds an epoch and the validation loss of every epoch.
-`benchmarks.replay` compares searchers and schedulers on such a table without training. Hours; it goes on where it was
-stopped, and a longer sequence begins with the points of a shorter one.
+and adds a row per point to OUT: the parameters, the seed, seconds per epoch and the validation loss of every epoch.
+`benchmarks.replay` compares searchers and schedulers on such a table without training. It takes hours and resumes where
+it was stopped, and a longer sequence begins with the points of a shorter one.
 """
 
 import argparse

@@ -57,12 +57,12 @@ class AtRungs(DurableASHA):
 
 @dataclass(frozen=True)
 class Course:
-    """What a search came to: the lowest loss after each epoch that any trial trained."""
+    """The result of a search: the lowest loss after each epoch that any trial trained."""
 
     best: np.ndarray
 
     def after(self, epochs: int) -> float:
-        """The lowest loss when so many epochs were trained in all, or at the end if it came before."""
+        """The lowest loss after that number of epochs in all, or at the end if it came before."""
         return float(self.best[min(epochs, len(self.best)) - 1])
 
     def until(self, target: float) -> int | None:
@@ -160,7 +160,7 @@ def contenders(config: Config, curves: Curves, options: argparse.Namespace) -> d
 
 
 def simulate(search: Searcher, scheduler: TrialScheduler, curves: Curves, config: Config, slots: int) -> Course:
-    """A search on so many slots, event by event."""
+    """A search on that number of slots, event by event."""
     best: list[float] = []
     begun, lowest = 0, np.inf
     events: list[tuple[float, int, Any]] = [(0.0, slot, None) for slot in range(slots)]
@@ -192,7 +192,7 @@ class _Running:
         self._losses, self._lowest = losses, np.minimum.accumulate(losses)
 
     def result(self) -> dict[str, Any]:
-        """What it reports of its epoch."""
+        """The report of an epoch."""
         loss, lowest = float(self._losses[self.epoch - 1]), float(self._lowest[self.epoch - 1])
         return {
             names.EPOCH: self.epoch,

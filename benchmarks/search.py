@@ -1,4 +1,4 @@
-"""What does a whole search cost, and what does it find?
+"""The cost of a whole search, and its result.
 
     python -m benchmarks.search FEATURES OUT.jsonl [--seeds 0 1 2] [--contenders ours stock published]
                                 [--published FOLDER] [--folder FOLDER] [--target LOSS] [OPTIONS OF tune …]
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _asked(options: argparse.Namespace, rest: list[str], name: str, seed: int) -> dict[str, Any]:
-    """What makes a search another one."""
+    """Everything that distinguishes one search from another."""
     how = " ".join(rest) if name == OURS else ""
     return {
         "contender": name,

@@ -1,11 +1,11 @@
-"""Does anything grow or stay behind, when searches and encodings are begun, stopped, killed and taken up for hours?
+"""Searches and encodings are started, stopped, killed and resumed for hours: nothing may grow or stay behind.
 
     python -m benchmarks.soak [--minutes 120] [--load 1] [--seed 0] [--rounds rounds.jsonl]
 
-A round begins a small search in a process of its own, which is stopped by Ctrl-C, killed, or left to end, goes on with
+A round begins a small search in a process of its own, which is stopped by Ctrl-C, killed, or left to end, resumes with
 it in this process to its end, and does the same with an encoding. Temporary files go to a folder of their own. After
 each round it looks at this process (memory, open files), at all processes below it (the most memory meanwhile), and at
-what is left: processes, temporary and half-written files, files in /dev/shm that nobody uses. `--load` processes do
+what is left: processes, temporary and half-written files, files in /dev/shm that no process uses. `--load` processes do
 nothing but work meanwhile. Prints as JSON whether each number is flat over the rounds; exits with 1 if not. Sockets are
 counted and not judged: a process that only starts and ends Ray 2.60 gains one in two to four times. Linux only.
 """
@@ -44,7 +44,7 @@ T = TypeVar("T")
 DIM, ROWS, FILES = 16, 64, 6
 TRIES, PAUSE_S = 20, 15.0
 WARM_UP = 0.25  # of the rounds, in which libraries and caches are loaded: they say nothing about growth
-# What a number may gain over all rounds together, which is noise: a part of its median, and so much in any case.
+# The growth over all rounds that counts as noise: a part of the median, plus this constant.
 MAY_GAIN = {"driver_mb": (0.1, 16.0), "driver_files": (0.0, 1.0), "peak_mb": (0.1, 64.0), "shm_files": (0.0, 1.0)}
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only looked at
 LEFT = ("processes", "temporary_files", "partial_files")  # of which nothing may be there after any round
@@ -226,7 +226,7 @@ def _below(pid: int) -> list[int]:
 
 
 def _opened() -> Iterator[str]:
-    """What this process has open: "socket", "pipe", a path."""
+    """The open files of this process: "socket", "pipe", a path."""
     for descriptor in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
             yield os.readlink(descriptor).partition(":")[0]

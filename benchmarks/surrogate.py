@@ -1,6 +1,6 @@
-"""What a configuration that was never trained would have come to, from those that were.
+"""The learning curve of a configuration that was never trained, estimated from those that were.
 
-Of the recorded curves (`benchmarks.record_curves`) the logarithm of the lowest loss so far is taken apart into a few
+The logarithm of the lowest loss so far in the recorded curves (`benchmarks.record_curves`) is decomposed into a few
 principal curves, whose amounts Gaussian processes learn as functions of the configuration (Rasmussen & Williams 2006).
 A configuration has the curve of the nearest that was recorded, moved by the difference that the processes see between
 the two: what they do not explain, jumps above all, stays as it was recorded. Near one that diverged it diverges.

@@ -1,4 +1,4 @@
-"""What does a trial cost beyond its training?
+"""The cost of a trial beyond its training.
 
     python -m benchmarks.trial_cost [--rows 2647] [--dim 320] [--trials 5] [--epochs 80]
 

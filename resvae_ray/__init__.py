@@ -10,6 +10,7 @@
 Importing the package loads neither torch nor Ray; what is used is loaded when it is used.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from resvae_ray.model.loss import LossTerms as LossTerms
     from resvae_ray.model.loss import loss_terms as loss_terms
     from resvae_ray.model.network import ResVAE as ResVAE
+    from resvae_ray.model.pretrained import push_to_hub as push_to_hub
     from resvae_ray.model.training import Training as Training
     from resvae_ray.reporting.figures import figures as figures
     from resvae_ray.reporting.report import report as report
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from resvae_ray.search.run.run import Run as Run
     from resvae_ray.search.tune import tune as tune
 
+# Not lazy_loader: its AttributeError names no module, its dir() lacks __version__, and with EAGER_IMPORT in the
+# environment it loads torch and Ray here.
 _PLACES = {
     "Config": "config",
     "load_config": "config_file",
@@ -69,6 +73,7 @@ _PLACES = {
     "loss_terms": "model.loss",
     "ResVAE": "model.network",
     "Training": "model.training",
+    "push_to_hub": "model.pretrained",
     "export": "search.export",
     "Run": "search.run.run",
     "tune": "search.tune",
@@ -79,8 +84,9 @@ __all__ = ["__version__", *_PLACES]  # pyright: ignore[reportUnsupportedDunderAl
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return value
 
 
 def __dir__() -> list[str]:

@@ -7,9 +7,10 @@ config = replace(config, search=replace(config.search, trials=80))
 import difflib
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, get_args, get_type_hints
 
+from resvae_ray.config_field import check_fields, setting
 from resvae_ray.errors import UsageError
 
 DEFAULT_SCENARIO = "esm2_650m_cls"
@@ -18,6 +19,7 @@ REDUCTIONS = ("sum", "mean")
 OUTPUT_BIASES = ("random", "mean")
 SCHEDULES = ("constant", "cosine", "one_cycle", "wsd")
 DATA_MODES = ("auto", "resident", "stream")
+FROM_MACHINE = "chosen from the machine"
 
 
 def _require(condition: bool, message: str) -> None:
@@ -36,51 +38,54 @@ class Metric:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One Res-VAE and how it is trained. The defaults are the paper's best model for ESM-2 650M `cls`."""
+    """One Res-VAE and how it is trained. The defaults are the paper's best model for ESM-2 650M `cls`.
 
-    z_dim: int = 18  # latents
-    hidden_dim: int = 859  # units of the first encoder layer and the last decoder layer
-    lr: float = 4.69e-4  # Adam's learning rate
-    epochs: int = 80  # passes over the training rows
-    batch_size: int = 32  # rows
-    beta: float = 1000.0  # weight of the reconstruction against the KLD
-    loss_type: str = "MSE"  # MSE or RMSE
-    reduction: str = "sum"  # sum or mean, over the rows of a batch and their features
-    dropout: float = 0.3  # probability
-    output_bias: str = "random"  # at the start: random, near 0, or mean, that of the training rows
-    gradient_clip: float = 0.0  # largest norm of the gradient; 0 leaves it alone
-    schedule: str = "constant"  # of the learning rate: constant, cosine, one_cycle or wsd, see model/schedule.py
-    warmup: float = 0.0  # fraction of the epochs over which the learning rate rises to lr
-    weight_decay: float = 0.0  # a unit of lr, decoupled as in AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101)
-    kld_warmup: float = 0.0  # fraction of the epochs over which the weight of the KLD rises from 0 to 1
-    average: float = 0.0  # decay a step of a moving average of the weights, which is validated and kept; 0 is none
+    A new field is one line with `setting`: check, `--help`, search.toml and the reference of the docs follow from it.
+    """
+
+    z_dim: int = setting(18, "number of latents", at_least=1)
+    hidden_dim: int = setting(
+        859,
+        "units of the first encoder layer and the last decoder layer",
+        at_least=4,
+        why="the network divides it by 4",
+    )
+    lr: float = setting(4.69e-4, "learning rate of Adam", above=0)
+    epochs: int = setting(80, "passes over the training rows per trial, unless ASHA stops it", at_least=1)
+    batch_size: int = setting(32, "rows per gradient step", at_least=2, why="batch norm needs at least 2 rows")
+    beta: float = setting(1000.0, "weight of the reconstruction error against the KLD", above=0)
+    loss_type: str = setting("MSE", "measure of the reconstruction error", choices=LOSS_TYPES)
+    reduction: str = setting("sum", "reduction of the loss over the rows and features of a batch", choices=REDUCTIONS)
+    dropout: float = setting(0.3, "dropout probability", at_least=0, below=1)
+    output_bias: str = setting(
+        "random", "initial bias of the last layer: near 0, or the mean of the training rows", choices=OUTPUT_BIASES
+    )
+    gradient_clip: float = setting(0.0, "maximum norm of the gradient; 0 disables clipping", at_least=0)
+    schedule: str = setting(
+        "constant", "learning-rate schedule; wsd falls in the last fifth of the epochs", choices=SCHEDULES
+    )
+    warmup: float = setting(
+        0.0, "fraction of the epochs in which the learning rate rises to lr", at_least=0, below=1, rare=True
+    )
+    # Per unit of lr, as in AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
+    weight_decay: float = setting(0.0, "decoupled weight decay, as in AdamW; 0 disables it", at_least=0, rare=True)
+    kld_warmup: float = setting(
+        0.0, "fraction of the epochs in which the weight of the KLD rises from 0 to 1", at_least=0, at_most=1, rare=True
+    )
+    average: float = setting(
+        0.0,
+        "decay per step of a moving average of the weights, which is validated and kept; 0 disables it",
+        at_least=0,
+        below=1,
+        rare=True,
+    )
 
     def __post_init__(self) -> None:
-        _require(self.z_dim >= 1, f"training.z_dim is {self.z_dim}; it must be at least 1")
-        _require(
-            self.hidden_dim >= 4, f"training.hidden_dim is {self.hidden_dim}; the network divides it by 4: at least 4"
-        )
-        _require(self.lr > 0, f"training.lr is {self.lr}; it must be above 0")
-        _require(self.epochs >= 1, f"training.epochs is {self.epochs}; it must be at least 1")
-        _require(self.batch_size >= 2, f"training.batch_size is {self.batch_size}; batch norm needs at least 2 rows")
-        _require(self.beta > 0, f"training.beta is {self.beta}; it must be above 0")
-        _require(self.loss_type in LOSS_TYPES, f"training.loss_type is {self.loss_type!r}; expected MSE or RMSE")
-        _require(self.reduction in REDUCTIONS, f"training.reduction is {self.reduction!r}; expected sum or mean")
-        _require(0 <= self.dropout < 1, f"training.dropout is {self.dropout}; expected 0 to below 1")
-        _require(
-            self.output_bias in OUTPUT_BIASES,
-            f"training.output_bias is {self.output_bias!r}; expected random or mean",
-        )
-        _require(self.schedule in SCHEDULES, f"training.schedule is {self.schedule!r}; expected {', '.join(SCHEDULES)}")
-        _require(0 <= self.warmup < 1, f"training.warmup is {self.warmup}; expected a fraction of the epochs below 1")
+        check_fields("training", self)
         _require(
             self.schedule != "wsd" or self.warmup <= 0.8,
-            f"training.warmup is {self.warmup}; wsd falls over the last 20 %, so that it can be 0.8 at most",
+            f"training.warmup is {self.warmup}; schedule wsd falls over the last 20 %, so it must be at most 0.8",
         )
-        _require(self.weight_decay >= 0, f"training.weight_decay is {self.weight_decay}; 0 is none, else above 0")
-        _require(0 <= self.kld_warmup <= 1, f"training.kld_warmup is {self.kld_warmup}; expected 0 to 1")
-        _require(0 <= self.average < 1, f"training.average is {self.average}; 0 is none, else below 1")
-        _require(self.gradient_clip >= 0, f"training.gradient_clip is {self.gradient_clip}; 0 is off, else above 0")
 
     @property
     def metric(self) -> Metric:
@@ -122,65 +127,75 @@ def _paper_space() -> dict[str, Domain]:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """What is proposed (TPE), what is stopped early (ASHA), and how long the search goes on."""
+    """The trials that TPE proposes, when ASHA stops them, and when the search ends."""
 
-    trials: int = 50
-    seed: int = 0
-    startup_trials: int = 10  # proposed at random before TPE has something to learn from
-    try_first: bool = False  # propose the configuration of [training] first
-    grace: int = 10  # epochs before ASHA may stop a trial: its first rung
-    reduction_factor: float = 3.0  # one in so many goes on at a rung; the next rung is so many times further
-    brackets: int = 1  # bracket s has its first rung at grace * reduction_factor ** s
-    finalists: int = 0  # so many of the best configurations are trained again in full; 0 takes the best trial
-    seeds: int = 3  # seeds under which each finalist is trained again; the lowest mean wins
-    max_failures: int = 2  # a trial that crashes is tried again from its checkpoint so many times
-    max_hours: float = 0.0  # stop after so many hours; 0 is no limit
-    checkpoint_every_s: float = 30.0  # seconds between two checkpoints of a trial; also at every rung and at the end
+    trials: int = setting(50, "trials in total", at_least=1)
+    seed: int = setting(0, "seed of the search: proposals, initial weights, order of the rows", at_least=0)
+    startup_trials: int = setting(10, "random trials before TPE begins to propose", at_least=1, rare=True)
+    try_first: bool = setting(False, "try the values of [training] as the first trial; they must lie in [space]")
+    grace: int = setting(10, "epochs before ASHA may stop a trial: its first rung", at_least=1, rare=True)
+    reduction_factor: float = setting(
+        3.0, "ASHA keeps the best 1/X of the trials at a rung; the next rung is X times further", above=1, rare=True
+    )
+    brackets: int = setting(
+        1, "brackets of ASHA; the first rung of bracket s is at grace * reduction_factor ** s", at_least=1, rare=True
+    )
+    finalists: int = setting(0, "best configurations to train again in full; 0 keeps the best trial", at_least=0)
+    seeds: int = setting(3, "seeds to train each finalist with; the lowest mean loss wins", at_least=1)
+    max_failures: int = setting(2, "retries of a trial that crashes, each from its checkpoint", at_least=0, rare=True)
+    max_hours: float = setting(0.0, "time after which the search stops; 0 sets no limit", unit="hours", at_least=0)
+    checkpoint_every_s: float = setting(
+        30.0,
+        "time between checkpoints of a trial, which also has one at each rung and at its end",
+        unit="seconds",
+        at_least=0,
+        rare=True,
+    )
 
     def __post_init__(self) -> None:
-        _require(self.trials >= 1, f"search.trials is {self.trials}; it must be at least 1")
-        _require(self.seed >= 0, f"search.seed is {self.seed}; it must be 0 or above")
-        _require(self.startup_trials >= 1, f"search.startup_trials is {self.startup_trials}; it must be at least 1")
-        _require(self.grace >= 1, f"search.grace is {self.grace}; it must be at least 1 epoch")
-        _require(self.reduction_factor > 1, f"search.reduction_factor is {self.reduction_factor}; it must be above 1")
-        _require(self.brackets >= 1, f"search.brackets is {self.brackets}; it must be at least 1")
-        _require(self.finalists >= 0, f"search.finalists is {self.finalists}; 0 is none, else above 0")
-        _require(self.seeds >= 1, f"search.seeds is {self.seeds}; it must be at least 1")
-        _require(self.max_failures >= 0, f"search.max_failures is {self.max_failures}; it must be 0 or above")
-        _require(self.max_hours >= 0, f"search.max_hours is {self.max_hours}; 0 is no limit, else above 0")
-        _require(self.checkpoint_every_s >= 0, "search.checkpoint_every_s must be 0 or above")
+        check_fields("search", self)
 
 
 @dataclass(frozen=True)
 class ResourcesConfig:
-    """Where trials run. What is None is chosen from the machine, see search/resources.py."""
+    """The processors that trials run on. A field that is None is chosen from the machine, see search/resources.py."""
 
-    cpus_per_trial: float | None = None  # cores, and threads of a trial
-    gpus_per_trial: float | None = None  # whole or a fraction; 0 trains on the CPU
-    concurrent: int | None = None  # trials at the same time
-    address: str = ""  # of a running Ray cluster ("auto" finds the one of this machine); empty starts a local one
+    cpus_per_trial: float | None = setting(
+        None, "cores per trial, which are also its threads", above=0, unset=FROM_MACHINE
+    )
+    gpus_per_trial: float | None = setting(
+        None,
+        "GPUs per trial: a fraction up to 1, or a whole number; 0 trains on the CPU",
+        at_least=0,
+        unset=FROM_MACHINE,
+    )
+    concurrent: int | None = setting(None, "trials that run at the same time", at_least=1, unset=FROM_MACHINE)
+    address: str = setting(
+        "", "address of a running Ray cluster; auto finds the one on this machine", unset="start a local Ray"
+    )
 
     def __post_init__(self) -> None:
-        cpus, gpus, concurrent = self.cpus_per_trial, self.gpus_per_trial, self.concurrent
-        _require(cpus is None or cpus > 0, f"resources.cpus_per_trial is {cpus}; it must be above 0")
-        _require(gpus is None or gpus >= 0, f"resources.gpus_per_trial is {gpus}; it must be 0 or above")
+        check_fields("resources", self)
+        gpus = self.gpus_per_trial
         whole = gpus is None or gpus <= 1 or gpus == int(gpus)
         _require(whole, f"resources.gpus_per_trial is {gpus}; above 1 it must be a whole number")
-        _require(concurrent is None or concurrent >= 1, f"resources.concurrent is {concurrent}; it must be at least 1")
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How a trial holds its rows."""
+    """Where a trial keeps its rows."""
 
-    mode: str = "auto"  # resident: decoded once, on the device; stream: from Parquet, bounded; auto: by the budget
-    resident_budget_mb: float = 2048.0  # MiB of float32 a trial may hold in `auto`
-    shuffle_buffer_mb: float = 96.0  # MiB of float32 that a stream shuffles within
+    mode: str = setting(
+        "auto",
+        "resident decodes the rows once and keeps them on the device; stream reads them in bounded memory; auto is "
+        "resident if they fit resident_budget_mb",
+        choices=DATA_MODES,
+    )
+    resident_budget_mb: float = setting(2048.0, "float32 rows that auto keeps per trial", unit="MiB", at_least=0)
+    shuffle_buffer_mb: float = setting(96.0, "float32 rows that a stream shuffles among", unit="MiB", above=0)
 
     def __post_init__(self) -> None:
-        _require(self.mode in DATA_MODES, f"data.mode is {self.mode!r}; expected auto, resident or stream")
-        _require(self.resident_budget_mb >= 0, "data.resident_budget_mb must be 0 or above")
-        _require(self.shuffle_buffer_mb > 0, "data.shuffle_buffer_mb must be above 0")
+        check_fields("data", self)
 
 
 @dataclass(frozen=True)
@@ -219,8 +234,13 @@ def pinned(config: Config, values: Mapping[str, Any]) -> Config:
     return replace(config, space=left, training=replace(config.training, **values))
 
 
+def field_of(kind: type, name: str) -> Field[Any]:
+    """The field `name` of a dataclass."""
+    return next(it for it in fields(kind) if it.name == name)
+
+
 def field_type(kind: type, name: str) -> type:
-    """The type of a field of a dataclass, without the None that it may also be."""
+    """The type of a field of a dataclass; of a union, such as `float | None` or `float | str`, the first."""
     hint = get_type_hints(kind)[name]
     if isinstance(hint, types.UnionType):
         return next(part for part in get_args(hint) if part is not type(None))
@@ -237,8 +257,10 @@ def typed_field(kind: type, name: str, value: Any, where: str) -> Any:
     if name not in known:
         raise UsageError(f"[{where}] has no key {name!r}; did you mean {nearest(name, known)!r}?")
     expected = field_type(kind, name)
-    if value is None and expected is not known[name]:
+    if value is None and type(None) in get_args(known[name]):
         return None
+    if isinstance(value, str) and str in get_args(known[name]):
+        return value
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):

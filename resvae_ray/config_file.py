@@ -3,11 +3,12 @@
 config = load_config("esm2_650m_cls")            # a scenario of resvae_ray/scenarios, or the path of a TOML file
 """
 
-import json
+import textwrap
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
 from importlib import resources
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from resvae_ray.config import (
     ResourcesConfig,
     SearchConfig,
     TrainingConfig,
+    field_of,
     nearest,
     typed_field,
 )
+from resvae_ray.config_field import about, in_full
 from resvae_ray.errors import UsageError
 
 SECTIONS: dict[str, type] = {
@@ -29,6 +32,12 @@ SECTIONS: dict[str, type] = {
     "resources": ResourcesConfig,
     "data": DataConfig,
 }
+
+COMMENT_WIDTH = 110  # characters
+SPACE_COMMENT = (
+    "Fields of [training] that the search varies: { low = …, high = … }, both included, with log = true for a "
+    "logarithmic scale, or { choices = [ … ] }."
+)
 
 
 def load_config(name_or_path: str | Path) -> Config:
@@ -46,6 +55,14 @@ def load_config(name_or_path: str | Path) -> Config:
         raise UsageError(f"{name_or_path}: {error}") from None
 
 
+def scenario_heading(name_or_path: str) -> str:
+    """The comment at the top of a shipped scenario, without `#`; empty for anything else."""
+    if name_or_path not in scenario_names():
+        return ""
+    comments = takewhile(lambda line: line.startswith("#"), _shipped(name_or_path).splitlines())
+    return "\n".join(line.removeprefix("#").strip() for line in comments)
+
+
 def scenario_names() -> list[str]:
     """The names of the shipped scenarios."""
     folder = resources.files("resvae_ray.scenarios")
@@ -56,15 +73,19 @@ def _read_toml(name_or_path: str) -> tuple[dict[str, Any], str]:
     path = Path(name_or_path)
     if path.is_file():
         try:
-            return tomllib.loads(path.read_text(encoding="utf-8")), path.stem
+            name = path.stem.encode("utf-8", "backslashreplace").decode()  # a file name may hold bytes of any encoding
+            return tomllib.loads(path.read_text(encoding="utf-8")), name
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UsageError(f"{name_or_path}: not valid TOML: {error}") from None
     if name_or_path in scenario_names():
-        shipped = resources.files("resvae_ray.scenarios").joinpath(f"{name_or_path}.toml")
-        return tomllib.loads(shipped.read_text(encoding="utf-8")), name_or_path
+        return tomllib.loads(_shipped(name_or_path)), name_or_path
     raise UsageError(
-        f"--config {name_or_path}: neither a TOML file nor a scenario; the scenarios are {', '.join(scenario_names())}"
+        f"{name_or_path}: neither a TOML file nor a scenario; the scenarios are {', '.join(scenario_names())}"
     )
+
+
+def _shipped(scenario: str) -> str:
+    return resources.files("resvae_ray.scenarios").joinpath(f"{scenario}.toml").read_text(encoding="utf-8")
 
 
 def config_from_dict(content: Mapping[str, Any]) -> Config:
@@ -102,20 +123,44 @@ def _domain_table(table: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in table.items() if value is not None and value is not False and value != ()}
 
 
-def config_to_toml(config: Config) -> str:
-    """The configuration as TOML text that `load_config` reads back."""
-    content = config_to_dict(config)
-    lines = [f"name = {json.dumps(content.pop('name'))}"]
-    for section, table in content.items():
-        lines += ["", f"[{section}]"]
-        lines += [f"{key} = {_toml_value(value)}" for key, value in table.items() if value is not None]
-    return "\n".join(lines) + "\n"
+def config_to_toml(config: Config, heading: str = "") -> str:
+    """The configuration as TOML text that `load_config` reads back, each field with its meaning as a comment.
+
+    Args:
+        heading: comment lines at the top, without their `#`.
+    """
+    import tomlkit  # takes 20 ms to import, which only a writer needs to spend
+
+    document = tomlkit.document()
+    for line in heading.splitlines():
+        document.add(tomlkit.comment(line))
+    document.add("name", tomlkit.string(config.name))
+    for section, values in config_to_dict(config).items():
+        if section == "name":
+            continue
+        table = tomlkit.table()
+        for comment, key, value in _toml_lines(config, section, values):
+            for line in textwrap.wrap(comment, COMMENT_WIDTH):
+                table.add(tomlkit.comment(line))
+            if key and value is None:
+                table.add(tomlkit.comment(f"{key} ="))
+            elif key:
+                table.add(key, tomlkit.inline_table() | value if isinstance(value, dict) else value)
+        document.add(tomlkit.nl())
+        document.add(section, table)
+    return document.as_string()
 
 
-def _toml_value(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + " }"
-    return json.dumps(value)
+def _toml_lines(config: Config, section: str, values: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """A comment, and the key and value below it; no key where the comment is about the section."""
+    if section == "space":
+        yield SPACE_COMMENT, "", None
+        for name, domain in values.items():
+            yield about(field_of(TrainingConfig, name)).meaning, name, domain
+        return
+    for it in fields(SECTIONS[section]):
+        searched = ". Searched: see [space]" if section == "training" and it.name in config.space else ""
+        yield in_full(it) + searched, it.name, values[it.name]
 
 
 def _section(kind: type, value: Any, where: str) -> Any:

@@ -9,7 +9,8 @@ from pathlib import Path
 from resvae_ray.config_file import config_to_toml, load_config
 from resvae_ray.data.synthetic import LABELS, PREFIX, RANK, write_synthetic_csv
 from resvae_ray.errors import JobError, UsageError
-from resvae_ray.files.atomic import local_target, write_json, write_text
+from resvae_ray.files.atomic import write_json, write_text
+from resvae_ray.files.place import local_target
 
 ROWS = 1500
 DIM = 1280

@@ -15,6 +15,8 @@ from resvae_ray._version import __version__
 from resvae_ray.cli import data_verbs, doctor_verb, embed_verb, encode_verbs, report_verbs, search_verbs
 from resvae_ray.cli.verb import one_line
 from resvae_ray.errors import Interrupted, JobError, ResVAERayError, system_line
+from resvae_ray.on_ray.cores import bounded_threads
+from resvae_ray.stop_signals import interrupted_by_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
-        options.verb(options)
+        with interrupted_by_signals(), bounded_threads():
+            options.verb(options)
     except ResVAERayError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from resvae_ray.cli.verb import add_verb, progress_bar
+from resvae_ray.cli.verb import add_json, add_verb, progress_bar
 from resvae_ray.config import TrainingConfig
 from resvae_ray.errors import DataError
 
@@ -17,17 +17,26 @@ MOST_POSITIONS = 8
 
 def add_verbs(verbs: Any) -> None:
     """Adds it."""
-    parser = add_verb(verbs, "check", _check, "tell what FEATURES hold, and what a Res-VAE will make of them")
-    parser.add_argument("features", metavar="FEATURES", help="FEATURES, or a DATASET for both of its sides")
+    parser = add_verb(
+        verbs,
+        "check",
+        _check,
+        "report statistics and problems of FEATURES, and how well a Res-VAE can compress them",
+        arguments={"FEATURES": "FEATURES, or a DATASET to check both of its sides"},
+        example="features.parquet",
+    )
     parser.add_argument(
         "--beta",
         type=float,
         default=TrainingConfig.beta,
         metavar="X",
-        help=f"weight of the reconstruction to train with ({TrainingConfig.beta:g})",
+        help="weight of the reconstruction error that you plan to train with (above 0; "
+        f"default: {TrainingConfig.beta:g})",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.epilog = "Exit code 0, also with warnings; 3 if ids or features are missing, ids repeat, or are no numbers."
+    add_json(parser)
+    parser.epilog = (
+        "Exit code 0, also with warnings; 3 if ids or features are missing, ids repeat, or values are not finite."
+    )
 
 
 def _check(options: argparse.Namespace) -> None:

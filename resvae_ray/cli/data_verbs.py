@@ -21,34 +21,48 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _add_import(verbs: Any) -> None:
-    parser = add_verb(verbs, "import", _import, "read features in any known format and write FEATURES")
-    parser.epilog = (
-        "Formats, by the ending of SOURCE: Parquet; CSV, TSV, TXT, also .gz; XLSX; NPZ, NPY; HDF5 (.h5, .hdf5), one "
-        "data set a protein or a matrix; H5AD; a folder of .pt files of esm-extract."
+    parser = add_verb(
+        verbs,
+        "import",
+        _import,
+        "read features from a table or an array file and write them as FEATURES",
+        arguments={
+            "SOURCE": "a file; for Parquet and .pt also a folder or a glob",
+            "FEATURES": "output: a file if the name ends in .parquet, else a folder",
+        },
+        example="proteins.csv features.parquet --prefix ESM2_cls",
     )
-    parser.add_argument("source", metavar="SOURCE", help="a file; for Parquet and .pt also a folder or a glob")
-    parser.add_argument("features", metavar="FEATURES", help="a file if it ends in .parquet, else a folder")
-    parser.add_argument("--id-column", metavar="NAME", help="the column or array of ids (default: id, Entry_ID, …)")
-    parser.add_argument(
+    parser.epilog = (
+        "Formats, by the ending of SOURCE: Parquet; CSV, TSV, TXT, also .gz; XLSX; NPZ, NPY;\n"
+        "HDF5 (.h5, .hdf5), one data set per protein or a matrix; H5AD; a folder of .pt files from esm-extract."
+    )
+    columns = parser.add_argument_group("columns")
+    columns.add_argument("--id-column", metavar="NAME", help="column or array with the ids (default: id, Entry_ID, …)")
+    columns.add_argument(
         "--ids",
         metavar="rows|FILE",
-        help="number the rows, or take their ids in order from a text, table or FASTA file",
+        help="'rows' numbers the rows; a text, table or FASTA file gives one id per row, in their order",
     )
-    parser.add_argument("--label-column", metavar="NAME", help="the column or array of labels (default: label)")
-    parser.add_argument(
+    columns.add_argument("--label-column", metavar="NAME", help="column or array with the labels (default: label)")
+    columns.add_argument(
         "--features-column",
         metavar="NAME",
-        help="the column of vectors or the matrix, if several (H5AD: X or a key of obsm)",
+        help="column with vectors, or the matrix, if there are several (H5AD: X or a key of obsm)",
     )
-    parser.add_argument("--prefix", metavar="TEXT", help="of numbered columns, one a feature: ESM2_cls for ESM2_cls0 …")
-    parser.add_argument("--sheet", metavar="NAME", help="of a workbook (default: the first)")
-    parser.add_argument("--layer", type=int, metavar="N", help="of the model, where .pt files hold several")
+    columns.add_argument(
+        "--prefix",
+        metavar="TEXT",
+        help="common start of numbered feature columns: ESM2_cls for ESM2_cls0, ESM2_cls1, …",
+    )
+    parts = parser.add_argument_group("parts of a file")
+    parts.add_argument("--sheet", metavar="NAME", help="sheet of a workbook (default: the first)")
+    parts.add_argument("--layer", type=int, metavar="N", help="layer to read, if .pt files hold several")
     parser.add_argument(
         "--describe",
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="what produced the features (model=…, layer=…, pooling=…); kept with them and in the model",
+        help="origin of the features (model=…, layer=…, pooling=…), stored in FEATURES and MODEL; repeatable",
     )
 
 
@@ -81,13 +95,27 @@ def _key_values(items: Sequence[str]) -> dict[str, str]:
 
 
 def _add_split(verbs: Any) -> None:
-    parser = add_verb(verbs, "split", _split, "part FEATURES into a DATASET with training and validation rows")
-    parser.add_argument("features", metavar="FEATURES")
-    parser.add_argument("dataset", metavar="DATASET", help="the folder to write")
-    parser.add_argument("--val-fraction", type=float, metavar="X", help="of the rows validate (0.2)")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the random draw, or the salt of the hash (0)")
-    rules = parser.add_mutually_exclusive_group()
-    _add_rule(rules, "--group", "group", metavar="COLUMN", help="keep rows with the same value there on one side")
+    parser = add_verb(
+        verbs,
+        "split",
+        _split,
+        "divide FEATURES into a DATASET of training and validation rows",
+        arguments={"FEATURES": "features to divide", "DATASET": "output folder"},
+        example="features.parquet dataset --exclude test_set.csv --drop",
+    )
+    parser.add_argument(
+        "--val-fraction",
+        type=float,
+        metavar="X",
+        help="fraction of rows held out for validation (0 to 1; default: 0.2)",
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="seed of the random draw, or salt of the hash (at least 0; default: 0)"
+    )
+    rules = parser.add_argument_group(
+        "split rule", "By default rows are drawn at random; at most one of these."
+    ).add_mutually_exclusive_group()
+    _add_rule(rules, "--group", "group", metavar="COLUMN", help="keep rows with equal values in COLUMN on one side")
     _add_rule(
         rules,
         "--stratify",
@@ -95,18 +123,29 @@ def _add_split(verbs: Any) -> None:
         nargs=0,
         help="divide the rows of each label in proportion",
     )
-    _add_rule(rules, "--stratify-by", "stratified", metavar="COLUMN", help="the same with the values of that column")
-    _add_rule(rules, "--val-ids", "given", metavar="FILE", help="validate on these ids: text, an id a line, or a table")
-    _add_rule(rules, "--by-hash", "hash", nargs=0, help="by a hash of the id, so that sides stay when rows are added")
-    parser.add_argument("--exclude", metavar="OTHER", help="a test set whose ids and sequences must not be trained on")
-    parser.add_argument(
+    _add_rule(rules, "--stratify-by", "stratified", metavar="COLUMN", help="divide the rows of each value of COLUMN so")
+    _add_rule(
+        rules, "--val-ids", "given", metavar="FILE", help="validate on these ids: text with one id per line, or a table"
+    )
+    _add_rule(
+        rules,
+        "--by-hash",
+        "hash",
+        nargs=0,
+        help="divide by a hash of the id, so that rows keep their side as data grow",
+    )
+    leaks = parser.add_argument_group("leaks into a test set")
+    leaks.add_argument(
+        "--exclude", metavar="OTHER", help="test set (FEATURES, table, FASTA or list of ids) to keep out of the DATASET"
+    )
+    leaks.add_argument(
         "--exclude-similarity",
         type=float,
         metavar="X",
-        help="exclude also vectors whose cosine with one of OTHER, after subtracting the mean of FEATURES, is X or "
-        "more; 0.999 is near-identical (default: vectors are not compared)",
+        help="also exclude vectors whose cosine with one of OTHER, after subtracting the mean of FEATURES, is at "
+        "least X; 0.999 is near-identical (above 0, up to 1; default: vectors are not compared)",
     )
-    parser.add_argument("--drop", action="store_true", help="leave those out instead of refusing")
+    leaks.add_argument("--drop", action="store_true", help="leave excluded rows out; without it, split refuses")
 
 
 def _add_rule(rules: Any, flag: str, rule: str, **options: Any) -> None:

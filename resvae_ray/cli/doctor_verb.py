@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from resvae_ray.cli.verb import add_verb
+from resvae_ray.cli.verb import add_address, add_json, add_verb
 from resvae_ray.errors import JobError
 
 if TYPE_CHECKING:
@@ -15,11 +15,18 @@ MARKS = {True: "ok", False: "problem", None: "-"}
 
 def add_verbs(verbs: Any) -> None:
     """Adds it."""
-    parser = add_verb(verbs, "doctor", _doctor, "examine the machines of a Ray cluster, or this one, before a search")
-    parser.add_argument("--address", default="", metavar="TEXT", help="of a running Ray cluster (default: a local one)")
-    parser.add_argument("--storage", default="", metavar="FOLDER", help="to be written and read by all machines")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.epilog = "Exit code 0 if all is well, 1 if anything is not."
+    parser = add_verb(
+        verbs,
+        "doctor",
+        _doctor,
+        "check the machines of a Ray cluster, or this machine, before a search",
+        arguments={},
+        example="--address auto --storage /shared/folder",
+    )
+    add_address(parser)
+    parser.add_argument("--storage", default="", metavar="FOLDER", help="shared folder to test from every machine")
+    add_json(parser)
+    parser.epilog = "Exit code 0 if all checks pass, else 1."
 
 
 def _doctor(options: argparse.Namespace) -> None:

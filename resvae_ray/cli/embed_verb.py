@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from resvae_ray.cli.verb import add_verb, progress_bar
+from resvae_ray.cli.verb import add_address, add_verb, progress_bar
 from resvae_ray.embed.settings import CHOICES, SPLIT, TRUNCATE, Embedding
 
 DEFAULT = Embedding()
@@ -11,37 +11,75 @@ DEFAULT = Embedding()
 
 def add_verbs(verbs: Any) -> None:
     """Adds it."""
-    parser = add_verb(verbs, "embed", _embed, "turn protein sequences into FEATURES with ESM-2")
-    parser.add_argument(
-        "proteins", metavar="PROTEINS", help="FASTA (.fasta, .fa, .faa, .fas), CSV, TSV or TXT, also with .gz"
+    parser = add_verb(
+        verbs,
+        "embed",
+        _embed,
+        "turn protein sequences into FEATURES with an ESM-2 language model",
+        arguments={
+            "PROTEINS": "FASTA (.fasta, .fa, .faa, .fas), CSV, TSV or TXT, also with .gz",
+            "FEATURES": "output: a file if the name ends in .parquet, else a folder",
+        },
+        example="proteins.fasta features.parquet",
     )
-    parser.add_argument("features", metavar="FEATURES", help="a file if it ends in .parquet, else a folder")
-    parser.add_argument("--model", default=DEFAULT.model, metavar="NAME|FOLDER", help=f"an ESM-2 ({DEFAULT.model})")
-    parser.add_argument("--pooling", default=DEFAULT.pooling, metavar="NAME", help=_choices("pooling"))
-    parser.add_argument("--sites", metavar="TABLE", help="ids and positions (from 1) of the sites, for --pooling pho")
     parser.add_argument(
-        "--max-length", type=int, default=DEFAULT.max_length, metavar="N", help="residues read at once (1022)"
+        "--model",
+        default=DEFAULT.model,
+        metavar="NAME|FOLDER",
+        help=f"an ESM-2 by its name on the Hugging Face hub, or its folder (default: {DEFAULT.model})",
     )
     parser.add_argument(
-        "--long", default=DEFAULT.long, metavar="WHAT", help=f"to do with longer ones: {_choices('long')}"
+        "--pooling", default=DEFAULT.pooling, metavar="NAME", help=f"vector made of each protein: {_choices('pooling')}"
     )
-    parser.add_argument("--id-column", metavar="NAME", help="of a table (default: id, Entry_ID, …)")
-    parser.add_argument(
-        "--ids", metavar="rows|FILE", help="number the rows of a table, or take their ids in order from a file"
+    parser.add_argument("--sites", metavar="TABLE", help="table of ids and site positions (from 1), for --pooling pho")
+    lengths = parser.add_argument_group("long sequences")
+    lengths.add_argument(
+        "--max-length",
+        type=int,
+        default=DEFAULT.max_length,
+        metavar="N",
+        help=f"residues that the model reads at once (at least 1; default: {DEFAULT.max_length})",
     )
-    parser.add_argument("--sequence-column", metavar="NAME", help="of a table (default: sequence, seq)")
-    parser.add_argument("--label-column", metavar="NAME", help="of a table (default: label)")
-    parser.add_argument("--batch-tokens", type=int, default=DEFAULT.batch_tokens, metavar="N", help="a batch (8192)")
-    parser.add_argument("--precision", default=DEFAULT.precision, metavar="NAME", help=_choices("precision"))
-    parser.add_argument("--gpus", type=int, metavar="N", help="to use (all); 0 embeds on the cores")
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes with the model (one a GPU, or for four cores)"
+    lengths.add_argument(
+        "--long", default=DEFAULT.long, metavar="NAME", help=f"treatment of longer sequences: {_choices('long')}"
     )
-    parser.add_argument("--address", default="", metavar="TEXT", help="of a running Ray cluster (default: a local one)")
+    columns = parser.add_argument_group("columns of a table")
+    columns.add_argument("--id-column", metavar="NAME", help="column with the ids (default: id, Entry_ID, …)")
+    columns.add_argument(
+        "--ids",
+        metavar="rows|FILE",
+        help="'rows' numbers the rows; a text, table or FASTA file gives one id per row, in their order",
+    )
+    columns.add_argument("--sequence-column", metavar="NAME", help="column with the sequences (default: sequence, seq)")
+    columns.add_argument("--label-column", metavar="NAME", help="column with the labels (default: label)")
+    machine = parser.add_argument_group("machine")
+    machine.add_argument(
+        "--gpus", type=int, metavar="N", help="GPUs to use; 0 embeds on the CPU (at least 0; default: all)"
+    )
+    machine.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that hold the model (at least 1; default: one per GPU, or one per four cores)",
+    )
+    machine.add_argument(
+        "--batch-tokens",
+        type=int,
+        default=DEFAULT.batch_tokens,
+        metavar="N",
+        help=f"residues, special and padding tokens per batch (at least 1; default: {DEFAULT.batch_tokens})",
+    )
+    machine.add_argument(
+        "--precision",
+        default=DEFAULT.precision,
+        metavar="NAME",
+        help=f"precision of matrix products: {_choices('precision')}",
+    )
+    add_address(machine)
 
 
 def _choices(name: str) -> str:
-    return f"{', '.join(CHOICES[name])} ({getattr(DEFAULT, name)})"
+    return f"{', '.join(CHOICES[name])} (default: {getattr(DEFAULT, name)})"
 
 
 def _embed(options: argparse.Namespace) -> None:

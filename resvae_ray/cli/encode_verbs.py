@@ -5,8 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from resvae_ray.cli.verb import add_verb, one_line, progress_bar
+from resvae_ray.cli.verb import add_address, add_verb, one_line, progress_bar
 from resvae_ray.errors import DataError
+
+DEMO_FOLDER = "resvae-ray-demo"
 
 
 def add_verbs(verbs: Any, run_command: Callable[[Sequence[str]], int]) -> None:
@@ -16,26 +18,40 @@ def add_verbs(verbs: Any, run_command: Callable[[Sequence[str]], int]) -> None:
 
 
 def _add_encode(verbs: Any) -> None:
-    parser = add_verb(verbs, "encode", _encode, "turn FEATURES into LATENTS with a MODEL")
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("features", metavar="FEATURES", help="FEATURES, or a DATASET for both of its sides")
-    parser.add_argument("latents", metavar="LATENTS", help="what to write: a file if it ends in .parquet, or a folder")
-    parser.add_argument("--sample", action="store_true", help="draw the latents instead of taking their mean")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (0)")
-    parser.add_argument(
+    parser = add_verb(
+        verbs,
+        "encode",
+        _encode,
+        "compress FEATURES to LATENTS with a MODEL",
+        arguments={
+            "MODEL": "folder that export or tune wrote",
+            "FEATURES": "FEATURES, or a DATASET to encode both of its sides",
+            "LATENTS": "output: a file if the name ends in .parquet, else a folder",
+        },
+        example="run/model features.parquet latents.parquet",
+    )
+    columns = parser.add_argument_group("latents and further columns")
+    columns.add_argument(
+        "--sample", action="store_true", help="draw the latents from the posterior instead of taking its mean"
+    )
+    columns.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the draws of --sample (at least 0; default: 0)"
+    )
+    columns.add_argument(
         "--axes",
         metavar="DATASET",
-        help="also write the latents turned and scaled to what they explain of this DATASET: for neighbours and maps",
+        help="also write the latents turned and scaled by their explained variance in DATASET, for neighbours and maps",
     )
-    parser.add_argument("--logvar", action="store_true", help="also write the logarithm of the posterior variance")
-    parser.add_argument("--recon-error", action="store_true", help="also write each protein's reconstruction error")
+    columns.add_argument("--logvar", action="store_true", help="also write the logarithm of the posterior variance")
+    columns.add_argument("--recon-error", action="store_true", help="also write each protein's reconstruction error")
     parser.add_argument(
         "--on-bad-file",
         choices=("stop", "skip"),
         default="stop",
-        help="skip: leave out files that cannot be read, list them in LATENTS.skipped.json, and exit with 1 (stop)",
+        help="skip leaves out files that cannot be read, lists them in LATENTS.skipped.json and exits with 1 "
+        "(default: stop)",
     )
-    parser.add_argument("--address", default="", metavar="TEXT", help="of a running Ray cluster (default: a local one)")
+    add_address(parser)
 
 
 def _encode(options: argparse.Namespace) -> None:
@@ -70,5 +86,12 @@ def _add_demo(verbs: Any, run_command: Callable[[Sequence[str]], int]) -> None:
 
         demo(options.folder, run_command)
 
-    parser = add_verb(verbs, "demo", run, "run the whole flow on synthetic features, in a few minutes")
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", default="resvae-ray-demo")
+    parser = add_verb(
+        verbs,
+        "demo",
+        run,
+        "run the whole workflow on synthetic features, in a few minutes",
+        arguments={"[FOLDER]": f"output folder (default: {DEMO_FOLDER})"},
+        example=DEMO_FOLDER,
+    )
+    parser.set_defaults(folder=DEMO_FOLDER)

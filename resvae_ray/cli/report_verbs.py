@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from resvae_ray.cli.verb import add_verb, progress_bar
+from resvae_ray.cli.verb import add_json, add_verb, progress_bar
 
 
 def add_verbs(verbs: Any) -> None:
@@ -15,19 +15,30 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _add_evaluate(verbs: Any) -> None:
-    parser = add_verb(verbs, "evaluate", _evaluate, "compare a MODEL with PCA and the raw features, on a DATASET")
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("dataset", metavar="DATASET")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the folds and the rows drawn (0)")
+    parser = add_verb(
+        verbs,
+        "evaluate",
+        _evaluate,
+        "compare a MODEL with PCA and the raw features on a DATASET",
+        arguments={"MODEL": "folder that export or tune wrote", "DATASET": "folder that split wrote"},
+        example="run/model dataset",
+    )
+    add_json(parser)
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the folds and of the random sample of rows (at least 0; default: 0)",
+    )
     parser.add_argument(
         "--max-rows",
         type=int,
         default=4000,
         metavar="N",
-        help="for probes and trustworthiness; others are drawn (4000)",
+        help="rows for probes and trustworthiness; above N, a random sample is used (default: 4000)",
     )
-    parser.add_argument("--write-card", action="store_true", help="also put the result into MODEL's README.md")
+    parser.add_argument("--write-card", action="store_true", help="also add the result to MODEL's README.md")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -46,9 +57,17 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _add_report(verbs: Any) -> None:
-    parser = add_verb(verbs, "report", _report, "write a page with figures of a RUN, while it runs or after")
-    parser.add_argument("run", metavar="RUN")
-    parser.add_argument("--out", metavar="FOLDER", help="to write into, new (default: RUN/report, which it replaces)")
+    parser = add_verb(
+        verbs,
+        "report",
+        _report,
+        "write an HTML page with the figures of a RUN, while it runs or after",
+        arguments={"RUN": "folder of a search"},
+        example="run",
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="new output folder (default: RUN/report, which is replaced if it exists)"
+    )
 
 
 def _report(options: argparse.Namespace) -> None:

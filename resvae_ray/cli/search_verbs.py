@@ -1,70 +1,89 @@
-"""The verbs of a search: tune, export, and status from its own module."""
+"""The verbs of a search: tune, config, export, and status from its own module."""
 
 import argparse
 import sys
 import time
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import Field, fields, replace
 from typing import Any
 
 from resvae_ray.cli import status_verb
 from resvae_ray.cli.verb import add_verb
-from resvae_ray.config import DEFAULT_SCENARIO, Config, TrainingConfig, field_type, pinned
-from resvae_ray.config_file import SECTIONS, load_config, scenario_names
+from resvae_ray.config import DEFAULT_SCENARIO, Config, field_type, pinned
+from resvae_ray.config_field import about, in_full
+from resvae_ray.config_file import SECTIONS, config_to_toml, load_config, scenario_heading, scenario_names
 from resvae_ray.errors import UsageError
 from resvae_ray.names import RUN_FILE
 
-# flag, section of the configuration, field, help
-TUNE_FLAGS = (
-    ("--trials", "search", "trials", "trials in all"),
-    ("--epochs", "training", "epochs", "epochs of a trial at most"),
-    ("--seed", "search", "seed", "of the search"),
-    ("--max-hours", "search", "max_hours", "stop after so many hours; 0 is no limit"),
-    ("--grace", "search", "grace", "epochs before a trial may be stopped early"),
-    ("--reduction-factor", "search", "reduction_factor", "one in so many goes on at a rung"),
-    ("--brackets", "search", "brackets", "of ASHA"),
-    (
-        "--finalists",
-        "search",
-        "finalists",
-        "train so many of the best again in full, and choose among them",
-    ),
-    ("--seeds", "search", "seeds", "under so many seeds each (3); the lowest mean wins"),
-    ("--cpus-per-trial", "resources", "cpus_per_trial", "cores a trial (chosen from the machine)"),
-    ("--gpus-per-trial", "resources", "gpus_per_trial", "GPUs a trial, whole or a fraction (chosen from the machine)"),
-    ("--concurrent", "resources", "concurrent", "trials at the same time (chosen from the machine)"),
-    ("--address", "resources", "address", "of a running Ray cluster; auto finds the one of this machine"),
-)
+METAVARS = {int: "N", float: "X", str: "TEXT"}
+TRAINING_GROUP = "A field of [training] that is given, here or below, is fixed; the search varies the rest of [space]."
+SECTION_GROUPS = {  # section of the configuration: the group of its options in `tune --help`, and its description
+    "resources": ("machine", None),
+    "training": ("model and training", TRAINING_GROUP),
+}
 
 
 def add_verbs(verbs: Any) -> None:
     """Adds them."""
+    _add_config(verbs)
     _add_tune(verbs)
     status_verb.add_verb_status(verbs)
     _add_export(verbs)
 
 
 def _add_tune(verbs: Any) -> None:
-    parser = add_verb(verbs, "tune", _tune, "search the best Res-VAE for a DATASET")
-    parser.add_argument("dataset", metavar="DATASET")
-    parser.add_argument("run", metavar="RUN", help="the folder that keeps all of the search")
-    known = ", ".join(scenario_names())
-    parser.add_argument("--config", metavar="FILE|NAME", help=f"a TOML file or a scenario: {known}")
-    for flag, section, name, text in TUNE_FLAGS:
-        kind = field_type(SECTIONS[section], name)
-        parser.add_argument(flag, type=kind, dest=f"{section}.{name}", metavar=kind.__name__.upper(), help=text)
-    parser.add_argument(
-        "--try-first",
-        action="store_true",
-        default=None,
-        dest="search.try_first",
-        help="propose the configuration of [training] first: by default the paper's optimum",
+    parser = add_verb(
+        verbs,
+        "tune",
+        _tune,
+        "search for the Res-VAE that compresses a DATASET best",
+        arguments={"DATASET": "folder that split wrote", "RUN": "output folder, which keeps the whole search"},
+        example="dataset run --config high_fidelity",
     )
-    parser.add_argument("--tensorboard", action="store_true", help="show the search in a browser on this machine")
-    parser.add_argument("--resume", action="store_true", help="go on with RUN; a larger --trials extends it")
-    pins = parser.add_argument_group("fields of [training]; one that is given is not searched")
-    for name in (field.name for field in fields(TrainingConfig) if field.name != "epochs"):
-        kind = field_type(TrainingConfig, name)
-        pins.add_argument(f"--{name.replace('_', '-')}", type=kind, dest=f"pin.{name}", metavar=kind.__name__.upper())
+    parser.add_argument(
+        "--config",
+        metavar="FILE|NAME",
+        help=f"TOML file or scenario: {', '.join(scenario_names())} (default: {DEFAULT_SCENARIO})",
+    )
+    parser.add_argument("--resume", action="store_true", help="resume RUN; with a larger --trials, extend it")
+    parser.add_argument("--tensorboard", action="store_true", help="start TensorBoard for this search on this machine")
+    _add_fields(parser)
+    parser.epilog = (
+        "The defaults are those of the configuration; a scenario or a file may set others.\n"
+        "`resvae-ray config` prints all fields as TOML."
+    )
+
+
+def _add_fields(parser: argparse.ArgumentParser) -> None:
+    """An option for each field of [search], [resources] and [training]."""
+    groups = {section: parser.add_argument_group(*about_it) for section, about_it in SECTION_GROUPS.items()}
+    rare = parser.add_argument_group("rarely used")
+    for section in ("training", "search", "resources"):
+        for it in fields(SECTIONS[section]):
+            is_pin = section == "training" and it.name != "epochs"
+            group = rare if about(it).rare else groups[section] if is_pin or section == "resources" else parser
+            _add_field(group, f"{'pin' if is_pin else section}.{it.name}", section, it)
+
+
+def _add_field(group: Any, target: str, section: str, it: Field[Any]) -> None:
+    kind = field_type(SECTIONS[section], it.name)
+    options: dict[str, Any] = {"dest": target, "help": in_full(it).replace("%", "%%"), "default": None}
+    if kind is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    else:
+        words = about(it).words
+        options |= {"type": _number_or_word(kind, words), "metavar": "|".join([METAVARS[kind], *words])}
+    group.add_argument(f"--{it.name.replace('_', '-')}", **options)
+
+
+def _number_or_word(kind: Callable[[str], Any], words: tuple[str, ...]) -> Callable[[str], Any]:
+    """Reads one of `words`, or text of type `kind`."""
+
+    def read(text: str) -> Any:
+        return text if text in words else kind(text)
+
+    read.__name__ = kind.__name__  # argparse says "invalid float value"
+    return read
 
 
 def _tune(options: argparse.Namespace) -> None:
@@ -107,12 +126,39 @@ def _of_section(given: dict[str, Any], section: str) -> dict[str, Any]:
     return {key.split(".")[1]: value for key, value in given.items() if key.startswith(f"{section}.")}
 
 
+def _add_config(verbs: Any) -> None:
+    add_verb(
+        verbs,
+        "config",
+        _config,
+        "print a commented TOML configuration to start from",
+        arguments={"[SCENARIO]": f"{', '.join(scenario_names())}, or a TOML file (default: {DEFAULT_SCENARIO})"},
+        example="high_fidelity > search.toml",
+    ).set_defaults(scenario=DEFAULT_SCENARIO)
+
+
+def _config(options: argparse.Namespace) -> None:
+    print(config_to_toml(load_config(options.scenario), scenario_heading(options.scenario)), end="")
+
+
 def _add_export(verbs: Any) -> None:
-    parser = add_verb(verbs, "export", _export, "write the best model of a RUN, or published weights, as a MODEL")
-    parser.add_argument("run", metavar="RUN", help="a run's folder, or a .pt file with the published class's weights")
-    parser.add_argument("model", metavar="MODEL", help="the folder to write")
-    parser.add_argument("--onnx", action="store_true", help="also model.onnx: features to latents, for onnxruntime")
-    parser.add_argument("--torch-export", action="store_true", help="also model.pt2: the same, for torch.export.load")
+    parser = add_verb(
+        verbs,
+        "export",
+        _export,
+        "write the best model of a RUN, or published weights, as a MODEL",
+        arguments={
+            "RUN": "folder of a search, or a .pt file with weights of the published class",
+            "MODEL": "output folder",
+        },
+        example="run model --onnx",
+    )
+    parser.add_argument(
+        "--onnx", action="store_true", help="also write model.onnx: features to latents, for onnxruntime"
+    )
+    parser.add_argument(
+        "--torch-export", action="store_true", help="also write model.pt2: features to latents, for torch.export.load"
+    )
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from resvae_ray.cli.verb import add_verb
+from resvae_ray.cli.verb import add_json, add_verb
 from resvae_ray.errors import Interrupted
 from resvae_ray.progress import duration
+from resvae_ray.wording import count
 
 if TYPE_CHECKING:
     from resvae_ray.search.run.run import Run
@@ -24,10 +25,16 @@ Status = dict[str, Any]
 
 def add_verb_status(verbs: Any) -> None:
     """Adds it."""
-    parser = add_verb(verbs, "status", _status, "tell how a search stands, while it runs and after")
-    parser.add_argument("run", metavar="RUN")
-    parser.add_argument("--json", action="store_true", help="for programs; with --watch a line each time")
-    parser.add_argument("--watch", action="store_true", help="again every few seconds, until the search ends")
+    parser = add_verb(
+        verbs,
+        "status",
+        _status,
+        "show the state of a search, while it runs and after",
+        arguments={"RUN": "folder of a search"},
+        example="run --watch",
+    )
+    add_json(parser, "print JSON, for programs; with --watch, one line per update")
+    parser.add_argument("--watch", action="store_true", help=f"repeat every {WATCH_S:g} seconds until the search ends")
 
 
 def _status(options: argparse.Namespace) -> None:
@@ -134,12 +141,8 @@ def _finalist_line(row: dict[str, Any]) -> str:
         spread = f" ± {row['sd']:,.2f}" if row["sd"] is not None else ""
         gap = f" (overtuning gap {row['gap']:+,.2f})" if row["gap"] is not None else ""
         early = "" if row["gap"] is not None else f" (stopped at epoch {row['search_epochs']})"
-        text += f"{early}, {row['mean']:,.2f}{spread} over {_many(len(row['losses']), 'seed')}{gap}"
+        text += f"{early}, {row['mean']:,.2f}{spread} over {count(len(row['losses']), 'seed')}{gap}"
     return text + (f", {row['failed']} failed" if row["failed"] else "")
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _which(training: dict[str, Any]) -> str:

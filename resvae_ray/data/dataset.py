@@ -2,13 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from resvae_ray.data.features import Features
 from resvae_ray.data.parquet_pieces import parquet_file
 from resvae_ray.errors import DataError
 from resvae_ray.files.atomic import read_json
-from resvae_ray.files.place import Place, place
+from resvae_ray.files.place import AnyPath, Place, place
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
 
 
@@ -51,7 +52,7 @@ class Dataset:
     footers: str = ""
 
     @classmethod
-    def open(cls, path: str | Place) -> "Dataset":
+    def open(cls, path: AnyPath) -> "Dataset":
         """
         Raises:
             DataError: no DATASET there, or its files are not those that were written.
@@ -76,7 +77,7 @@ class Dataset:
         return Features.open(self.path / side)
 
 
-def footers_of(folder: Place) -> str:
+def footers_of(folder: Path | Place) -> str:
     """A hash of the footers of the Parquet files below a DATASET's folder, by side and in order."""
     digest = hashlib.blake2b(digest_size=16)
     for side in (TRAIN, VAL):

@@ -22,7 +22,7 @@ from resvae_ray.data.schema import FeatureBatch, as_text, check_batch, decode, d
 from resvae_ray.data.vector_columns import vector_columns
 from resvae_ray.errors import DataError
 from resvae_ray.files.listing import list_files
-from resvae_ray.files.place import Place
+from resvae_ray.files.place import AnyPath
 
 BATCH_BYTES = 8 << 20  # of float32 that a reader holds at a time
 FILE_BYTES = 256 << 20  # of float32 in one file of a folder: what one worker encodes at a time
@@ -68,7 +68,7 @@ class Features:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: str | Place, choice: ColumnChoice | None = None) -> "Features":
+    def open(cls, path: AnyPath, choice: ColumnChoice | None = None) -> "Features":
         """
         Raises:
             DataError: no such file, not Parquet, no rows, or no features in it.
@@ -77,7 +77,7 @@ class Features:
 
     @classmethod
     def of(
-        cls, path: str | Place, filesystem: pafs.FileSystem, files: Sequence[str], choice: ColumnChoice | None = None
+        cls, path: AnyPath, filesystem: pafs.FileSystem, files: Sequence[str], choice: ColumnChoice | None = None
     ) -> "Features":
         """As `open`, with some of the files that `path` stands for."""
         schema = schema_of(filesystem, files)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from resvae_ray.doctor.examination import Examination
+from resvae_ray.wording import count
 
 CLOCK_LIMIT_S = 2.0  # the ages of trials and heartbeats are told in seconds
 
@@ -71,7 +72,7 @@ def judge_answers(nodes: Sequence[ExaminedNode], silent: Mapping[str, str]) -> F
         reasons = "; ".join(f"{name}: {reason}" for name, reason in silent.items())
         return Finding("ray", False, reasons, "see that this package is installed there and that Ray runs there still")
     cpus, gpus = (sum(node.resources.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
-    return Finding("ray", True, f"{_many(nodes)} with {cpus:g} CPUs and {gpus:g} GPUs")
+    return Finding("ray", True, f"{count(len(nodes), 'machine')} with {cpus:g} CPUs and {gpus:g} GPUs")
 
 
 def judge_versions(nodes: Sequence[ExaminedNode]) -> Finding:
@@ -112,7 +113,7 @@ def judge_storage(nodes: Sequence[ExaminedNode], storage: str) -> Finding:
         if unseen := sorted({other.name for other in nodes} - set(node.sees)):
             text = f"{node.name} does not see in {storage} what {unseen[0]} has written"
             return Finding("storage", False, text, "mount the same file system there on all machines, or use s3://")
-    return Finding("storage", True, f"{storage} is written and read by {_many(nodes)}")
+    return Finding("storage", True, f"{storage} is written and read by {count(len(nodes), 'machine')}")
 
 
 def judge_clocks(nodes: Sequence[ExaminedNode]) -> Finding:
@@ -133,12 +134,8 @@ def judge_token(nodes: Sequence[ExaminedNode]) -> Finding:
     for node in nodes:
         if path := node.examination.token_readable:
             return Finding("token", False, f"others can read {path} on {node.name}", f"chmod 600 {path}")
-    return Finding("token", True, f"asked for by {_many(nodes)}")
+    return Finding("token", True, f"asked for by {count(len(nodes), 'machine')}")
 
 
 def _release(text: str) -> str:
     return text.partition("+")[0]
-
-
-def _many(nodes: Sequence[ExaminedNode]) -> str:
-    return "1 machine" if len(nodes) == 1 else f"{len(nodes)} machines"

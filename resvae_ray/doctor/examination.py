@@ -106,10 +106,10 @@ def _torch_gpus() -> int:
 
 
 def _readable_token() -> str:
-    path = Path.home() / TOKEN_FILE
     try:
+        path = Path.home() / TOKEN_FILE
         open_to_others = bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
         reachable = all(folder.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for folder in path.parents)
-    except OSError:
+    except (OSError, RuntimeError):  # a RuntimeError: this user has no home
         return ""
     return str(path) if open_to_others and reachable else ""

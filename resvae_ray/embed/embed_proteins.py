@@ -1,7 +1,7 @@
-"""Proteins to FEATURES, as a Ray Data job that goes on where it was when it ended.
+"""Proteins to FEATURES, as a Ray Data job that resumes where it stopped.
 
 Everything is done in a hidden folder beside FEATURES (see work.py). Its unit of work is a part, whose vectors appear
-when they are whole; the same command again goes on with the parts that are missing, another one is refused.
+when they are whole; the same command computes the missing parts; a different one is refused.
 """
 
 import hashlib
@@ -23,27 +23,21 @@ from resvae_ray.embed.settings import ALL, AUTO, NUM_SEGMENTS, PHO, SEGMENTS, Em
 from resvae_ray.embed.work import Part, Work, prepare, write_features
 from resvae_ray.embed.workers import Workers, best_precision, embed_part, in_turn, shares
 from resvae_ray.errors import DataError, ResVAERayError, UsageError
-from resvae_ray.files.atomic import local_target, read_json, refuse_existing, write_json
+from resvae_ray.files.atomic import read_json, write_json
+from resvae_ray.files.place import local_target
 from resvae_ray.on_ray.cluster import ray_session
 from resvae_ray.on_ray.tasks import run_tasks
 from resvae_ray.progress import Progress, silent
 
 READ_BYTES = 16 << 20
 PART_OPERATIONS = 3e14  # multiplications and additions of a part: seconds on a GPU, minutes on cores
-COUNTS = (
-    "widths",
-    "rows",
-    "cut",
-    "siteless",
-    "sites_cut",
-    "sites_forms",
-)  # of Work, kept to resume it
+COUNTS = ("widths", "rows", "cut", "siteless", "sites_cut", "sites_forms")  # of Work, kept to resume it
 PART_RESIDUES = (1 << 14, 1 << 18)  # at least and at most, whatever the model
 
 
 @dataclass(frozen=True)
 class EmbedSummary:
-    """What `embed` wrote: `rows` proteins, the width of each pooling's vectors, and how many sequences were cut.
+    """The result of `embed`: `rows` proteins, the width of each pooling's vectors, and how many sequences were cut.
 
     `siteless` proteins got zeros; `sites_cut` sites were beyond what was read of a truncated protein; `sites_forms`
     counts the proteins by the form in which the table of sites names them.
@@ -85,7 +79,7 @@ def embed_proteins(
     settings, workers, target = settings or Embedding(), workers or Workers(), local_target(features)
     _check(settings, target, sites)
     folder = target.with_name(f".{target.name}.embedding")
-    refuse_existing(target)
+    target.refuse_existing()
     model = ModelFiles.find(settings.model)
     _check_length(settings, model)
     about = _about(str(proteins), settings, columns or ProteinChoice(), sites, model)
@@ -131,7 +125,7 @@ def _check_length(settings: Embedding, model: ModelFiles) -> None:
 
 
 def _file_digest(path: str | Path) -> str:
-    """Of the bytes of a file, unpacked.
+    """A digest of the bytes of a file, unpacked.
 
     Raises:
         DataError: no such file, or it cannot be read.
@@ -149,7 +143,7 @@ def _file_digest(path: str | Path) -> str:
 def _about(
     proteins: str, settings: Embedding, columns: ProteinChoice, sites: str | Path | None, model: ModelFiles
 ) -> dict[str, Any]:
-    """What decides the content of FEATURES, but for the precision, in the words of the options."""
+    """All options that decide the content of FEATURES, except the precision."""
     return {
         "proteins": {"name": Path(proteins).name, "digest": _file_digest(proteins)},
         "columns": asdict(columns),
@@ -199,7 +193,7 @@ def _record(work: Work, about: dict[str, Any], precision: str | None) -> None:
 
 
 def _resume(folder: Path, about: dict[str, Any], settings: Embedding) -> Work | None:
-    """The work to go on with, if it was begun with the same."""
+    """The work to resume, if it was started with the same options."""
     record = folder / names.EMBEDDING_FILE
     if not record.exists():
         return None
@@ -208,8 +202,8 @@ def _resume(folder: Path, about: dict[str, Any], settings: Embedding) -> Work | 
     begun = {**known["about"], "precision": known["precision"]}
     if other := [key for key, value in wanted.items() if begun.get(key) != value]:
         raise UsageError(
-            f"{folder}: begun with other {' and '.join(other)}; give the command of then again to go on, or remove the "
-            "folder to begin anew"
+            f"{folder}: started with other {' and '.join(other)}; rerun the original command to resume, or "
+            "remove the folder to start again"
         )
     parts = tuple(Part(number, *bounds) for number, bounds in enumerate(known["parts"]))
     return Work(folder, parts, **{name: known[name] for name in COUNTS})
@@ -237,7 +231,7 @@ def _embed(work: Work, settings: Embedding, model: ModelFiles, workers: Workers,
 
 
 def _provenance(pooling: str, work: Work, settings: Embedding, about: dict[str, Any]) -> dict[str, Any]:
-    """What the metadata of FEATURES say about them."""
+    """The metadata of FEATURES."""
     model = about["model"]
     known = {
         "source": about["proteins"]["name"],

@@ -42,7 +42,7 @@ class LanguageModel:
             gpu: onto the GPU, if there is one.
 
         Raises:
-            DataError: the files are no whole ESM-2.
+            DataError: the files are not a complete ESM-2.
         """
         tokens, special = _vocabulary(files)
         network = _network(files)

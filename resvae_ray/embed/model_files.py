@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resvae_ray.errors import DataError, JobError, UsageError
+from resvae_ray.errors import DataError, JobError, UsageError, first_line
 from resvae_ray.extras import require
 from resvae_ray.files.atomic import read_json
 
@@ -135,8 +135,8 @@ def _from_hub(name: str, model: str) -> Path:
     except RepositoryNotFoundError:
         raise UsageError(f"--model {model}: neither a folder here nor a model on the hub") from None
     except Exception as error:  # whatever the network and its libraries come up with
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise JobError(
-            f"--model {model}: no such folder here, and the hub cannot be reached ({reason}); where there is a network "
-            f"run `hf download {name} --local-dir {name.split('/')[-1]}`, copy the folder here and give it as --model"
+            f"--model {model}: no such folder here, and the hub cannot be reached ({first_line(error)}); on a machine "
+            f"with a network run `hf download {name} --local-dir {name.split('/')[-1]}`, copy the folder here and give "
+            "it as --model"
         ) from None

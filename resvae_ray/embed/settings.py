@@ -1,4 +1,4 @@
-"""What decides the vectors of `embed`, each field with its option's name."""
+"""All settings that decide the vectors of `embed`, each with the name of its option."""
 
 from dataclasses import dataclass
 

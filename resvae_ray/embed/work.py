@@ -236,7 +236,7 @@ def _ids(folder: Path, blocks: int) -> Iterator[pa.Array]:
 
 
 def _place(batches: Iterator[ProteinBatch], row: int) -> str:
-    """Where the protein that is number `row`, from 1, stands in its file."""
+    """The position in its file of the protein with number `row`, from 1."""
     for batch in batches:
         if row <= len(batch):
             return batch.place(row - 1)

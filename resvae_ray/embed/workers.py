@@ -21,7 +21,7 @@ GOLDEN_RATIO = 0.6180339887498949
 
 @dataclass(frozen=True)
 class Workers:
-    """What embeds, where the machine's own is not to be taken.
+    """The workers that embed, if the default for the machine is not wanted.
 
     Attributes:
         gpus: how many to use; None for all, 0 for none.
@@ -41,7 +41,7 @@ class Workers:
 
 
 def shares(nodes: list[Mapping[str, float]], workers: Workers, parts: int) -> tuple[Share, int, int]:
-    """What Ray gives each worker, how many there are, and the threads of each.
+    """The resources that Ray gives each worker, the number of workers, and the threads of each.
 
     Args:
         parts: to be embedded; more workers would have nothing to do.

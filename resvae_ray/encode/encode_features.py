@@ -22,25 +22,26 @@ from resvae_ray.encode.record import DONE, EncodingJob, about_of, is_same, known
 from resvae_ray.encode.skipped import OnBadFile, SkipList, open_readable, stop
 from resvae_ray.encode.units import Unit, units_of
 from resvae_ray.errors import BadFileError, DataError, JobError, UsageError
-from resvae_ray.files.atomic import read_json, refuse_existing, refuse_inside, remove_folder, staged_file, write_json
-from resvae_ray.files.place import Place, locate, place
+from resvae_ray.files.atomic import read_json
+from resvae_ray.files.place import AnyPath, Place, place, refuse_inside
 from resvae_ray.model.axes import Axes, fit_axes, refuse_other_width
 from resvae_ray.model.pretrained import read_model_config
 from resvae_ray.on_ray.cluster import ray_session
 from resvae_ray.on_ray.tasks import gpu_share, try_tasks
 from resvae_ray.progress import Progress, silent
 from resvae_ray.seeds import LATENTS, derive
+from resvae_ray.wording import count
 
 BATCH_BYTES = 16 << 20  # of float32 that go through the network at a time
 
 
 def encode_features(
-    model: str | Place,
+    model: AnyPath,
     features: str | Path,
     latents: str | Path,
     output: Output | None = None,
     *,
-    axes: str | Place | None = None,
+    axes: AnyPath | None = None,
     address: str = "",
     progress: Progress = silent,
     on_bad_file: OnBadFile = stop,
@@ -61,16 +62,16 @@ def encode_features(
         UsageError: `latents` holds something else, or lies in the folder of the features.
         JobError: rows are missing at the end, or files were skipped.
     """
-    target, skipped = place(latents), SkipList(place(latents), on_bad_file)
+    target, home = place(latents), place(model)
+    skipped = SkipList(target, on_bad_file)
     refuse_inside(target, features)
     if axes is not None:
-        refuse_inside(target, str(axes))
-    config = read_model_config(model)
-    source, listed = open_readable(features, model, config["input_dim"], skipped)
+        refuse_inside(target, axes)
+    config = read_model_config(home)
+    source, listed = open_readable(features, home, config["input_dim"], skipped)
     whole = target.suffix != SUFFIX
     folder = target if whole else target.with_name(f".{target.name}.parts")
-    weights = weights_hash(place(model))
-    job = EncodingJob(place(model), weights, source, folder, output or Output(), _dataset(axes, config["input_dim"]))
+    job = EncodingJob(home, weights_hash(home), source, folder, output or Output(), _dataset(axes, config["input_dim"]))
     units = units_of(source, listed)
     about = about_of(job, units)
     if not whole:
@@ -81,11 +82,11 @@ def encode_features(
     if skipped.now:
         raise JobError(_what_is_missing(target, skipped))
     if not whole:
-        remove_folder(folder)
+        folder.remove_folder()
     return source.rows
 
 
-def _dataset(axes: str | Place | None, input_dim: int) -> Dataset | None:
+def _dataset(axes: AnyPath | None, input_dim: int) -> Dataset | None:
     if axes is None:
         return None
     dataset = Dataset.open(axes)
@@ -96,7 +97,7 @@ def _dataset(axes: str | Place | None, input_dim: int) -> Dataset | None:
 def _what_is_missing(target: Place, skipped: SkipList) -> str:
     files = len({entry.file for entry in skipped.now})
     return (
-        f"{target}: {files} {'file' if files == 1 else 'files'} could not be read and {'is' if files == 1 else 'are'} "
+        f"{target}: {count(files, 'file')} could not be read and {'is' if files == 1 else 'are'} "
         f"listed in {skipped.path}; the rest is encoded, and when they are mended, the same command goes on with them"
     )
 
@@ -112,7 +113,7 @@ def encode_unit(unit: Unit, job: EncodingJob, axes: Axes | None = None) -> int:
     """
     rows, writer = 0, None
     name = unit.output.encode(errors="surrogateescape")
-    with staged_file(job.folder / unit.output) as staging:
+    with (job.folder / unit.output).staged_file() as staging:
         for block, batch in enumerate(_read(unit, job.features)):
             seed = derive(LATENTS, job.output.seed, *name, block)
             table = latents_table(kept_model(str(job.model), job.weights), batch, job.output, seed, axes)
@@ -142,11 +143,11 @@ def _prepare_parts(folder: Place, about: dict[str, Any], target: Place, skipped:
     if target.exists() and skipped.before:
         if same:
             return
-        refuse_existing(target)
+        target.refuse_existing()
     if target.exists() or not same:
         # Left by a job that was killed at its very end, or of something else: nobody but us knows of this folder.
-        remove_folder(folder)
-    refuse_existing(target)
+        folder.remove_folder()
+    target.refuse_existing()
 
 
 def _encode_folder(
@@ -155,7 +156,7 @@ def _encode_folder(
     """Makes the folder, or goes on with it where it holds a part of the same job; the units that are there then."""
     known = known_of(job.folder)
     if known is None:
-        refuse_existing(job.folder)
+        job.folder.refuse_existing()
         skipped.before = []
     elif not is_same(known, about, skipped):
         raise UsageError(f"{job.folder}: holds latents of another model, other features or other options")
@@ -223,7 +224,7 @@ def _kept_axes(job: EncodingJob, begun: bool) -> Axes | None:
 
     # On the cores: the GPUs are the tasks'.
     axes = fit_axes(ResVAE.from_pretrained(job.model), job.axes)
-    write_json(file, axes.to_json())
+    file.write_json(axes.to_json())
     return axes
 
 
@@ -241,16 +242,16 @@ def _count(folder: Place, units: list[Unit]) -> None:
 
 def _rows_at(path: Place) -> int:
     try:
-        return parquet_file(*locate(path)).metadata.num_rows if path.exists() else 0
+        return parquet_file(*path.located()).metadata.num_rows if path.exists() else 0
     except DataError:
         return 0
 
 
 def _join(folder: Place, units: list[Unit], target: Place) -> None:
     """One file from the files of a folder."""
-    with staged_file(target) as staging:
-        schema = parquet_file(*locate(folder / units[0].output)).schema_arrow
+    with target.staged_file() as staging:
+        schema = parquet_file(*(folder / units[0].output).located()).schema_arrow
         with pq.ParquetWriter(staging, schema, compression="zstd") as writer:
             for unit in units:
-                for piece in parquet_file(*locate(folder / unit.output)).iter_batches():
+                for piece in parquet_file(*(folder / unit.output).located()).iter_batches():
                     writer.write_batch(piece)

@@ -6,12 +6,11 @@ from typing import Any
 from resvae_ray import names
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features
-from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.encode.latents import Output
 from resvae_ray.encode.skipped import SkipList
 from resvae_ray.encode.units import Unit
-from resvae_ray.files.atomic import read_json, write_json
-from resvae_ray.files.place import Place, Remote
+from resvae_ray.files.atomic import read_json
+from resvae_ray.files.place import Place
 
 DONE = "done"  # in the record: all rows are there
 
@@ -76,19 +75,12 @@ def _without(about: dict[str, Any], skipped: SkipList) -> dict[str, Any]:
 
 def write_record(folder: Place, record: dict[str, Any]) -> None:
     """Says of the latents in a folder what they come from."""
-    write_json(folder / names.ENCODING_FILE, record)
+    (folder / names.ENCODING_FILE).write_json(record)
 
 
 def remove_changed(folder: Place, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Removes what a file has become that has been mended since, or is gone; nothing outside of `folder`."""
     changed = [found for file, found in before.items() if now.get(file) != found and isinstance(found, list)]
     stale = {output for found in changed if isinstance(found[-1], dict) for output in found[-1]}
-    for name in _names_in(folder) & stale if stale else ():
+    for name in folder.file_names() & stale if stale else ():
         (folder / name).unlink()
-
-
-def _names_in(folder: Place) -> set[str]:
-    """Of the files below it."""
-    if isinstance(folder, Remote):
-        return set(folder.files())
-    return {path.relative_to(folder).as_posix() for path in folder.rglob(f"*{SUFFIX}")}

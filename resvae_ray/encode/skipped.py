@@ -11,7 +11,7 @@ from resvae_ray import names
 from resvae_ray.data.features import Features
 from resvae_ray.data.parquet_pieces import SUFFIX, parquet_file
 from resvae_ray.errors import BadFileError, DataError
-from resvae_ray.files.atomic import read_json, write_json
+from resvae_ray.files.atomic import read_json
 from resvae_ray.files.listing import list_files
 from resvae_ray.files.place import Place
 
@@ -68,7 +68,7 @@ class SkipList:
     def write(self) -> None:
         """All that was skipped before or now: until the job is through, a file on the list may change."""
         if entries := [*self.now, *(entry for entry in self.before if entry not in self.now)]:
-            write_json(self.path, [asdict(entry) for entry in entries])
+            self.path.write_json([asdict(entry) for entry in entries])
 
     def finish(self) -> None:
         """Only what was skipped now; no list where nothing was."""
@@ -87,7 +87,7 @@ def _read(path: Place) -> list[Skipped]:
         raise DataError(f"{path}: not a list of skipped files; remove it, or choose another name for LATENTS") from None
 
 
-def open_readable(path: str | Path, model: str | Place, dim: int, skipped: SkipList) -> tuple[Features, list[str]]:
+def open_readable(path: str | Path, model: Place, dim: int, skipped: SkipList) -> tuple[Features, list[str]]:
     """The files of FEATURES whose footers can be read, and the paths of all; the first with rows decides the layout.
 
     Args:
@@ -113,7 +113,7 @@ def open_readable(path: str | Path, model: str | Place, dim: int, skipped: SkipL
     return Features.of(path, filesystem, sound), files
 
 
-def _first(features: Features, model: str | Place, dim: int) -> Features:
+def _first(features: Features, model: Place, dim: int) -> Features:
     if features.dim != dim:
         found = f"{features.files[0]}: vectors of {features.dim} numbers"
         raise DataError(f"{found}, but the model {model} takes {dim}")

@@ -23,7 +23,7 @@ from resvae_ray.evaluation.probe import FOLDS, NEIGHBOURS, choose_rows, draw, la
 from resvae_ray.evaluation.reconstruction import fit_pca, reconstruction
 from resvae_ray.evaluation.results import AXES, LATENTS, RAW, SCORES, Evaluation, LabelScores, Trust
 from resvae_ray.extras import require
-from resvae_ray.files.place import Place
+from resvae_ray.files.place import AnyPath, place
 from resvae_ray.model.axes import Axes, fit_axes
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.pretrained import read_model_config
@@ -36,8 +36,8 @@ PACKAGES = ("resvae-ray", "torch", "numpy", "scikit-learn")
 
 
 def evaluate_model(
-    model: str | Place,
-    dataset: str | Place,
+    model: AnyPath,
+    dataset: AnyPath,
     *,
     seed: int = 0,
     max_rows: int = MAX_ROWS,
@@ -57,10 +57,11 @@ def evaluate_model(
     """
     require("insight", "sklearn")
     _check(seed, max_rows)
-    config, data = read_model_config(model), Dataset.open(dataset)
+    folder = place(model)
+    config, data = read_model_config(folder), Dataset.open(dataset)
     if data.dim != config["input_dim"]:
         raise DataError(f"{dataset}: vectors of {data.dim} numbers, but the model {model} takes {config['input_dim']}")
-    network = ResVAE.from_pretrained(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    network = ResVAE.from_pretrained(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     train, val = data.features(names.TRAIN), data.features(names.VAL)
     pca = fit_pca(train, progress)
     rebuilt = reconstruction(network, pca, train, val, progress)

@@ -4,35 +4,37 @@ from typing import Any
 
 from resvae_ray.errors import UsageError
 from resvae_ray.evaluation.results import LATENTS, Evaluation, evaluation_markdown
-from resvae_ray.files.atomic import write_text
-from resvae_ray.files.place import Place, place
+from resvae_ray.files.place import AnyPath, Place, place
 from resvae_ray.model.model_card import CardEvaluation, is_as_made, model_card
 from resvae_ray.model.pretrained import read_model_config
 from resvae_ray.names import CARD_FILE
 
 
-def write_card(model: str | Place, evaluation: Evaluation) -> Place:
+def write_card(model: AnyPath, evaluation: Evaluation) -> Place:
     """Replaces README.md of a MODEL by one with the evaluation in it.
 
     Raises:
         DataError: no MODEL there.
         UsageError: somebody has changed README.md.
     """
-    require_own_card(model)
-    path = place(model) / CARD_FILE
+    folder = place(model)
+    require_own_card(folder)
+    path = folder / CARD_FILE
     found = CardEvaluation(evaluation_markdown(evaluation), _metrics(evaluation))
-    write_text(path, model_card(read_model_config(model), found))
+    with path.staged_file() as staging:
+        staging.write_text(model_card(read_model_config(folder), found))
     return path
 
 
-def require_own_card(model: str | Place) -> None:
+def require_own_card(model: AnyPath) -> None:
     """
     Raises:
         DataError: no MODEL there.
         UsageError: its README.md is not as this package made it.
     """
-    read_model_config(model)
-    path = place(model) / CARD_FILE
+    folder = place(model)
+    read_model_config(folder)
+    path = folder / CARD_FILE
     if path.exists() and not is_as_made(path.read_text(errors="replace")):
         raise UsageError(f"{path}: not as export wrote it; move it away, and --write-card writes a new one")
 

@@ -8,6 +8,7 @@ import numpy as np
 from resvae_ray.evaluation.probe import ProbeScores
 from resvae_ray.evaluation.reconstruction import Fit, Reconstruction
 from resvae_ray.names import VAL
+from resvae_ray.wording import count
 
 # The representations: posterior means, these along their axes, PCA of the same width, the features.
 LATENTS, AXES, SCORES, RAW = "z", "axes", "pca", "raw"
@@ -175,7 +176,7 @@ def _r2_verdict(evaluation: Evaluation) -> str:
         return "The validation rows do not vary: there is no variance to explain."
     shares = [f"{100 * fit.r2:.1f} %" for fit in (found.pca, found.model) if fit.r2 is not None]
     winner = "neither wins" if shares[0] == shares[1] else _winner(found.model.r2 - found.pca.r2, "PCA")
-    width = _count(found.pca.width, "component", "components")
+    width = count(found.pca.width, "component")
     return (
         f"PCA of {width} explains {shares[0]} of the variance of the validation rows; this model {shares[1]}: {winner}."
     )
@@ -188,7 +189,7 @@ def _winner(lead: float, other: str) -> str:
 def _equal(components: int | None) -> list[str]:
     if components is None:
         return ["No number of components reaches this model's error."]
-    return [f"PCA needs {_count(components, 'component', 'components')} for this model's error."]
+    return [f"PCA needs {count(components, 'component')} for this model's error."]
 
 
 def _gap(found: Reconstruction) -> list[str]:
@@ -246,16 +247,12 @@ def _left_out(found: LabelScores) -> list[str]:
     notes = []
     if found.dropped_classes:
         notes.append(
-            f"Left out: {_count(found.dropped_classes, 'class', 'classes')} with fewer than {found.folds} rows, "
-            f"{_count(found.dropped_rows, 'row', 'rows')} in all."
+            f"Left out: {count(found.dropped_classes, 'class', 'classes')} with fewer than {found.folds} rows, "
+            f"{count(found.dropped_rows, 'row')} in all."
         )
     if found.unlabelled:
-        notes.append(f"Left out: {_count(found.unlabelled, 'row', 'rows')} without a label.")
+        notes.append(f"Left out: {count(found.unlabelled, 'row')} without a label.")
     return notes
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def _probe_verdict(found: LabelScores, other: str) -> str:

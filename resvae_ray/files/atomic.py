@@ -1,8 +1,6 @@
-"""Files, local, mounted or s3://, and how they are written so that nobody ever sees half of one.
+"""Files and folders on a disk, replaced in one step: written under a temporary name, flushed, then renamed.
 
-What is written to a disk goes to a temporary name beside its target, is flushed and then renamed. What is written to a
-bucket goes to a temporary folder of this machine first; objects appear whole, and a folder of them has `_uploading` in
-it until all are there.
+For a path that may also be in a bucket, see place.py.
 """
 
 import ctypes
@@ -11,59 +9,27 @@ import json
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.files.place import Place, Remote, download, place, upload
-from resvae_ray.names import UPLOADING
 
 AT_WORKING_FOLDER, EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
-def local_target(path: str | Path) -> Path:
-    """`path` as an absolute local path to write to.
+class Readable(Protocol):
+    """A file whose text can be read: a `Path`, or a place in a bucket."""
 
-    Raises:
-        UsageError: it is a URI.
-    """
-    if "://" in str(path):
-        raise UsageError(f"{path}: this is written to a local or mounted folder; give a path without a scheme")
-    return Path(os.path.abspath(os.path.expanduser(path)))
+    def read_text(self) -> str:
+        """The whole content."""
+        ...
 
 
 @contextmanager
-def local_copy(path: Place) -> Iterator[Path]:
-    """The file on this machine: `path` itself, or a copy of it that is removed afterwards.
-
-    Raises:
-        DataError: no such file in the bucket.
-    """
-    if isinstance(path, Path):
-        yield path
-        return
-    with _staged_here(path) as copy:
-        download(path, copy)
-        yield copy
-
-
-@contextmanager
-def _staged_here(path: Remote) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="resvae_ray-") as folder:
-        yield Path(folder) / path.name
-
-
-@contextmanager
-def staged_file(target: Place) -> Iterator[Path]:
+def staged_file(target: Path) -> Iterator[Path]:
     """A temporary path; on leaving without an error, the file written there replaces `target` in one step."""
-    if isinstance(target, Remote):
-        with _staged_here(target) as staging:
-            yield staging
-            upload(staging, target)
-        return
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = _staging(target)
     try:
@@ -78,22 +44,13 @@ def staged_file(target: Place) -> Iterator[Path]:
 
 
 @contextmanager
-def staged_folder(target: Place, last: str = "") -> Iterator[Path]:
+def staged_folder(target: Path) -> Iterator[Path]:
     """A new folder; on leaving without an error it becomes `target`, else it is removed.
 
-    Args:
-        last: the file without which the folder is nothing; in a bucket, the last to appear.
-
     Raises:
-        UsageError: `target` is there already and is not an empty folder, or is where a disk is mounted.
+        UsageError: `target` exists and is not an empty folder, or a disk is mounted there.
     """
     refuse_existing(target)
-    if isinstance(target, Remote):
-        with _staged_here(target) as staging:
-            staging.mkdir()
-            yield staging
-            upload_folder(staging, target, last)
-        return
     target = target.resolve()
     if target.is_mount():
         raise UsageError(f"{target}: a disk is mounted there, and nothing can take its place; name a folder in it")
@@ -111,16 +68,6 @@ def staged_folder(target: Place, last: str = "") -> Iterator[Path]:
         _flush(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def upload_folder(source: Path, target: Remote, last: str) -> None:
-    """All files of a folder; whoever reads the target before they are all there is told so."""
-    files = sorted(file for file in source.rglob("*") if file.is_file())
-    marker = target / UPLOADING
-    marker.write_bytes(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-    for file in sorted(files, key=lambda file: file == source / last):
-        upload(file, target / file.relative_to(source).as_posix())
-    marker.unlink()
 
 
 @contextmanager
@@ -191,61 +138,35 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def refuse_inside(target: Place, source: str | Path) -> None:
-    """
-    Raises:
-        UsageError: `target` lies in the folder `source`, and would be read as a part of it.
-    """
-    where = place(source)
-    if isinstance(target, Path) and isinstance(where, Path):
-        inside = where.is_dir() and target.resolve().is_relative_to(where.resolve())
-    else:
-        inside = f"{target}/".startswith(f"{where}/")
-    if inside:
-        raise UsageError(f"{target}: lies in {source}, and would be read as a part of it; choose another place")
-
-
-def refuse_existing(target: Place, besides: str = "") -> None:
+def refuse_existing(target: Path, besides: str = "") -> None:
     """
     Args:
-        besides: the name of a file that a folder may hold.
+        besides: the name of a file that the folder may hold.
 
     Raises:
-        UsageError: `target` is a file or a folder with something in it.
+        UsageError: `target` is a file, or a folder that is not empty.
     """
-    if isinstance(target, Remote) and UPLOADING in target.files():
-        raise UsageError(f"{target}: is being written, or was when that was interrupted; remove it to begin anew")
     if target.is_file() or (target.is_dir() and _held_by(target) - {besides}):
         raise UsageError(f"{target}: already there; choose another name, or remove it first")
 
 
-def _held_by(folder: Place) -> set[str]:
-    """What is in a folder, without what killed processes had begun."""
-    if isinstance(folder, Remote):
-        return set(folder.files())
+def _held_by(folder: Path) -> set[str]:
+    """The names in a folder, without the half-written files of killed processes."""
     return {path.name for path in folder.iterdir() if not _is_left(path)}
 
 
-def remove_folder(folder: Place) -> None:
-    """Removes it with all that is in it, if it is there."""
-    if isinstance(folder, Remote):
-        folder.remove_folder()
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_text(target: Place, text: str) -> None:
+def write_text(target: Path, text: str) -> None:
     """Replaces `target` by a file with `text`, in one step."""
     with staged_file(target) as staging:
         staging.write_text(text)
 
 
-def write_json(target: Place, content: Any) -> None:
+def write_json(target: Path, content: Any) -> None:
     """Replaces `target` by `content` as JSON, in one step."""
     write_text(target, json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: Place) -> Any:
+def read_json(path: Readable) -> Any:
     """
     Raises:
         DataError: no such file, or not JSON.

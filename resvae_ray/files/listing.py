@@ -7,13 +7,13 @@ import os
 from pyarrow import fs as pafs
 
 from resvae_ray.errors import DataError
-from resvae_ray.files.place import Place, locate, reaching
+from resvae_ray.files.place import AnyPath, locate, reaching
 from resvae_ray.names import UPLOADING
 
 SIGNS = "*?["  # of a glob
 
 
-def list_files(path: str | Place, suffix: str) -> tuple[pafs.FileSystem, list[str]]:
+def list_files(path: AnyPath, suffix: str) -> tuple[pafs.FileSystem, list[str]]:
     """The files with `suffix` that `path` stands for, sorted: one file, all below a folder, or those a glob matches.
 
     Names that begin with '.' or '_' are passed over below a folder, as Parquet readers do. No sign of a glob stands for

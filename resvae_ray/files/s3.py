@@ -1,12 +1,17 @@
-"""s3://: what may be written for a place, and the server that it leads to."""
+"""s3://: valid names, and the connections to the server: pyarrow's for all data, boto3's for the lock of a RUN.
+
+Both have the same server, region, credentials and time limits.
+"""
 
 import os
 import re
 from functools import lru_cache
+from typing import Any
 
 from pyarrow import fs as pafs
 
 from resvae_ray.errors import JobError, UsageError
+from resvae_ray.extras import require
 
 CONNECT_S = 5.0
 REQUEST_S = 30.0
@@ -68,6 +73,41 @@ def _bucket(bucket: str, endpoint: str | None, region: str | None) -> pafs.FileS
     if filesystem.get_file_info(bucket).type != pafs.FileType.Directory:
         raise FileNotFoundError(bucket)
     return filesystem
+
+
+def boto3_client(region: str) -> Any:
+    """A boto3 client, for the requests that pyarrow lacks.
+
+    Like pyarrow's, it finds credentials in the environment, in the profile of Amazon's configuration files or in the
+    role of the machine, and sends unsigned requests if there are none.
+
+    Args:
+        region: that of pyarrow's file system for the bucket.
+
+    Raises:
+        UsageError: boto3 is not installed.
+    """
+    require("s3", "boto3")
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    session, server = boto3.Session(), endpoint()
+    if server and "://" not in server:
+        server = f"https://{server}"
+    config = Config(
+        signature_version=None if session.get_credentials() else UNSIGNED,
+        # Only `endpoint` decides: pyarrow does not read servers from configuration files.
+        ignore_configured_endpoint_urls=True,
+        s3={"addressing_style": "path" if server else "auto"},
+        # Servers other than Amazon's may refuse the newer checksums.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        connect_timeout=CONNECT_S,
+        read_timeout=REQUEST_S,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+    )
+    return session.client("s3", region_name=region, endpoint_url=server, config=config)
 
 
 def _first_set(variables: tuple[str, ...]) -> str | None:

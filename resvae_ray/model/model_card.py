@@ -125,6 +125,8 @@ def _metadata(config: Mapping[str, Any], evaluation: CardEvaluation | None) -> s
                 ],
             }
         ]
+    # Not huggingface_hub.ModelCardData: it folds long texts, so that a name with `---` could end a line, and each MODEL
+    # would need the package. The tests read the card with it.
     return yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=math.inf)
 
 

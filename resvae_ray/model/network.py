@@ -9,16 +9,19 @@ published class: its weights load here, and equal seeds give equal initial weigh
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from resvae_ray import names
 from resvae_ray.errors import UsageError
-from resvae_ray.files.place import Place
+from resvae_ray.files.hub import fetch, is_hub_name, require_hub_name
+from resvae_ray.files.place import AnyPath, Place, place, place_to_write
 from resvae_ray.model.linear import Linear
-from resvae_ray.model.pretrained import nothing_else, read_bundle, write_bundle
+from resvae_ray.model.pretrained import nothing_else, push_to_hub, read_bundle, write_bundle
 from resvae_ray.model.tensor_file import load_weights, require_fit
 
 
@@ -76,23 +79,31 @@ class ResVAE(nn.Module):
         self.fc4 = Linear(hidden_dim, input_dim)
 
     @classmethod
-    def from_pretrained(cls, path: str | Place) -> "ResVAE":
-        """The model of a MODEL folder, on the CPU, in eval mode; no code of the folder runs.
+    def from_pretrained(cls, path: AnyPath, *, revision: str | None = None) -> "ResVAE":
+        """The model of a MODEL folder or of the Hugging Face hub, on the CPU, in eval mode; no code of either runs.
+
+        Args:
+            path: a folder, or `user/model` on the hub, if no folder `user` is here.
+            revision: branch, tag or commit on the hub; by default the newest.
 
         Raises:
             DataError: no MODEL there, or weights that do not fit its configuration.
+            JobError: the hub cannot be reached.
         """
-        tensors, config = read_bundle(path)
+        if is_hub_name(path):
+            path = fetch(str(path), (names.CONFIG_FILE, names.WEIGHTS_FILE), revision)
+        folder = place(path)
+        tensors, config = read_bundle(folder)
         shape = (config["input_dim"], config["hidden_dim"], config["z_dim"], config.get("dropout", 0.3))
         with torch.device("meta"):  # no memory for widths that the weights do not have
-            require_fit(cls(*shape), tensors, path)
+            require_fit(cls(*shape), tensors, folder)
         model = cls(*shape)
-        load_weights(model, tensors, path)
+        load_weights(model, tensors, folder)
         return model.eval()
 
     def save_pretrained(
         self,
-        path: str | Place,
+        path: AnyPath,
         about: dict[str, Any] | None = None,
         add_files: Callable[[Path], None] = nothing_else,
     ) -> Place:
@@ -114,7 +125,26 @@ class ResVAE(nn.Module):
             "z_dim": self.z_dim,
             "dropout": self.dropout,
         }
-        return write_bundle(path, self.state_dict(), shape | (about or {}), add_files)
+        folder = place_to_write(path)
+        write_bundle(folder, self.state_dict(), shape | (about or {}), add_files)
+        return folder
+
+    def push_to_hub(self, name: str, about: dict[str, Any] | None = None, *, private: bool | None = None) -> str:
+        """Uploads the model as a MODEL to the Hugging Face hub; returns the address of the commit.
+
+        Args:
+            name: `user/model`; created if it is not there.
+            about: see `save_pretrained`. For a MODEL folder, with its card, there is `resvae_ray.push_to_hub`.
+            private: whether a new repository is private; by default as its owner has set.
+
+        Raises:
+            UsageError: a name that the hub cannot have, or a token that may not write there.
+            JobError: the hub cannot be reached.
+        """
+        require_hub_name(name)
+        with TemporaryDirectory(prefix="resvae_ray-") as folder:
+            self.save_pretrained(folder, about)
+            return push_to_hub(folder, name, private=private)
 
     @property
     def dropout(self) -> float:

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from resvae_ray import names
-from resvae_ray.errors import DataError
-from resvae_ray.files.atomic import local_copy, read_json, staged_folder, write_json
-from resvae_ray.files.place import Place, place, place_to_write
+from resvae_ray.errors import DataError, UsageError
+from resvae_ray.files.atomic import read_json, write_json
+from resvae_ray.files.hub import send
+from resvae_ray.files.place import AnyPath, Place, place
 from resvae_ray.model.model_card import model_card
 from resvae_ray.model.tensor_file import read_tensors, write_tensors
 
+MODEL_FILES = (names.WEIGHTS_FILE, names.CONFIG_FILE, names.CARD_FILE, names.ONNX_FILE, names.TORCH_EXPORT_FILE)
 WIDTH_MOST = 1 << 24  # of a layer; a number beyond all bounds would overflow the count of the weights
 
 
@@ -24,49 +26,67 @@ def nothing_else(folder: Path) -> None:
 
 
 def write_bundle(
-    path: str | Place,
+    folder: Place,
     tensors: dict[str, torch.Tensor],
     config: dict[str, Any],
     add_files: Callable[[Path], None] = nothing_else,
-) -> Place:
+) -> None:
     """Writes a MODEL folder, all of it or nothing.
 
     Args:
         add_files: writes into the folder whatever else belongs to it, before anybody sees it.
 
     Raises:
-        UsageError: `path` is there already and not empty.
+        UsageError: `folder` exists and is not empty.
     """
-    folder = place_to_write(path)
-    with staged_folder(folder, names.CONFIG_FILE) as staging:
+    with folder.staged_folder(names.CONFIG_FILE) as staging:
         write_tensors(staging / names.WEIGHTS_FILE, tensors, {})
         write_json(staging / names.CONFIG_FILE, config)
         (staging / names.CARD_FILE).write_text(model_card(config))
         add_files(staging)
-    return folder
 
 
-def read_bundle(path: str | Place) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read_bundle(folder: Place) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Weights and config.json of a MODEL folder; no code of the folder runs.
 
     Raises:
         DataError: no MODEL there, or a damaged one.
     """
-    config = read_model_config(path)
-    with local_copy(place(path) / names.WEIGHTS_FILE) as weights:
+    config = read_model_config(folder)
+    with (folder / names.WEIGHTS_FILE).local_copy() as weights:
         tensors, _ = read_tensors(weights)
-    if read_model_config(path) != config:
-        raise DataError(f"{path}: was replaced while it was read; run the same command again")
+    if read_model_config(folder) != config:
+        raise DataError(f"{folder}: was replaced while it was read; run the same command again")
     return tensors, config
 
 
-def read_model_config(path: str | Place) -> dict[str, Any]:
+def push_to_hub(model: AnyPath, name: str, *, private: bool | None = None) -> str:
+    """Uploads a MODEL folder to the Hugging Face hub in one commit; returns the commit's address.
+
+    Only the files of a MODEL are uploaded: weights, config.json, card, model.onnx and model.pt2.
+
+    Args:
+        name: `user/model` on the hub; created if it is not there.
+        private: whether a new repository is private; by default as its owner has set.
+
+    Raises:
+        DataError: no MODEL there.
+        UsageError: `model` is in a bucket, a name that the hub cannot have, or a token that may not write there.
+        JobError: the hub cannot be reached.
+    """
+    folder = place(model)
+    read_model_config(folder)
+    if folder.local is None:
+        raise UsageError(f"{folder}: only a MODEL on a disk can be pushed; copy it to this machine first")
+    return send(folder.local, name, MODEL_FILES, private=private)
+
+
+def read_model_config(folder: Place) -> dict[str, Any]:
     """config.json of a MODEL folder.
 
     Raises:
         DataError: no MODEL there, or one without its widths.
     """
-    folder = place(path)
     if not (folder / names.CONFIG_FILE).is_file():
         raise DataError(f"{folder}: no MODEL: it has no {names.CONFIG_FILE}; make one with `resvae-ray export`")
     config = read_json(folder / names.CONFIG_FILE)

@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 
 from resvae_ray.errors import DataError, ResVAERayError, first_line
-from resvae_ray.files.atomic import local_copy
 from resvae_ray.files.place import place
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.tensor_file import load_weights
@@ -18,7 +17,7 @@ def load_published_weights(path: str | Path) -> ResVAE:
         DataError: no such file, not a state dict, or not one of a Res-VAE. No code of the file runs.
     """
     try:
-        with local_copy(place(path)) as file:
+        with place(path).local_copy() as file:
             tensors = torch.load(file, map_location="cpu", weights_only=True)
     except ResVAERayError:
         raise

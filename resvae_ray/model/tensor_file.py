@@ -18,7 +18,6 @@ from safetensors import SafetensorError, safe_open
 
 from resvae_ray.errors import DataError
 from resvae_ray.files.atomic import staged_file
-from resvae_ray.files.place import Place
 
 if TYPE_CHECKING:
     import torch
@@ -67,13 +66,13 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         return tensors, state_in(file)
 
 
-def load_weights(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Place) -> None:
+def load_weights(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: object) -> None:
     """Copies `tensors` into `model`; see `require_fit`."""
     require_fit(model, tensors, where)
     model.load_state_dict(tensors)
 
 
-def require_fit(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str | Place) -> None:
+def require_fit(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: object) -> None:
     """
     Raises:
         DataError: a tensor is missing, superfluous or of another shape; path, expected and found are named.

@@ -1,13 +1,18 @@
 """The Ray that the work runs on: a running cluster, the one that the caller has started, or a local one meanwhile."""
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import resvae_ray
 from resvae_ray.errors import JobError, first_line
+from resvae_ray.on_ray.cores import threads_of_workers, usable_cores
 from resvae_ray.on_ray.leftovers import session_folder
 
 # What Ray would otherwise do on its own: report usage over the network, write its own logs of each trial beside ours,
@@ -28,6 +33,11 @@ QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
 ANSWER_SECONDS = 5.0
 STARTS = 3  # tries to start a local Ray
 OBJECT_STORE_BYTES = 256 << 20  # ids and metrics pass through it, features do not
+WORKER_NICENESS = 15  # of workers, the driver's included; at 19 a trial hardly runs beside other work
+CLIENT = "ray://"
+CODE = "code"  # in the session's folder, with a link to this package
+# Sent to a whole process group, or to all processes of a service, they are for the driver, which ends the others.
+DRIVER_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -42,6 +52,7 @@ def ray_session(address: str = "") -> Iterator[list[Mapping[str, float]]]:
     """
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
+    os.environ.setdefault("RAY_worker_niceness", str(max(0, WORKER_NICENESS - max(0, os.nice(0)))))
     import ray
 
     with ExitStack() as stack:
@@ -57,7 +68,14 @@ def _joined(address: str) -> Iterator[None]:
 
     _require_listener(address)
     try:
-        ray.init(address=address, **QUIET)
+        with _signals_for_driver():
+            if address.startswith(CLIENT):
+                ray.init(address=address, **QUIET)
+            else:
+                from resvae_ray.on_ray.ray_internals import WorkerPath
+
+                _require_token(address)
+                ray.init(address=address, job_config=WorkerPath(), **QUIET)
     except (ConnectionError, ValueError, RuntimeError, RayError) as error:
         raise JobError(f"--address {address}: {first_line(error)}") from None
     try:
@@ -70,26 +88,36 @@ def _joined(address: str) -> Iterator[None]:
 def _local() -> Iterator[None]:
     import ray
 
-    with session_folder() as folder:
+    from resvae_ray.on_ray.ray_internals import kill_at_shutdown, own_token
+
+    with session_folder() as folder, own_token():
+        (folder / CODE).mkdir()
+        (folder / CODE / resvae_ray.__name__).symlink_to(Path(resvae_ray.__file__).resolve().parent)
         try:
-            _start(str(folder))
+            with _signals_for_driver(), threads_of_workers():
+                _start(folder)
+            kill_at_shutdown()
             yield
         finally:
             ray.shutdown()
 
 
-def _start(folder: str) -> None:
+def _start(folder: Path) -> None:
     """On a machine that has much to do, Ray gives up waiting for itself after half a minute, with a bare Exception."""
     import ray
+
+    from resvae_ray.on_ray.ray_internals import WorkerPath
 
     for left in reversed(range(STARTS)):
         try:
             ray.init(
                 address="local",
+                num_cpus=usable_cores(),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
+                job_config=WorkerPath([str(folder / CODE)]),
                 _node_ip_address="127.0.0.1",
-                _temp_dir=folder,
+                _temp_dir=str(folder),
                 **QUIET,
             )
             return
@@ -99,6 +127,38 @@ def _start(folder: str) -> None:
                 raise JobError(
                     f"Ray does not start on this machine: {first_line(error)}; try the same command again"
                 ) from error
+
+
+@contextmanager
+def _signals_for_driver() -> Iterator[None]:
+    """While Ray starts: its processes do not get DRIVER_SIGNALS, and the caller's handler of SIGTERM comes back.
+
+    Ray's processes would end before the driver, whose Ray library then waits a minute for them and exits with 1. Ray
+    keeps Ctrl-C from them in the same way. And ray.init leaves a handler of SIGTERM that aborts the driver: a signal
+    that arrives meanwhile is delivered when that handler is gone.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DRIVER_SIGNALS)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if handler is None else handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _require_token(address: str) -> None:
+    """
+    Raises:
+        JobError: the cluster asks for another token than this process has.
+    """
+    from resvae_ray.on_ray.ray_internals import is_refused
+
+    if is_refused(address):
+        raise JobError(
+            f"--address {address}: the cluster refuses this token, or asks for one; set RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN or ~/.ray/auth_token to the cluster's token"
+        )
 
 
 def _require_listener(address: str) -> None:

@@ -1,24 +1,76 @@
 """The folder of a local Ray: its logs and sockets, removed with what is left of its processes when the work is over.
 
-Ray itself leaves the folder of every session behind, and what a killed driver leaves nobody ends. Each of our folders
-has a lock that its driver holds as long as it lives, so the next one knows which are left over.
+Ray itself leaves the folder of every session behind, and nobody ends the processes that a killed driver leaves. Each of
+our folders has a lock file. Its driver holds the lock as long as it lives, and the file names the driver: so the next
+driver knows which folders are left over.
 """
 
 import fcntl
+import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
+
+from resvae_ray.errors import JobError, first_line
 
 PREFIX = "resvae-"
 PLACE_MOST = 27  # bytes: a socket's path has at most 107, of which the folder takes 16 and Ray 64
 LOCK = "driver.lock"
-ENDING_S = 10.0  # that processes get to end by themselves and to be gone
+ENDING_S = 10.0  # for processes to end by themselves and to be gone
+BEGINNING_S = 3600.0  # after which a folder that never got its name was left by a killed driver
+FREE_BYTES = 64 << 20  # that Ray's logs may need
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+PID_NAMESPACE = Path("/proc/self/ns/pid")
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A process, so that it can be told from all others, also on other hosts and in other containers.
+
+    Attributes:
+        host: its host name.
+        boot: Linux's id of the host's last start.
+        namespace: of process numbers, which differs between containers.
+        process: its number.
+        started: when, in ticks since the host started.
+    """
+
+    host: str
+    boot: str
+    namespace: str
+    process: int
+    started: int
+
+    @classmethod
+    def here(cls) -> "Driver":
+        """The process that asks."""
+        return cls(socket.gethostname(), *_place_of_processes(), os.getpid(), _start_of(os.getpid()) or 0)
+
+    @classmethod
+    def read(cls, lock: IO[str]) -> "Driver":
+        """The driver that a lock file names.
+
+        Raises:
+            ValueError: it names none.
+        """
+        try:
+            return cls(**json.load(lock))
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+    def is_dead(self) -> bool:
+        """Whether it has certainly ended. Of a process on another host or in another container nothing is certain."""
+        here = (socket.gethostname(), *_place_of_processes())
+        return (self.host, self.boot, self.namespace) == here and _start_of(self.process) != self.started
 
 
 @contextmanager
@@ -26,12 +78,14 @@ def session_folder() -> Iterator[Path]:
     """A folder for a local Ray, of the user alone; those that killed drivers of this user left behind are removed.
 
     It is removed at the end, with all processes that still write there.
+
+    Raises:
+        JobError: no folder can hold it.
     """
+    place = choose_place()
     remove_leftovers()
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_place()))
-    with (folder / LOCK).open("w") as file:
-        with suppress(OSError):  # no file locks here: then nobody removes it for us
-            fcntl.flock(file, fcntl.LOCK_EX)
+    folder, lock = _locked_folder(place)
+    with lock:
         try:
             yield folder
         finally:
@@ -40,18 +94,80 @@ def session_folder() -> Iterator[Path]:
 
 def remove_leftovers() -> None:
     """Removes the folders of drivers that were killed, and ends what is left of their processes."""
-    for lock in _place().glob(f"{PREFIX}*/{LOCK}"):
-        with suppress(OSError), lock.open("r+") as file:
-            if os.fstat(file.fileno()).st_uid == os.getuid():
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(lock.parent)
+    place = choose_place()
+    for path in place.glob(f"{PREFIX}*/{LOCK}"):
+        with suppress(OSError, ValueError), path.open("r+") as lock:
+            if os.fstat(lock.fileno()).st_uid == os.getuid() and Driver.read(lock).is_dead():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock.fileno()), path.stat()):  # else another driver removed it meanwhile
+                    _remove(path.parent)
+    for folder in place.glob(f".{PREFIX}*"):
+        with suppress(OSError):
+            about = folder.stat()
+            if about.st_uid == os.getuid() and time.time() - about.st_mtime > BEGINNING_S:
+                (folder / LOCK).unlink(missing_ok=True)
+                folder.rmdir()
 
 
-def _place() -> Path:
-    """Where Ray would put its files, but where the path of its sockets would be too long for the system."""
-    names = ("RAY_TMPDIR", "TMPDIR") if sys.platform.startswith("linux") else ("RAY_TMPDIR",)
-    wanted = next(filter(None, map(os.environ.get, names)), "")
-    return Path(wanted if wanted and len(os.fsencode(wanted)) <= PLACE_MOST else "/tmp")  # noqa: S108 - by mkdtemp
+def choose_place() -> Path:
+    """The folder for Ray's files: RAY_TMPDIR, TMPDIR or /tmp, the first that can hold them.
+
+    Raises:
+        JobError: none can; the message says of each why.
+    """
+    refused = []
+    for name, folder in _candidates():
+        if not (reason := _unfit(folder)):
+            return folder
+        refused.append(f"{name}{folder} {reason}")
+    raise JobError(
+        f"Ray has no folder for its files: {'; '.join(refused)}; set TMPDIR to a folder with {FREE_BYTES >> 20} MB "
+        f"free and a path of up to {PLACE_MOST} bytes"
+    )
+
+
+def _candidates() -> Iterator[tuple[str, Path]]:
+    """Folders to try, each with the variable that names it."""
+    for name in ("RAY_TMPDIR", "TMPDIR") if sys.platform.startswith("linux") else ("RAY_TMPDIR",):
+        if folder := os.environ.get(name):
+            yield f"{name}=", Path(os.path.abspath(folder))
+    for folder in ("/tmp", "/var/tmp"):  # noqa: S108 - by mkdtemp
+        yield "", Path(folder)
+
+
+def _unfit(folder: Path) -> str:
+    """Why Ray's files cannot be put there; empty if they can."""
+    if len(os.fsencode(folder)) > PLACE_MOST:
+        return f"has a path of more than {PLACE_MOST} bytes"  # Ray would not start
+    try:
+        free = shutil.disk_usage(folder).free
+        if free < FREE_BYTES:
+            return f"has {free >> 20} MB free"
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * 65536)  # a quota may be used up
+    except OSError as error:
+        return f"cannot be used ({error.strerror or first_line(error)})"
+    return ""
+
+
+def _locked_folder(place: Path) -> tuple[Path, IO[str]]:
+    """A new folder and its lock file, which is held.
+
+    It gets its name only then: other drivers look at all folders of that name, and take one without a lock for a
+    leftover.
+    """
+    begun = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=place))
+    lock = (begun / LOCK).open("w")
+    try:
+        with suppress(OSError):  # no file locks here: then nobody removes it for us
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        json.dump(asdict(Driver.here()), lock)
+        lock.flush()
+        return begun.rename(place / begun.name.removeprefix(".")), lock
+    except BaseException:
+        lock.close()
+        shutil.rmtree(begun, ignore_errors=True)
+        raise
 
 
 def _remove(folder: Path) -> None:
@@ -69,7 +185,10 @@ def _remove(folder: Path) -> None:
 
 
 def processes_in(folder: Path) -> list[int]:
-    """The user's other processes that write to files in `folder`, as all of Ray's do; who reads there is not meant."""
+    """The user's other processes that write to files in `folder`, as all of Ray's do; readers are not meant.
+
+    The lock file does not count: other drivers open it, to see whether its own is dead.
+    """
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it ended meanwhile, or is not ours
@@ -81,8 +200,34 @@ def processes_in(folder: Path) -> list[int]:
 def _writes_in(process: Path, folder: Path) -> bool:
     for descriptor in (process / "fd").iterdir():
         with suppress(OSError):
-            if os.readlink(descriptor).startswith(f"{folder}/"):
+            path = os.readlink(descriptor).removesuffix(" (deleted)")
+            if path.startswith(f"{folder}/") and path != f"{folder}/{LOCK}":
                 flags = (process / "fdinfo" / descriptor.name).read_text().partition("flags:")[2].split()[0]
                 if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
                     return True
     return False
+
+
+def _place_of_processes() -> tuple[str, str]:
+    """The host's start and the namespace within which process numbers are this process's; empty where not Linux."""
+    try:
+        return BOOT.read_text().strip(), os.readlink(PID_NAMESPACE)
+    except OSError:
+        return "", ""
+
+
+def _start_of(process: int) -> int | None:
+    """When it started, in ticks; 0 where the system does not tell, None if it has ended."""
+    try:
+        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else int(fields[18])
+    except (OSError, ValueError):
+        if sys.platform.startswith("linux"):
+            return None
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:
+        pass
+    return 0

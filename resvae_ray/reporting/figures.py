@@ -1,10 +1,10 @@
-"""The figures of a RUN by name, each a plotly figure, made when it is asked for; and all of them as PNG and SVG.
+"""The figures of a RUN by name, plotly figures that are drawn on first access, and all of them as PNG and SVG.
 
     figures = resvae_ray.figures("run")
     list(figures)                           # their names
     figures["learning_curves"].show()
 
-For PNG and SVG, plotly.js draws them as on the page, in a Chrome or Chromium that kaleido starts.
+For PNG and SVG, kaleido starts a Chrome or Chromium, in which plotly.js draws the figures as on the page.
 """
 
 import logging
@@ -12,26 +12,24 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from resvae_ray.errors import ResVAERayError
-from resvae_ray.reporting import style  # first: it says what to install where plotly is missing
-from resvae_ray.reporting.finalist_figures import finalists
-from resvae_ray.reporting.latent_figures import errors, latent_dimensions, latent_map
-from resvae_ray.reporting.rate_figure import rate_distortion
+from resvae_ray.reporting import style  # first: if plotly is missing, it says how to install it
+from resvae_ray.reporting.latent_figures import errors, latent_dimensions, latent_map, rate_distortion
 from resvae_ray.reporting.run_contents import Findings
 from resvae_ray.reporting.search_figures import history, importances, parallel_coordinates, slices
 from resvae_ray.reporting.style import Figure
-from resvae_ray.reporting.training_figures import learning_curves, timeline
+from resvae_ray.reporting.training_figures import finalists, learning_curves, timeline
 from resvae_ray.search.run.run import Run
 
 WIDTH = 1000  # px
-SCALE = 2  # pixels of a PNG a px
+SCALE = 2  # pixels of a PNG per px
 NEEDED = "PNG and SVG need kaleido (the extra `insight`) and a Chrome or Chromium (Debian: apt install chromium)"
 
 
 def write_images(figures: Mapping[str, Figure], folder: Path) -> str | None:
-    """Writes NAME.png and NAME.svg for each figure into `folder`; one browser draws them all.
+    """Writes NAME.png and NAME.svg of each figure into `folder`, all with one browser.
 
     Returns:
-        None, or why there are none.
+        why there are no images, or None if there are.
     """
     try:
         from choreographer.errors import BrowserFailedError, ChromeNotFoundError
@@ -42,7 +40,7 @@ def write_images(figures: Mapping[str, Figure], folder: Path) -> str | None:
     logging.getLogger("kaleido").setLevel(logging.ERROR)
     wanted = [_wanted(figure, folder / f"{name}.{kind}") for name, figure in figures.items() for kind in ("png", "svg")]
     try:
-        # Without MathJax, which it would fetch from the network.
+        # without MathJax, which kaleido would download
         failed = write_fig_from_object_sync(wanted, kopts={"mathjax": False})
     except ChromeNotFoundError:
         return f"{NEEDED}; no browser was found"
@@ -90,9 +88,9 @@ TITLES = {
 
 
 class Figures(Mapping[str, style.Figure]):
-    """All figures of a report by name; a figure is drawn when it is asked for, and kept.
+    """All figures of a report by name; each is drawn on first access and kept.
 
-    Asking for one raises DataError where the RUN does not have what it needs, and says what that is.
+    Access raises DataError, with the reason, if the RUN lacks the data for the figure.
     """
 
     def __init__(self, findings: Findings) -> None:
@@ -128,13 +126,13 @@ def _several_widths(findings: Findings) -> bool:
     try:
         return len(findings.best_by_width) > 1
     except ResVAERayError:
-        return True  # the figure says what cannot be read
+        return True  # the figure reports what cannot be read
 
 
 def figures(run: Run | str | Path) -> Figures:
     """The figures of a RUN.
 
     Raises:
-        DataError: no RUN there.
+        DataError: `run` is not a RUN.
     """
     return Figures(Findings(run if isinstance(run, Run) else Run.open(run)))

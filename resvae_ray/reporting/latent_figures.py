@@ -1,8 +1,9 @@
-"""Figures of what the best model makes of the proteins: a map of the latents, each latent's worth, the errors."""
+"""Figures of trained models on the proteins: map of the latents, each latent, errors, rate against distortion."""
 
 import importlib
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,19 +11,25 @@ from plotly.subplots import make_subplots
 
 from resvae_ray.errors import DataError
 from resvae_ray.evaluation.encoded_rows import Proteins
+from resvae_ray.evaluation.reconstruction import Rates, fit_pca, rates
 from resvae_ray.model.validation import ACTIVE_VARIANCE
-from resvae_ray.names import TRAIN
+from resvae_ray.names import TRAIN, VAL
+from resvae_ray.progress import silent
 from resvae_ray.reporting import style
 from resvae_ray.reporting.run_contents import Findings
 from resvae_ray.reporting.style import count, dressed, safe
+from resvae_ray.search.export import load_weights_of
+from resvae_ray.search.run.trials import SavedWeights
+from resvae_ray.search.space import describe
 from resvae_ray.seeds import SHOWN_ROWS, derive
 
-MAP_ROWS = 2000  # UMAP takes half a minute for them on one core; of more, so many are drawn at random
-NEIGHBOURS = 15  # with MIN_DIST and SEED as the method's paper sets UMAP
+MAP_ROWS = 2000  # UMAP takes half a minute for them on one core; above that, a random sample is used
+NEIGHBOURS = 15  # NEIGHBOURS, MIN_DIST and SEED are the method's paper's for UMAP
 MIN_DIST = 0.5
 SEED = 0
-MOST_LABELS = len(style.QUALITATIVE)  # with a colour of their own; rarer ones are grey
+MOST_LABELS = len(style.QUALITATIVE)  # labels with a colour of their own; rarer ones are grey
 BINS = 40
+BEYOND = 5  # components by which the line of PCA continues beyond the widest model
 
 
 def latent_map(findings: Findings) -> go.Figure:
@@ -57,11 +64,11 @@ def latent_map(findings: Findings) -> go.Figure:
     figure.update_xaxes(hidden)
     figure.update_yaxes(hidden)
     total = sum(side.of for side in sides)
-    which = "all proteins" if len(order) == total else f"{len(order):,} of {total:,} proteins, drawn at random"
+    which = "all proteins" if len(order) == total else f"a random sample of {len(order):,} of {total:,} proteins"
     reading = (
-        f"A point is a protein, near to those with similar latents ({method}; {which}, training and validation). "
-        + ("Colours and shapes are labels. " if shown != [""] else "The data set has no labels. ")
-        + "Distances between groups that lie far apart mean little."
+        f"Each point is a protein, near proteins with similar latents ({method}; {which}, training and validation). "
+        + ("Colours and shapes show labels. " if shown != [""] else "The data set has no labels. ")
+        + "Distances between well separated groups mean little."
     )
     return dressed(figure, "Map of the latents", reading, 560, showlegend=shown != [""])
 
@@ -75,7 +82,7 @@ def _two_dimensions(mu: np.ndarray) -> tuple[np.ndarray, str]:
     except ImportError:
         return _pca(mu), "PCA, as umap-learn is not installed"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of numba and scikit-learn, about what is none of the reader's business
+        warnings.simplefilter("ignore")  # numba and scikit-learn warn about their own internals
         reducer = umap.UMAP(random_state=SEED, min_dist=MIN_DIST, n_neighbors=NEIGHBOURS, n_jobs=1)
         places = np.asarray(reducer.fit_transform(mu.astype(np.float32)))
     return places, f"UMAP, {NEIGHBOURS} neighbours, min_dist {MIN_DIST}, random_state {SEED}"
@@ -146,21 +153,21 @@ def latent_dimensions(findings: Findings) -> go.Figure:
                     col=1,
                 )
     figure.update_xaxes(categoryorder="array", categoryarray=places)
-    figure.update_xaxes(title_text="latent, by its KLD", row=2, col=1)
+    figure.update_xaxes(title_text="latent, sorted by KLD", row=2, col=1)
     figure.update_yaxes(title_text="KLD, nats", row=1, col=1)
     figure.update_yaxes(title_text="variance", type="log", dtick=1, range=_decades(variances), row=2, col=1)
     threshold = {"color": style.VERMILION, "dash": "dash", "width": 1.5}
     figure.add_hline(ACTIVE_VARIANCE, line=threshold, row=2, col=1)  # pyright: ignore[reportArgumentType]
     reading = (
-        f"A bar is a latent: how much it tells of a protein (KLD, {klds.sum():.1f} nats together) and how much its "
-        f"posterior mean varies over {_which(proteins)}. Active are {active.sum()} of {len(klds)}, those with a "
-        f"variance above {ACTIVE_VARIANCE} (dashed)."
+        f"Each bar is a latent. Top: its KLD, the information that it carries about a protein ({klds.sum():.1f} nats "
+        f"in total). Bottom: the variance of its posterior mean over {_which(proteins)}. {active.sum()} of {len(klds)} "
+        f"latents are active: their variance is above {ACTIVE_VARIANCE} (dashed)."
     )
     return dressed(figure, "The latents, one by one", reading, 520, barmode="overlay", bargap=0.3)
 
 
 def _decades(variances: np.ndarray) -> list[float]:
-    """The range of an axis, in powers of ten, on which the threshold stands clear of the bottom."""
+    """The range of an axis, in powers of ten, with the threshold clear of its bottom."""
     lowest = max(variances.min(), ACTIVE_VARIANCE / 1000)
     return [
         float(np.log10(min(lowest, ACTIVE_VARIANCE) / 3)),
@@ -200,11 +207,11 @@ def errors(findings: Findings) -> go.Figure:
                 hoverinfo="skip",
             )
         )
-    figure.update_xaxes(style.LOG_TICKS | {"tickformat": "~r", "title": {"text": "squared error of a protein"}})
+    figure.update_xaxes(style.log_axis(10**edges), title_text="squared error of a protein")
     figure.update_yaxes(title_text="proteins")
     reading = (
-        f"How far {_which(proteins)} are from their reconstructions, at the posterior mean. The further left of the "
-        "second line, the error of predicting the mean protein for all, the more the latents hold."
+        f"Squared distance from {_which(proteins)} to their reconstructions, at the posterior mean. The second line is "
+        "the error of predicting the mean protein for every protein. The further left of it, the more the latents keep."
     )
     return dressed(figure, "Reconstruction errors", reading, 420)
 
@@ -213,4 +220,71 @@ def _which(proteins: Proteins) -> str:
     side = "training" if proteins.side == TRAIN else "validation"
     if len(proteins) == proteins.of:
         return f"the {proteins.of:,} {side} proteins"
-    return f"{len(proteins):,} of {proteins.of:,} {side} proteins, drawn at random"
+    return f"a random sample of {len(proteins):,} of the {proteins.of:,} {side} proteins"
+
+
+def rate_distortion(findings: Findings) -> go.Figure:
+    """R² of the validation rows at the posterior mean: the best complete trial of each latent width, and PCA.
+
+    Raises:
+        DataError: fewer than two latent widths, or the DATASET or the weights cannot be read.
+    """
+    chosen = findings.best_by_width
+    if len(chosen) < 2:
+        raise DataError("complete trials of at least two latent widths are needed")
+    data = findings.dataset
+    models = [load_weights_of(saved)[0] for saved in chosen.values()]
+    found = rates(models, fit_pca(data.features(TRAIN), silent), data.features(VAL))
+    figure = go.Figure([_pca_line(found, max(chosen) + BEYOND), *_connections(findings, chosen, found)])
+    figure.add_trace(_models(chosen, found))
+    figure.update_xaxes(title_text="latents, or principal components")
+    figure.update_yaxes(title_text="variance explained (R²)", tickformat=".3~f")
+    reading = (
+        "Each point is the best complete trial of one latent width, at its posterior mean. The grey line is PCA with "
+        "the same number of components, fitted on the training rows. Above it, the model explains more variance of the "
+        "validation rows than PCA of the same width. A dotted line connects trials that differ in latent width alone."
+    )
+    return dressed(figure, "Rate against distortion", reading, 440)
+
+
+def _connections(findings: Findings, chosen: dict[int, SavedWeights], found: Rates) -> Iterator[go.Scatter]:
+    """Lines between the points whose trials have the same parameters except `z_dim`."""
+    params = {record.number: record.params for record in findings.records}
+    alike: dict[str, list[tuple[int, float]]] = {}
+    for (width, saved), r2 in zip(chosen.items(), found.models, strict=True):
+        others = {field: value for field, value in params[saved.number].items() if field != "z_dim"}
+        alike.setdefault(describe(others), []).append((width, r2))
+    for points in alike.values():
+        if len(points) > 1:
+            yield go.Scatter(
+                x=[width for width, _ in points],
+                y=[r2 for _, r2 in points],
+                mode="lines",
+                line={"color": style.BLUE, "width": 1, "dash": "dot"},
+                showlegend=False,
+                hoverinfo="skip",
+            )
+
+
+def _pca_line(found: Rates, widest: int) -> go.Scatter:
+    r2 = found.pca[: widest + 1]
+    return go.Scatter(
+        x=np.arange(1, len(r2)),
+        y=r2[1:],
+        mode="lines",
+        name="PCA",
+        line={"color": style.GREY, "width": 2},
+        hovertemplate="PCA, %{x} components: %{y:.3f}<extra></extra>",
+    )
+
+
+def _models(chosen: dict[int, SavedWeights], found: Rates) -> go.Scatter:
+    return go.Scatter(
+        x=list(chosen),
+        y=found.models,
+        mode="markers",
+        name="Res-VAE, best complete trial",
+        marker={"size": 9, "color": style.BLUE},
+        text=[f"trial {saved.number}, loss {style.loss(saved.val_loss)}" for saved in chosen.values()],
+        hovertemplate="%{x} latents: %{y:.3f}<br>%{text}<extra></extra>",
+    )

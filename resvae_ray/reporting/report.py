@@ -2,38 +2,35 @@
 
     report("run")                    # RUN/report/report.html and RUN/report/figures/
 
-What a RUN does not have (complete trials, labels, its DATASET) is named in the place of its figure.
+If a figure cannot be drawn (no complete trials, no labels, DATASET moved), the page says why.
 """
 
 import logging
-import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from resvae_ray import names
-from resvae_ray._version import __version__
 from resvae_ray.errors import ResVAERayError
-from resvae_ray.files.atomic import replace_folder, staged_folder
+from resvae_ray.files.atomic import replace_folder
 from resvae_ray.files.place import Place, place, place_to_write
 from resvae_ray.progress import Progress, silent
 from resvae_ray.reporting.figures import TITLES, Figures, figures, write_images
-from resvae_ray.reporting.page import Html, no_plot, page, plot
-from resvae_ray.reporting.sections import Plots, head, sections
+from resvae_ray.reporting.page import PageFigure, page_figure, render_page
+from resvae_ray.reporting.sections import page_values
 from resvae_ray.search.run.run import Run
 
 logger = logging.getLogger(__name__)
-WIDE = ("parallel_coordinates", "slices")  # too much for the width of a phone
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """A written report.
 
     Attributes:
         path: of the page.
-        missing: names of figures that this RUN has not, with the reason.
-        no_images: why there are no PNG and SVG.
+        missing: names of figures that could not be drawn, with the reason.
+        no_images: why there are no PNG and SVG; None if there are.
     """
 
     path: Place
@@ -42,23 +39,24 @@ class Report:
 
 
 def report(run: Run | str | Path, out: str | Path | None = None, *, progress: Progress = silent) -> Report:
-    """Writes the report of a RUN, while it runs or after.
+    """Writes the report of a RUN, also while the search runs.
 
     Args:
-        out: a new folder; if not given RUN/report, which a later report replaces.
-        progress: told of each figure.
+        out: a new folder; the default is RUN/report, which a later report replaces.
+        progress: called with the number of figures drawn and the number of all figures.
 
     Raises:
-        DataError: no RUN there.
-        UsageError: `out` is there already, or plotly is not installed.
+        DataError: `run` is not a RUN.
+        UsageError: `out` exists, or plotly is not installed.
     """
     drawn = figures(run)
     with _target(drawn.findings.run, out) as folder:
         folder.mkdir(exist_ok=True)
-        plots, missing = _draw(drawn, progress)
-        shown = {name: drawn[name] for name in drawn if name not in missing}
-        no_images = write_images(shown, folder / names.PLOTS_FOLDER)
-        (folder / names.REPORT_FILE).write_text(_page(drawn, plots))
+        shown = _draw(drawn, progress)
+        missing = {name: figure.missing for name, figure in shown.items() if figure.missing is not None}
+        images = {name: drawn[name] for name in shown if name not in missing}
+        no_images = write_images(images, folder / names.PLOTS_FOLDER)
+        (folder / names.REPORT_FILE).write_text(render_page(page_values(drawn.findings), shown))
     run = drawn.findings.run
     if out is None and run.copy:
         run.copy.send_folder(names.REPORT_FOLDER)
@@ -69,32 +67,21 @@ def report(run: Run | str | Path, out: str | Path | None = None, *, progress: Pr
 def _target(run: Run, out: str | Path | None) -> AbstractContextManager[Path]:
     if out is None:
         return replace_folder(run.path / names.REPORT_FOLDER)
-    return staged_folder(place_to_write(out), names.REPORT_FILE)
+    return place_to_write(out).staged_folder(names.REPORT_FILE)
 
 
-def _draw(drawn: Figures, progress: Progress) -> tuple[Plots, dict[str, str]]:
-    """Each figure as it stands on the page, and why some cannot."""
-    plots: dict[str, Html] = {}
-    missing: dict[str, str] = {}
+def _draw(drawn: Figures, progress: Progress) -> dict[str, PageFigure]:
+    """Each figure for the page, or why it could not be drawn."""
+    shown: dict[str, PageFigure] = {}
     for done, name in enumerate(drawn):
         progress(done, len(drawn))
         try:
-            plots[name] = plot(name, drawn[name], wide=name in WIDE)
+            shown[name] = page_figure(drawn[name])
         except ResVAERayError as error:
-            missing[name] = str(error)
+            shown[name] = PageFigure(TITLES[name], missing=str(error))
         except Exception as error:
-            # One figure that fails must not take the others with it; the page and the log say so.
+            # A figure that fails must not cost the others; the page and the log report it.
             logger.warning("the figure %s failed", name, exc_info=True)
-            missing[name] = f"{type(error).__name__}: {error}"
-        if name in missing:
-            plots[name] = no_plot(name, TITLES[name], missing[name])
+            shown[name] = PageFigure(TITLES[name], missing=f"{type(error).__name__}: {error}")
     progress(len(drawn), len(drawn))
-    return plots, missing
-
-
-def _page(drawn: Figures, plots: Plots) -> str:
-    findings = drawn.findings
-    written = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    title = f"{findings.run.where.name} · Res-VAE search"
-    foot = f"Written {written} by resvae_ray {__version__}."
-    return page(title, head(findings), sections(findings, plots), foot)
+    return shown

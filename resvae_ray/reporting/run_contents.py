@@ -15,6 +15,7 @@ from resvae_ray.errors import DataError
 from resvae_ray.evaluation.encoded_rows import Proteins, encoded
 from resvae_ray.evaluation.evaluate import evaluate_model
 from resvae_ray.evaluation.results import Evaluation
+from resvae_ray.files.place import place
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.pretrained import read_model_config
 from resvae_ray.search.asha import DurableASHA
@@ -170,14 +171,14 @@ class Findings:
         dataset = Dataset.open(known["path"])
         if dataset.fingerprint != known["fingerprint"]:
             raise DataError(
-                f"{known['path']}: its content is not what the search was made on; give that back its place"
+                f"{known['path']}: its content changed since the search; restore the DATASET that the search used"
             )
         return dataset
 
     @cached_property
     def chosen(self) -> Chosen:
         """The model in RUN/model, or while there is none the best weights that a trial has saved."""
-        folder = self.run.path / names.MODEL_FOLDER
+        folder = place(self.run.path / names.MODEL_FOLDER)
         if (folder / names.CONFIG_FILE).is_file():
             model, about = ResVAE.from_pretrained(folder), read_model_config(folder)
         else:

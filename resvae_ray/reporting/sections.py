@@ -1,23 +1,27 @@
-"""The parts of the report, top to bottom: what is said where, in tables and sentences around the figures."""
+"""The values that the report's page shows, section by section; `templates/page.html` says what stands where."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from resvae_ray import names
+from resvae_ray._version import __version__
 from resvae_ray.config import Metric
 from resvae_ray.config_file import config_to_toml
 from resvae_ray.errors import ResVAERayError
+from resvae_ray.evaluation.encoded_rows import Proteins
 from resvae_ray.evaluation.results import tables
-from resvae_ray.progress import duration
-from resvae_ray.reporting.finalist_figures import finalist_rows
-from resvae_ray.reporting.page import Html, Section, cards, element, folded, joined, panel, paragraph, table
 from resvae_ray.reporting.run_contents import Findings
-from resvae_ray.reporting.style import count, loss, number
+from resvae_ray.reporting.style import loss, number
+from resvae_ray.search.run.finalists import Finalist
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.trials import BestTrial, EpochRow
 from resvae_ray.search.space import describe
 
-Plots = Mapping[str, Html]
+Value = TypeVar("Value")
+TableRows = list[list[str]]  # of a table, the header first
+FactRows = list[tuple[str, str]]  # pairs of a name and a value
 
 # The result of the method's paper, which README shows too, and its data.
 PAPER = {
@@ -32,110 +36,85 @@ PAPER = {
 }
 PAPER_PROTEINS = 5549
 PAPER_METRIC = Metric(1000.0, "MSE", "sum")
-SEARCH = ("history", "importances", "parallel_coordinates", "slices")
-COURSE = ("learning_curves", "timeline")
-WORTH = ("rate_distortion",)
-LATENTS = ("latent_map", "latent_dimensions", "errors")
-MOST_FAILURES = 30
 WORST = 10  # proteins
+LARGE_GAP = 0.05  # in R² between training and validation rows
 
 
-def head(findings: Findings) -> Html:
-    """What the search is, and its most important numbers."""
+def page_values(findings: Findings) -> dict[str, Any]:
+    """All values of the page but the figures, by the names that `templates/page.html` uses."""
     run, status = findings.run, findings.status
-    counts = status["counts"]
-    best = _best_row(findings)
-    ended = " · ".join(f"{many} {state}" for state, many in counts.items() if many)
-    values = [
-        (loss(best[names.VAL_LOSS]) if best else "–", "lowest validation loss"),
-        (f"{best[names.R2]:.3f}" if best.get(names.R2) is not None else "–", "variance explained (R²) then"),
-        (f"{sum(counts.values()):,}", f"trials: {ended}"),
-        (f"{status['epochs']:,}", f"epochs trained, {findings.epochs_saved:,} saved by stopping early"),
-        (duration(status["seconds"]), "of training, all trials together"),
-    ]
-    about = " · ".join([run.config.name, status["state"], f"begun {_clock(run.info.get('created'))}", str(run.path)])
-    return joined([element("h1", f"Res-VAE search: {run.path.name}"), paragraph(about, "soft"), cards(values)])
+    return {
+        "findings": findings,
+        "title": run.path.name,
+        "about": [run.config.name, status["state"], f"started {_clock(run.info.get('created'))}", str(run.path)],
+        "best_r2": _best_row(findings).get(names.R2),
+        "counts": status["counts"],
+        "ended": " · ".join(f"{many} {state}" for state, many in status["counts"].items() if many),
+        "epochs": status["epochs"],
+        "seconds": status["seconds"],
+        "results": _results(findings),
+        "comparable": comparable(findings),
+        "lost_best": _lost_best(run),
+        "overfitting": overfitting(findings),
+        "best_facts": _best_facts(findings),
+        "rank_correlations": _rank_correlations(findings),
+        "finalist_table": finalist_rows(findings.finalists),
+        "chosen": attempt(lambda: _chosen(findings)),
+        "worst": attempt(lambda: _worst(findings.validation)),
+        "evaluation": attempt(lambda: tables(findings.evaluation)),
+        "failures": _failures(findings),
+        "data_facts": list(_flat(run.info["dataset"])),
+        "sessions": [list(_flat(session)) for session in run.info["sessions"]],
+        "configuration": config_to_toml(run.config),
+        "written": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "version": __version__,
+    }
 
 
-def _clock(time: object) -> str:
+@dataclass(frozen=True)
+class Attempt(Generic[Value]):
+    """A value, or the reason why the RUN cannot give it."""
+
+    value: Value | None
+    missing: str | None
+
+
+def attempt(read: Callable[[], Value]) -> Attempt[Value]:
+    """Calls `read`; a ResVAERayError becomes the reason."""
+    try:
+        return Attempt(read(), None)
+    except ResVAERayError as error:
+        return Attempt(None, str(error))
+
+
+# --- Result ------------------------------------------------------------------------------------------------------
+
+
+def _clock(created: object) -> str:
     """2026-11-22T14:57:21Z as 2026-11-22 14:57 UTC."""
-    text = str(time or "at an unknown time")
+    text = str(created or "at an unknown time")
     return f"{text[:10]} {text[11:16]} UTC" if len(text) == len("2026-11-22T14:57:21Z") else text
 
 
 def _best_row(findings: Findings) -> EpochRow:
-    """All that was reported of the best epoch; empty while there is none."""
+    """The record of the best epoch of all trials; empty before the first epoch ends."""
     best = findings.best
     return next((record.best or {} for record in findings.records if best and record.number == best.number), {})
 
 
-def sections(findings: Findings, plots: Plots) -> list[Section]:
-    """All of them; the page's table of contents lists their titles."""
-    return [
-        Section("result", "Result", joined(_result(findings))),
-        Section("search", "Search", joined(plots[name] for name in SEARCH)),
-        Section("course", "Early stopping", joined([*(plots[name] for name in COURSE), *_judges(findings)])),
-        *([Section("finalists", "Finalists", joined(_finalists(findings, plots)))] if "finalists" in plots else []),
-        Section("latents", "Latents", joined(_latents(findings, plots))),
-        Section("worth", "Does it earn its place?", joined(_worth(findings, plots))),
-        Section("failures", "Failures", joined(_failures(findings))),
-        Section("data", "Data and environment", joined(_environment(findings))),
-    ]
-
-
-def _result(findings: Findings) -> Iterator[Html]:
-    run, best = findings.run, findings.best
-    if best is None:
-        yield paragraph("No trial has come to the end of an epoch yet.", "missing")
-        return
-    rows = [[f"this search, {name}", *run.result_table(trial).iloc[0]] for name, trial in _results(findings)]
-    rows.append(["the paper", *PAPER.values()])
-    yield panel(
-        element("h3", "Best result beside the paper's"),
-        table(["", *PAPER], [list(map(_cell, ["", *PAPER], row)) for row in rows]),
-        paragraph(comparable(findings), "note"),
-    )
-    if (chosen := findings.winner) is not None:
-        yield paragraph(
-            f"Trial {chosen.number} was chosen for its mean over {count(len(chosen.losses), 'fresh seed')}, "
-            f"{loss(chosen.mean or 0.0)}, which is the fair figure for it; the model has the best of those weights.",
-            "note",
-        )
-    if lost := _lost_best(run):
-        yield paragraph(f"{lost[0].upper()}{lost[1:]}.", "note")
-    row = _best_row(findings)
-    facts = [("trial", best.number), *best.params.items()]
-    facts += [(BEST_ROWS[name], row[name]) for name in BEST_ROWS if row.get(name) is not None]
-    yield panel(
-        element("h3", f"The best trial, at epoch {best.best_epoch}"),
-        table([], [(name, number(value)) for name, value in facts], "facts"),
-    )
-
-
-def _results(findings: Findings) -> Iterator[tuple[str, BestTrial]]:
-    """The model and, where that is another, the lowest loss of a trial."""
+def _results(findings: Findings) -> TableRows:
+    """The model, the best trial where that is another, and the paper's result."""
+    named: list[tuple[str, BestTrial]] = []
     if findings.winner is not None and findings.model is not None:
-        yield "the model", findings.model
+        named.append(("the model", findings.model))
     if findings.best is not None:
-        yield "lowest of the trials" if findings.winner else "best trial", findings.best
-
-
-def _lost_best(run: Run) -> str | None:
-    try:
-        return run.lost_best()
-    except ResVAERayError:  # a search at work may remove what was just listed
-        return None
-
-
-BEST_ROWS = {
-    names.VAL_LOSS: "validation loss, on the paper's scale (about 32 proteins)",
-    names.TRAIN_LOSS: "training loss, on the same scale",
-    names.VAL_RECONSTRUCTION: "squared error a protein, at drawn latents",
-    names.VAL_KLD: "KLD a protein, nats",
-    names.R2: "explained variance (R²), at drawn latents",
-    names.ACTIVE_UNITS: "active latents",
-    names.WORST_LOSS: "largest loss of one validation protein",
-}
+        named.append(("lowest of the trials" if findings.winner else "best trial", findings.best))
+    rows = [[name, *findings.run.result_table(trial).iloc[0]] for name, trial in named]
+    columns = ["", *PAPER]
+    return [
+        columns,
+        *([_cell(*cell) for cell in zip(columns, row, strict=True)] for row in [*rows, ["the paper", *PAPER.values()]]),
+    ]
 
 
 def _cell(column: str, value: Any) -> str:
@@ -145,7 +124,7 @@ def _cell(column: str, value: Any) -> str:
 
 
 def comparable(findings: Findings) -> str:
-    """Whether the two losses may be compared, in a sentence."""
+    """A sentence that says whether this search's loss and the paper's may be compared."""
     data, metric = findings.run.info["dataset"], findings.run.config.training.metric
     rows = data["train_rows"] + data["val_rows"]
     if metric != PAPER_METRIC:
@@ -163,94 +142,113 @@ def comparable(findings: Findings) -> str:
         )
     return (
         f"Width and number of proteins are the paper's ({PAPER_PROTEINS:,} × 1,280). If these are its ESM-2 cls "
-        "features, the losses can be compared; the paper draws the latents anew at each validation, here the noise is "
+        "features, the losses can be compared. The paper samples new latents at each validation; here the noise is "
         "fixed."
     )
 
 
-def _finalists(findings: Findings, plots: Plots) -> Iterator[Html]:
-    yield plots["finalists"]
-    if findings.finalists:
-        header, *rows = finalist_rows(findings.finalists)
-        yield panel(element("h3", "The finalists under fresh seeds"), table(header, rows, "numbers"))
+def _lost_best(run: Run) -> str | None:
+    lost = attempt(run.lost_best).value  # a running search may remove a file that was just listed
+    return f"{lost[0].upper()}{lost[1:]}" if lost else None
 
 
-def _latents(findings: Findings, plots: Plots) -> Iterator[Html]:
-    try:
-        chosen = findings.chosen
-        known = [("trial", chosen.trial), ("epoch", chosen.epoch), ("validation loss", chosen.loss)]
-        said = ", ".join(f"{name} {number(value)}" for name, value in known if value is not None)
-        yield paragraph(
-            f"Of the model in RUN/model, or of the best saved weights while there is none ({said}).", "soft"
-        )
-    except ResVAERayError as error:
-        yield paragraph(f"{error}.", "missing")
-    yield from (plots[name] for name in LATENTS)
-    try:
-        yield _worst(findings)
-    except ResVAERayError:
-        return  # the figure above has said why
+@dataclass(frozen=True)
+class Overfitting:
+    """R² at the posterior mean, on the training and on the validation rows."""
+
+    train: float
+    val: float
 
 
-def _worst(findings: Findings) -> Html:
-    proteins = findings.validation
+def overfitting(findings: Findings) -> Overfitting | None:
+    """The two R² of the chosen model if their gap is large; None if it is not, or if they are unknown."""
+    sides = attempt(lambda: (findings.training, findings.validation)).value
+    if sides is None or not all(side.spreads.sum() > 0 for side in sides):
+        return None
+    found = Overfitting(*(float(1 - side.errors.sum() / side.spreads.sum()) for side in sides))
+    return found if found.train - found.val > LARGE_GAP else None
+
+
+BEST_ROWS = {
+    names.VAL_LOSS: "validation loss, on the paper's scale (per batch of 32 proteins)",
+    names.TRAIN_LOSS: "training loss, on the same scale",
+    names.VAL_RECONSTRUCTION: "squared error per protein, at sampled latents",
+    names.VAL_KLD: "KLD per protein, nats",
+    names.R2: "explained variance (R²), at sampled latents",
+    names.ACTIVE_UNITS: "active latents",
+    names.WORST_LOSS: "largest loss of one validation protein",
+}
+
+
+def _best_facts(findings: Findings) -> FactRows:
+    best, row = findings.best, _best_row(findings)
+    if best is None:
+        return []
+    facts = [("trial", best.number), *best.params.items()]
+    facts += [(label, row[name]) for name, label in BEST_ROWS.items() if row.get(name) is not None]
+    return [(name, number(value)) for name, value in facts]
+
+
+# --- Early stopping, finalists, latents, failures ----------------------------------------------------------------
+
+
+def _rank_correlations(findings: Findings) -> str:
+    """0.53 at epoch 10, 0.69 at epoch 30; empty if there are too few complete trials."""
+    return ", ".join(f"{rho:.2f} at epoch {rung}" for rung, rho in findings.rank_correlations.items())
+
+
+def finalist_rows(found: list[Finalist]) -> TableRows:
+    """Losses in the search and under fresh seeds, a row per finalist."""
+    header = ["trial", "in the search", "mean over fresh seeds", "± sd", "overtuning gap", "seeds", "failed"]
+    return [header, *map(_finalist_row, found)]
+
+
+def _finalist_row(finalist: Finalist) -> list[str]:
+    early = "" if finalist.complete else f", stopped at epoch {finalist.search_epochs}"
+    return [
+        str(finalist.number),
+        f"{loss(finalist.search_loss)}{early}",
+        *("–" if value is None else loss(value) for value in (finalist.mean, finalist.sd)),
+        "–" if finalist.gap is None else f"{finalist.gap:+,.2f}",
+        str(len(finalist.losses)),
+        str(finalist.failed),
+    ]
+
+
+def _chosen(findings: Findings) -> str:
+    """Trial, epoch and loss of the model that the figures of the latents show."""
+    chosen = findings.chosen
+    known = [("trial", chosen.trial), ("epoch", chosen.epoch), ("validation loss", chosen.loss)]
+    return ", ".join(f"{name} {number(value)}" for name, value in known if value is not None)
+
+
+def _worst(proteins: Proteins) -> TableRows:
+    """The validation proteins with the largest errors."""
     order = (-proteins.errors).argsort(kind="stable")[:WORST]
     middle = sorted(proteins.errors)[len(proteins) // 2]
     labels = proteins.labels
     header = ["protein", *(["label"] if labels else []), "squared error", "times the median"]
-    rows = [
-        [
-            proteins.ids[row],
-            *([labels[row]] if labels else []),
-            number(float(proteins.errors[row])),
-            f"{proteins.errors[row] / middle:.1f}" if middle else "–",
-        ]
-        for row in order
+    return [
+        header,
+        *(
+            [
+                proteins.ids[row],
+                *([labels[row]] if labels else []),
+                number(float(proteins.errors[row])),
+                f"{proteins.errors[row] / middle:.1f}" if middle else "–",
+            ]
+            for row in order
+        ),
     ]
-    title = f"The {len(rows)} validation proteins that are reconstructed worst"
-    return panel(element("h3", title), table(header, rows))
 
 
-def _judges(findings: Findings) -> Iterator[Html]:
-    """Whether the rungs were good judges."""
-    if found := findings.rank_correlations:
-        said = ", ".join(f"{rho:.2f} at epoch {rung}" for rung, rho in found.items())
-        yield paragraph(
-            f"Rank correlation (Spearman) of the {len(findings.ended(names.COMPLETE))} complete trials' losses at a "
-            f"rung with those at the end: {said}. Near 1 a rung judges well; near 0 it stops winners too, and a longer "
-            "grace or averaged weights help.",
-            "note",
-        )
-
-
-def _worth(findings: Findings, plots: Plots) -> Iterator[Html]:
-    """What `resvae-ray evaluate` says."""
-    yield from (plots[name] for name in WORTH if name in plots)
-    try:
-        evaluation = findings.evaluation
-    except ResVAERayError as error:
-        yield paragraph(f"Not evaluated: {error}.", "missing")
-        return
-    yield paragraph("The latents beside PCA of the same width and the raw features.", "soft")
-    for part in tables(evaluation):
-        shown = table(part.rows[0], part.rows[1:], "numbers") if part.rows else ""
-        yield panel(element("h3", part.title), shown, *(paragraph(note) for note in part.notes))
-
-
-def _failures(findings: Findings) -> Iterator[Html]:
-    failures = findings.status["failures"]
-    if not failures:
-        yield paragraph("None failed.")
-        return
-    yield paragraph(f"{count(len(failures), 'training')} failed; the whole text of each lies in its folder, error.txt.")
+def _failures(findings: Findings) -> TableRows:
+    """Trial, parameters and reason of each training that failed; no header."""
     params = {record.number: record.params for record in findings.records}
-    rows = [
+    return [
         [_which(failure), describe(params.get(failure[names.NUMBER], {})), failure[names.FAILURE]]
-        for failure in failures[:MOST_FAILURES]
+        for failure in findings.status["failures"]
     ]
-    yield panel(table(["trial", "parameters", "reason"], rows, ""))
-    if len(failures) > MOST_FAILURES:
-        yield paragraph(f"And {len(failures) - MOST_FAILURES:,} more.")
 
 
 def _which(failure: Mapping[str, Any]) -> str:
@@ -258,20 +256,11 @@ def _which(failure: Mapping[str, Any]) -> str:
     return str(failure[names.NUMBER]) if repeat is None else f"{failure[names.NUMBER]}, finalist, seed {repeat + 1}"
 
 
-def _environment(findings: Findings) -> Iterator[Html]:
-    info = findings.run.info
-    yield panel(element("h3", "Data"), table([], _flat(info["dataset"]), "facts"))
-    many = len(info["sessions"])
-    title = "Environment" if many == 1 else f"Environment of the last of {many} sessions"
-    yield from (panel(element("h3", title), table([], _flat(last), "facts")) for last in info["sessions"][-1:])
-    yield panel(
-        element("h3", "Configuration"),
-        folded("search.toml", element("pre", config_to_toml(findings.run.config))),
-    )
+# --- Data and environment ----------------------------------------------------------------------------------------
 
 
 def _flat(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Nested JSON as rows, what is flat in one: (versions, python 3.11.7 · torch 2.13.0)."""
+    """Nested JSON as rows; a mapping without further nesting is one row: (versions, python 3.11.7 · torch 2.13.0)."""
     for name, value in content.items():
         title = f"{before}{_words(name)}"
         if isinstance(value, Mapping) and any(isinstance(part, (Mapping, list)) for part in value.values()):

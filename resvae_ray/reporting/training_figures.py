@@ -1,4 +1,4 @@
-"""Figures of how a search went: learning curves with what ASHA stopped, and which node did what and when."""
+"""Figures of the trainings: learning curves with early stopping, the timeline of all nodes, retrained finalists."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,23 +12,24 @@ from resvae_ray.progress import duration
 from resvae_ray.reporting import style
 from resvae_ray.reporting.run_contents import Findings
 from resvae_ray.reporting.style import count, dressed
+from resvae_ray.search.run.finalists import Finalist
 from resvae_ray.search.run.trials import EpochRow, TrialRecord
 
-# What lies on top comes last.
+# Later ones are drawn on top.
 LAYERS = (names.PRUNED, names.FAILED, names.COMPLETE, names.RUNNING, names.FINALIST)
-PAUSE_EPOCHS = 5  # a trial that reports nothing for the time of so many epochs was not running
-PAUSE_S = 60.0  # and for at least so long
-CLOCK_S = 1.0  # by so much a report's time, taken where it arrives, may be late; of quick epochs, by one of them
+PAUSE_EPOCHS = 5  # a trial paused if it reported nothing for the time of 5 epochs
+PAUSE_S = 60.0  # and for at least a minute
+CLOCK_S = 1.0  # tolerance: the driver sets a report's time when it arrives, up to a second or one epoch late
 
 
 def learning_curves(findings: Findings) -> go.Figure:
-    """The running minimum of each trial's validation loss, with the rungs and where trials ended at them.
+    """The running minimum of each trial's validation loss, the rungs, and the trials that ended there.
 
     Raises:
-        DataError: no trial has come to an epoch.
+        DataError: no trial has finished an epoch.
     """
     if not findings.reported or not findings.best:
-        raise DataError("no trial has come to the end of an epoch yet")
+        raise DataError("no trial has finished an epoch yet")
     figure = go.Figure()
     for state in LAYERS:
         if trials := findings.ended(state):
@@ -45,7 +46,8 @@ def learning_curves(findings: Findings) -> go.Figure:
             annotation_position="top right",
         )
     figure.update_xaxes(title_text="epoch", range=[1, max(2, findings.run.config.training.epochs * 1.02)])
-    figure.update_yaxes(title_text="lowest validation loss so far", **style.LOG_TICKS)
+    losses = [row[names.VAL_LOSS] for record in findings.reported for row in record.epochs]
+    figure.update_yaxes(style.log_axis(losses), title_text="lowest validation loss so far")
     return dressed(figure, "Learning curves", _saving(findings), 500)
 
 
@@ -53,12 +55,21 @@ def _saving(findings: Findings) -> str:
     saved, length = findings.epochs_saved, findings.run.config.training.epochs
     trained = sum(len(record.epochs) for record in findings.reported)
     asked = saved + trained
-    rungs = " and ".join(f"{many} at epoch {epoch}" for epoch, many in findings.stopped.items()) or "none"
+    stopped = [f"{many} at epoch {epoch}" for epoch, many in findings.stopped.items()]
+    if not findings.rungs:
+        return "Each line is the lowest validation loss of a trial so far. Every trial trains to its full length."
+    if not stopped:
+        return "Each line is the lowest validation loss of a trial so far. ASHA stopped no trial at the rungs (dotted)."
     return (
-        "A line is a trial's running minimum, by which ASHA judges at the rungs (dotted); a cross is where it stopped "
-        f"one. Stopped: {rungs}. That saved {saved:,} of {asked:,} epochs ({saved / asked:.0%}), counted against "
-        f"{length} epochs for each of them."
+        "Each line is the lowest validation loss of a trial so far, which ASHA compares at the rungs (dotted). A cross "
+        f"marks a trial that ASHA stopped: {_listed(stopped)}. That saved {saved:,} of {asked:,} epochs "
+        f"({saved / asked:.0%}), relative to {length} epochs for each of these trials."
     )
+
+
+def _listed(parts: list[str]) -> str:
+    """a, b and c."""
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
 
 
 def _curves(trials: list[TrialRecord], name: str, colour: str, width: float, opacity: float) -> go.Scatter:
@@ -129,15 +140,15 @@ def _paused(before: EpochRow, after: EpochRow) -> bool:
 
 
 def timeline(findings: Findings) -> go.Figure:
-    """What ran where and when: a row for each trial that a node had at the same time.
+    """Each node's trials over time: one row per trial that a node ran at the same time.
 
     Raises:
-        DataError: no trial has come to an epoch.
+        DataError: no trial has finished an epoch.
     """
     trained = [*findings.reported, *findings.retrained]
     found = sorted((part for record in trained for part in stretches(record)), key=lambda part: part.start)
     if not found:
-        raise DataError("no trial has come to the end of an epoch yet")
+        raise DataError("no trial has finished an epoch yet")
     zero, end = found[0].start, max(part.end for part in found)
     unit, seconds = ("hours", 3600.0) if end - zero > 2 * 3600 else ("minutes", 60.0)
     lanes = _lanes(found)
@@ -147,13 +158,13 @@ def timeline(findings: Findings) -> go.Figure:
         if mine:
             figure.add_trace(_bars(mine, state, zero, seconds))
     rows = sorted(set(lanes))
-    figure.update_xaxes(title_text=f"{unit} since the first epoch began")
+    figure.update_xaxes(title_text=f"{unit} since the first epoch")
     figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1])
     figure.update_layout(barmode="overlay", bargap=0.25, uniformtext={"minsize": 9, "mode": "hide"})
     nodes = len({part.node for part in found})
     reading = (
-        f"A bar is a trial at work, with its number; {count(nodes, 'node')}, {count(len(rows), 'trial')} at a "
-        "time. Short bars are trials that were stopped early; gaps are pauses; finalists are trained again at the end."
+        f"Each bar is a trial at work, with its number; {count(nodes, 'node')}, up to {count(len(rows), 'trial')} at a "
+        "time. Short bars are trials that were stopped early; gaps are pauses. Finalists are retrained at the end."
     )
     return dressed(figure, "Timeline", reading, 210 + 44 * len(rows))
 
@@ -190,4 +201,56 @@ def _bars(placed: list[tuple[Stretch, str]], state: str, zero: float, unit: floa
             for part in parts
         ],
         hovertemplate="%{customdata}<extra></extra>",
+    )
+
+
+def finalists(findings: Findings) -> go.Figure:
+    """Each finalist's loss in the search, its losses under fresh seeds and their mean.
+
+    Raises:
+        DataError: none has been retrained yet.
+    """
+    found = [finalist for finalist in findings.finalists if finalist.losses]
+    if not found:
+        raise DataError("no finalist has been trained again yet")
+    figure = go.Figure()
+    rows = [f"trial {finalist.number}" for finalist in found]
+    means = [finalist.mean for finalist in found]
+    figure.add_trace(_marks("a fresh seed", *_seeds(found), style.BLUE, "circle", 9))
+    figure.add_trace(_marks("their mean", means, rows, style.INK, "line-ns-open", 26))
+    figure.add_trace(_marks("in the search", [f.search_loss for f in found], rows, style.ORANGE, "diamond", 10))
+    figure.update_xaxes(title_text="lowest validation loss", tickformat=",~r")
+    figure.update_yaxes(categoryorder="array", categoryarray=rows[::-1])
+    return dressed(figure, "Finalists", _choice(findings), 200 + 48 * len(rows))
+
+
+def _choice(findings: Findings) -> str:
+    repeats = [repeat for finalist in findings.finalists for repeat in finalist.repeats]
+    ended = sum(repeat.ended for repeat in repeats)
+    chosen = findings.winner
+    said = (
+        f"Trial {chosen.number} was chosen: the lowest mean among the finalists with the most successful trainings."
+        if chosen and ended == len(repeats)
+        else f"{ended} of {len(repeats)} trainings have ended; then the lowest mean is chosen."
+    )
+    return (
+        "Each circle is a full training of the configuration under a fresh seed; the upright line is their mean. The "
+        "distance from the diamond to the mean is the overtuning gap: the part of the search's loss that was luck. If "
+        f"a trial was stopped early, its diamond comes from fewer epochs and shows no gap. {said}"
+    )
+
+
+def _seeds(found: list[Finalist]) -> tuple[list[float], list[str]]:
+    pairs = [(loss, f"trial {finalist.number}") for finalist in found for loss in finalist.losses]
+    return [loss for loss, _ in pairs], [row for _, row in pairs]
+
+
+def _marks(name: str, x: list, y: list[str], colour: str, symbol: str, size: int) -> go.Scatter:
+    return go.Scatter(
+        x=x,
+        y=y,
+        name=name,
+        mode="markers",
+        marker={"color": colour, "symbol": symbol, "size": size, "line": {"width": 2, "color": colour}},
+        hovertemplate="%{y}, " + name + ": %{x:,.2f}<extra></extra>",
     )

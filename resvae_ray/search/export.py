@@ -8,7 +8,6 @@ from resvae_ray import names
 from resvae_ray._version import __version__
 from resvae_ray.config import TrainingConfig
 from resvae_ray.errors import DataError
-from resvae_ray.files.atomic import refuse_existing
 from resvae_ray.files.place import Place, place_to_write
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.portable import require_onnx, write_onnx, write_torch_export
@@ -31,7 +30,7 @@ def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_
         JobError: model.onnx or model.pt2 does not give the model's latents.
     """
     folder = place_to_write(target)
-    refuse_existing(folder)
+    folder.refuse_existing()
     if onnx:
         require_onnx()
     model, about = _published(str(source)) if str(source).endswith(".pt") else best_model(Run.open(source))

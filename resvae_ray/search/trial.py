@@ -28,11 +28,10 @@ from resvae_ray.config import DataConfig, TrainingConfig
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import STREAM, Rows, open_sides
 from resvae_ray.errors import DataError, JobError, first_line, system_line
-from resvae_ray.files.atomic import write_json
 from resvae_ray.files.place import Place, place
 from resvae_ray.model.training import Diverged, Training
 from resvae_ray.search.ray_tune.failures import refuse_another
-from resvae_ray.search.run.bucket.checkpoints import Kept, kept_in
+from resvae_ray.search.run.checkpoints import CheckpointFolder, checkpoint_folder
 from resvae_ray.search.run.finalists import finalist_folder
 from resvae_ray.search.run.trials import trial_folder
 from resvae_ray.seeds import FINALIST, TRIAL, derive
@@ -142,7 +141,7 @@ def run_repeat(config: dict[str, Any]) -> None:
     refuse_another(config)
     with _faults_reported():
         result = _run(job, final["params"], derive(FINALIST, job.seed, number, repeat), folder)
-        write_json(folder / names.RESULT_FILE, result)
+        (folder / names.RESULT_FILE).write_json(result)
         (folder / names.RESUME_FILE).unlink(missing_ok=True)
 
 
@@ -197,7 +196,7 @@ def _attempt(
     device = "cuda" if job.gpu and torch.cuda.is_available() else "cpu"
     train, val = _rows(job.dataset, job.fingerprint, tuple(data.items()), device)
     config, metric = TrainingConfig(**(job.training | params)), TrainingConfig(**job.training).metric
-    with kept_in(folder) as kept:
+    with checkpoint_folder(folder) as kept:
         training = _taken_up(lambda: Training(config, train, val, seed, device, metric), kept.folder)
         if training.epoch:
             # The process may have been killed after saving this epoch and before the search heard of it.
@@ -212,13 +211,13 @@ def _require_run(job: TrainingJob) -> None:
         )
 
 
-def _train(training: Training, kept: Kept, job: TrainingJob) -> dict[str, Any]:
+def _train(training: Training, kept: CheckpointFolder, job: TrainingJob) -> dict[str, Any]:
     saved = time.monotonic()
     try:
         for metrics in training.epochs():
             last = training.epoch == training.config.epochs
             if last or training.epoch in job.save_epochs or time.monotonic() - saved >= job.save_every_s:
-                if isinstance(place(job.run), Path):
+                if place(job.run).local is not None:
                     _require_run(job)  # else it would be saved below a mount that has vanished
                 training.save(kept.folder)
                 kept.send()

@@ -38,6 +38,7 @@ from resvae_ray.search.ray_tune.experiment import run_experiment
 from resvae_ray.search.resources import Slots, plan_slots
 from resvae_ray.search.resume import first_config, resumed_config
 from resvae_ray.search.run.disk_space import require_space
+from resvae_ray.search.run.lock import require_lockable
 from resvae_ray.search.run.run import Run, refuse_existing_run
 from resvae_ray.search.run.session import about_search, about_session, created, taken_up
 from resvae_ray.search.run.trials import trial_folder, trial_folders
@@ -77,7 +78,9 @@ def tune(
             resolved = resumed_config(known, data, config)
         else:
             known, resolved = None, first_config(data, config)
-            refuse_existing_run(place_to_write(run))
+            where = place_to_write(run)
+            refuse_existing_run(where)
+            require_lockable(where)
         nodes = stack.enter_context(ray_session(resolved.resources.address))
         slots = plan_slots(resolved.resources, nodes, resolved.search.trials)
         require_space(place(run), resolved, data.dim, slots.concurrent)

@@ -14,7 +14,7 @@ import yaml
 from hosts import ADDRESSES, CHECKOUT, HEAD, LAPTOP, WORKERS, Hosts, end, last_lines
 
 NODES_S = 300.0  # until all hosts are nodes
-# A host that is cut off is noticed in 20 seconds instead of a minute, and a slow machine is no dead host.
+# A host that is cut off is noticed in 20 seconds instead of a minute, and a slow machine does not count as a dead host.
 QUICK = {
     "RAY_health_check_initial_delay_ms": 20000,
     "RAY_health_check_period_ms": 1000,
@@ -79,7 +79,7 @@ class Cluster:
         return Submitted(self.hosts.begin(LAPTOP, line), line)
 
     def submit(self, script: str, *arguments: object) -> str:
-        """What scripts/`script` prints, which has to succeed."""
+        """The output of scripts/`script`, which has to succeed."""
         return self.begin(script, *arguments).finish()
 
     def kill_driver(self) -> None:
@@ -125,7 +125,7 @@ class Submitted:
         return self._process.returncode, out + err
 
     def finish(self) -> str:
-        """What it printed; it has to succeed."""
+        """Its output; it has to succeed."""
         code, printed = self.end()
         assert code == 0, f"{self._line}\nended with {code}\n{last_lines(printed)}"
         return printed

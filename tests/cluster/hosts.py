@@ -32,7 +32,7 @@ ENTER = ("nsenter", "--mount", "--uts", "--ipc", "--net", "--pid", "--target")
 
 
 def why_not() -> str | None:
-    """What keeps this machine from having hosts; None if nothing does."""
+    """The reason why this machine cannot have hosts; None if it can."""
     if os.geteuid():
         return "making hosts needs root"
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
@@ -125,7 +125,7 @@ class Hosts:
         return self.folder / name / "home"
 
     def cut(self, name: str) -> None:
-        """Pulls its cable: it goes on, and hears of nobody."""
+        """Pulls its cable: it keeps running without any connection."""
         self._on_laptop("ip", "link", "set", f"to-{name}", "down")
 
     def heal(self, name: str) -> None:
@@ -145,7 +145,7 @@ class Hosts:
             self.kill(name)
 
     def _furnished(self, name: str) -> Path:
-        """What a host has of its own on the disk; its home, which outlives its power."""
+        """The files of a host on the disk: its home, which outlives its power."""
         folder = self.folder / name
         for place in ("tmp", "home/.ssh"):
             (folder / place).mkdir(parents=True, exist_ok=True)
@@ -223,7 +223,7 @@ def end(process: subprocess.Popen) -> None:
 
 
 def last_lines(text: str) -> str:
-    """What matters of a long output."""
+    """The relevant part of a long output."""
     return "\n".join(text.splitlines()[-40:])
 
 

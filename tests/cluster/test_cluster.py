@@ -39,7 +39,7 @@ def test_search_goes_on_without_a_host(cluster: Cluster, search, run: Path, loss
     number, host = wait_for_trial(run, job)
     getattr(cluster.hosts, loss)(host)
     seconds = wait_for_move(run, number, host)
-    print(f"{loss}: trial {number} went on elsewhere after {seconds:.1f} s")
+    print(f"{loss}: trial {number} resumed elsewhere after {seconds:.1f} s")
     {"cut": cluster.hosts.heal, "kill": cluster.hosts.start}[loss](host)
     job.finish()
     account(run)

@@ -1,4 +1,4 @@
-"""What the cluster is given to do, and whether all of it was done."""
+"""The work that the cluster gets, and whether all of it was done."""
 
 from collections import Counter
 from dataclasses import replace

@@ -1,5 +1,5 @@
 """A process that writes and is killed meanwhile: at the n-th thing that it asks of the system, when a file has grown to
-so many bytes, or after some time.
+a number of bytes, or after some time.
 
     python tests/faults/dying.py      # for each line of standard input, prints what became of the process that wrote
 

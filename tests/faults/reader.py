@@ -17,7 +17,7 @@ HUNG, DIED, BUG, GREEDY = "hung", "died", "traceback", "too much memory"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file.
+    """The outcome of reading a file.
 
     Attributes:
         kind: read, refused, or what must not be.

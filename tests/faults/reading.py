@@ -52,7 +52,7 @@ def by_features(path: str) -> list:
 
 
 def by_check(path: str) -> list:
-    """What `check` says of FEATURES."""
+    """The result of `check` for FEATURES."""
     return [[str(check_features(path))]]
 
 
@@ -84,7 +84,7 @@ def by_dataset(path: str) -> list:
 
 
 def by_run(path: str) -> list:
-    """What `status` says of a RUN."""
+    """The result of `status` for a RUN."""
     run = Run.open(path)
     status = {name: value for name, value in run.status().items() if name != "last_epoch_s"}
     return [[str(status), str(run.trials()), str(run.best())]]
@@ -104,7 +104,7 @@ def by_save(path: str) -> list:
 
 
 def by_resume(path: str) -> list:
-    """A training is taken up."""
+    """A training is resumed."""
     again = training()
     again.resume(Path(path))
     last = {name: value for name, value in again.last.items() if name not in ("seconds", "rows_per_s")}
@@ -140,7 +140,7 @@ def resident_mb(name: str) -> float:
 def main() -> None:
     importers.APART = ()  # this process is apart
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # the output of a library is not an answer
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

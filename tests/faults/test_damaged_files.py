@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(3600)
 SAME, OTHER_VALUES, OTHER_ROWS = "read as it was", "read with other values", "read with other rows"
 CHECKED = (".npz", ".gz", ".xlsx", ".pt", "features")  # have checksums of all that is read
 HDF5 = (".h5", ".hdf5", ".h5ad")  # read in a process that may hang or die, see importers/apart.py
-LINES = (".csv", ".tsv", ".txt", ".fasta")  # cut between two lines, nobody can tell
+LINES = (".csv", ".tsv", ".txt", ".fasta")  # a cut between two lines cannot be detected
 
 
 def fate(outcome, whole):

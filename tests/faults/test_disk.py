@@ -42,7 +42,7 @@ class Disk:
         mount("--bind", self._store, self.folder)
 
     def fill(self, leave: int = 0) -> None:
-        """Until so many bytes are free."""
+        """Until that number of bytes is free."""
         with self._filler.open("ab", buffering=0) as file, suppress(OSError):
             there = os.statvfs(self.folder)
             file.write(bytes(max(0, there.f_bavail * there.f_bsize - leave)))

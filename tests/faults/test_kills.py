@@ -1,8 +1,8 @@
 """SIGKILL at random moments: to the driver of a search, a worker of a trial or of an encoding, the raylet of a node.
 
-Whatever was killed, a search that runs one trial at a time comes to the very numbers and the very MODEL of one that was
-not disturbed, and an encoding to the same bytes. All on one cluster of two nodes in this process; the moment of each
-kill follows from the seed in the message of a failure.
+A search that runs one trial at a time produces the very numbers and the very MODEL of an undisturbed one, whichever
+process was killed, and an encoding produces the same bytes. All on one cluster of two nodes in this process; the
+moment of each kill follows from the seed in the message of a failure.
 """
 
 import json
@@ -242,11 +242,11 @@ def rounds(what, seconds, kill, work, mend=lambda: None):
 
 def search(place, undisturbed, what):
     def work(number):
-        fate = "went on by itself"
+        fate = "resumed by itself"
         try:
             tune(place / "dataset", place / f"{what}-{number}", CONFIG)
         except JobError:
-            fate = "went on with --resume"
+            fate = "resumed with --resume"
             tune(place / "dataset", place / f"{what}-{number}", resume=True)
         check(place / f"{what}-{number}", undisturbed, (what, number))
         return fate
@@ -256,11 +256,11 @@ def search(place, undisturbed, what):
 
 def encoding(place, expected, what):
     def work(number):
-        latents, fate = place / f"{what}-{number}", "went on by itself"
+        latents, fate = place / f"{what}-{number}", "resumed by itself"
         try:
             rows = encode_features(place / "model", place / "features", latents)
         except JobError:
-            fate = "went on with the same command"
+            fate = "resumed with the same command"
             rows = encode_features(place / "model", place / "features", latents)
         assert rows == ROWS * FILES, (what, number)
         assert content(latents) == expected, (what, number)

@@ -20,7 +20,7 @@ def writer():
 
 @pytest.fixture
 def expected(tmp_path):
-    """Of a write: what is seen before and after it, undisturbed."""
+    """The content before and after an undisturbed write."""
 
     def find(name):
         folder = tmp_path / "undisturbed"

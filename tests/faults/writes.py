@@ -57,7 +57,7 @@ class Write:
 
 
 def digest(path: Path) -> str | None:
-    """Of a file; None if it is not there."""
+    """The content of a file; None if it does not exist."""
     return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() if path.exists() else None
 
 
@@ -155,7 +155,7 @@ def seen_told(folder: Path) -> Seen:
 
 
 def propose(folder: Path) -> None:
-    """Trial 1 is proposed; one that was begun is taken up."""
+    """Trial 1 is proposed; one that was started is resumed."""
     study = open_study(journal(folder), "s")
     if len(study.trials) == 1 or len(study.trials[1].params) < len(CONFIG.space):
         StudySearch(study, CONFIG, [1] if len(study.trials) == 2 else []).suggest("second")

@@ -49,12 +49,14 @@ def write_config(tmp_path: Path) -> Callable[[Config], Path]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Starts `resvae-ray` with arguments, as a process of its own."""
+    """Starts `resvae-ray` with arguments, as a process and a process group of its own."""
     started: list[subprocess.Popen] = []
 
     def begin(*arguments: object) -> subprocess.Popen:
         command = [sys.executable, "-m", "resvae_ray", *map(str, arguments)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
         started.append(process)
         return process
 

@@ -160,7 +160,7 @@ class TestInOneRay:
             ("max_length and long", Embedding(model, max_length=90, long="split")),
             ("precision", Embedding(model, precision="bfloat16")),
         ):
-            with pytest.raises(UsageError, match=f"begun with other {other}"):
+            with pytest.raises(UsageError, match=f"started with other {other}"):
                 embed_proteins(tmp_path / "p.fasta", tmp_path / "f", settings, workers=ONE)
         with monkeypatch.context() as patch:
             patch.setattr(job, "ray_session", stop)  # nothing is left to embed

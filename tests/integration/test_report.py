@@ -1,4 +1,4 @@
-"""The report in a real browser: the page draws, asks the network for nothing and complains of nothing."""
+"""The report in a real browser: it draws all figures, without network requests or console errors."""
 
 import json
 import shutil
@@ -43,6 +43,18 @@ def drawn(browser):
     return browser.execute_script("return document.querySelectorAll('.plot .main-svg:first-child').length")
 
 
+def loss_ticks(browser):
+    """The labels of the logarithmic axes of losses."""
+    script = "return Array.from(document.querySelectorAll('#plot-' + arguments[0] + ' .ytick')).map(t => t.textContent)"
+    return {name: browser.execute_script(script, name) for name in ("history", "slices", "learning_curves")}
+
+
+def slice_ticks(browser):
+    """The number of labels below each slice."""
+    script = "return ['xtick', 'x2tick'].map(name => document.querySelectorAll('#plot-slices .' + name).length)"
+    return browser.execute_script(script)
+
+
 def shown(browser, page, width, height):
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
@@ -66,6 +78,8 @@ def test_the_report_as_its_reader_gets_it(searched, start, browser):
         shown(browser, page.as_uri(), width, height)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         assert browser.get_log("browser") == []
+        assert all(len(labels) >= 3 for labels in loss_ticks(browser).values())
+        assert all(labels >= 2 for labels in slice_ticks(browser))
         assert {url for url in requests(browser) if not url.startswith(("data:", "blob:"))} == {page.as_uri()}
     buttons = browser.execute_script(
         "return Array.from(document.querySelectorAll('.modebar-btn')).map(button => button.dataset.title)"

@@ -111,19 +111,22 @@ def test_kill_9_of_a_worker(dataset, expected, tmp_path, start, write_config):
     check(tmp_path / "run", expected, kills=2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_in_good_order(number, dataset, expected, tmp_path, start, write_config):
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the driver", "to its process group"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["INT", "TERM", "HUP"])
+def test_a_stop_in_good_order(number, send, dataset, expected, tmp_path, start, write_config):
     process = start("tune", dataset, tmp_path / "run", "--config", write_config(CONFIG))
     wait_for_epochs(tmp_path / "run", 10, process)
     below = children(process.pid)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    send(process.pid, number)
+    out, err = process.communicate(timeout=40)
     assert process.returncode == 130
     assert err.splitlines()[-1] == (
         f"resvae-ray: stopped; go on with: resvae-ray tune {dataset} {tmp_path / 'run'} --resume"
     )
     assert "Traceback" not in err
+    assert "GCS" not in err
     assert all(is_gone(pid) for pid in below)
+    assert not (tmp_path / "run" / "run.lock").read_text()
     assert (tmp_path / "run" / "trials.csv").exists()
     out, _ = finish(start("status", tmp_path / "run"))
     assert "interrupted" in out

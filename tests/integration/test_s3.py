@@ -17,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from resvae_ray.cli import main
-from resvae_ray.files.place import Remote, download, place
+from resvae_ray.files.place import BucketPlace, place
 from resvae_ray.model.network import ResVAE
 from resvae_ray.search.run.run import Run
 
@@ -65,12 +65,12 @@ def ended(journal, study):
 
 def wait_for_journal(root, folder, process, count):
     """Until the journal in the bucket tells of so many trials that have ended, while the search runs."""
-    run, folder = Remote(f"{root}/run"), folder / "seen"
+    run, folder = BucketPlace(f"{root}/run"), folder / "seen"
     for _ in range(1200):
         assert process.poll() is None, process.communicate()[1]
         if (run / "study.journal").is_file():
             shutil.rmtree(folder, ignore_errors=True)
-            download(run / "study.journal", folder / "study.journal")
+            (run / "study.journal").download(folder / "study.journal")
             found = ended(folder / "study.journal", json.loads((run / "run.json").read_text())["study"])
             if found >= count:
                 return found
@@ -103,7 +103,7 @@ def test_killed_and_taken_up_elsewhere_it_is_what_it_is_on_a_disk(
     run = Run.open(f"{bucket}/run")
     assert run.status()["state"] == "finished"
     assert outcome(f"{bucket}/run") == outcome(f"{disk}/run")
-    there = Remote(f"{bucket}/run").files()
+    there = BucketPlace(f"{bucket}/run").files()
     assert not [name for name in there if name.endswith("resume.safetensors") or "/." in name or name == "run.lock"]
     for name in ("run.json", "trials.csv", "trials.parquet", "best.csv", "model/config.json", "finalists/choice.json"):
         assert name in there
@@ -120,7 +120,7 @@ def test_killed_and_taken_up_elsewhere_it_is_what_it_is_on_a_disk(
         part = f"both/{side}/part-00000.parquet"
         assert content(f"{bucket}/{part}") == content(f"{disk}/{part}")
     assert pq.ParquetFile(f"{disk}/latents.parquet").metadata.num_rows == 100
-    assert not [name for name in Remote(bucket).files() if ".parts" in name or "_uploading" in name]
+    assert not [name for name in BucketPlace(bucket).files() if ".parts" in name or "_uploading" in name]
 
     capsys.readouterr()
     assert main(["evaluate", f"{bucket}/model", f"{bucket}/dataset", "--json"]) == 0

@@ -20,15 +20,21 @@ print(here.address_info["gcs_address"], flush=True)
 sys.stdin.read()
 """
 DRIVER = """
-import sys
+import os, sys, time
 from resvae_ray.on_ray.cluster import ray_session
 from resvae_ray.errors import JobError
+began, here = time.monotonic(), os.getcwd()
+
+def on_path():
+    import sys
+    return here in sys.path
+
 try:
-    with ray_session(sys.argv[1]) as nodes:
+    with ray_session(sys.argv[1]):
         import ray
-        print("let in", ray.get(ray.remote(lambda: len(nodes)).remote()))
+        print("let in", ray.get(ray.remote(on_path).remote()))
 except JobError as error:
-    print("refused", error)
+    print("refused", round(time.monotonic() - began), error)
 """
 
 
@@ -63,18 +69,21 @@ def short():
         yield Path(folder)
 
 
-def test_a_driver_without_the_token_is_refused(tmp_path, short):
+def test_a_driver_without_the_token_is_refused_at_once_and_none_brings_its_working_folder(tmp_path, short):
     with cluster(short, environment(tmp_path, SECRET)) as address:
         said = {}
         for token in (SECRET, "another" * 8, ""):
             command = [sys.executable, "-c", DRIVER, address]
             done = subprocess.run(
-                command, env=environment(tmp_path, token), capture_output=True, text=True, timeout=200
+                command, env=environment(tmp_path, token), cwd=tmp_path, capture_output=True, text=True, timeout=200
             )
             said[token] = done.stdout.strip() or done.stderr
-    assert said.pop(SECRET) == "let in 1"
+            assert not done.stderr, done.stderr
+    assert said.pop(SECRET) == "let in False"
     for token, line in said.items():
-        assert line.startswith(f"refused --address {address}: "), (token, line)
+        _, seconds, message = line.split(" ", 2)
+        assert message.startswith(f"--address {address}: the cluster refuses this token, or asks for one"), token
+        assert int(seconds) < 15, "Ray alone takes 20 s on an idle machine"
         assert SECRET not in line
 
 

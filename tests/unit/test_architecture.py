@@ -14,7 +14,8 @@ import resvae_ray
 ROOT = Path(resvae_ray.__file__).parent
 # Each layer may import itself and the layers below it.
 LAYERS = [
-    ["_version", "config", "config_file", "errors", "extras", "names", "progress", "seeds", "scenarios"],
+    ["_version", "errors", "extras", "names", "progress", "seeds", "stop_signals", "scenarios", "wording"],
+    ["config", "config_field", "config_file"],
     ["files"],
     ["data"],
     ["model"],
@@ -141,5 +142,25 @@ def test_a_status_is_told_without_torch_and_ray():
 def test_every_public_name_can_be_had():
     for name in resvae_ray.__all__:
         assert getattr(resvae_ray, name) is not None
-    with pytest.raises(AttributeError, match="no_such"):
-        resvae_ray.no_such  # noqa: B018
+    with pytest.raises(AttributeError, match="module 'resvae_ray' has no attribute 'encode_feature'") as caught:
+        resvae_ray.encode_feature  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("encode_feature", resvae_ray), "Python suggests encode_features"
+
+
+def test_type_checkers_see_the_names_that_a_program_gets():
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.asname: it.module for it in block.body for alias in it.names}
+    assert seen == {name: f"resvae_ray.{place}" for name, place in resvae_ray._PLACES.items()}
+
+
+def test_no_module_can_take_the_place_of_a_public_name():
+    """`import resvae_ray.report` would set `resvae_ray.report` to the module, over the function of that name."""
+    below = {path.stem for path in ROOT.glob("*.py")} | {path.name for path in ROOT.iterdir() if path.is_dir()}
+    assert below & set(resvae_ray.__all__) == set()
+
+
+def test_a_name_is_looked_up_once():
+    code = "import resvae_ray as rr; rr.Config; print('Config' in vars(rr), sorted(rr.__all__) == dir(rr))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"

@@ -1,9 +1,17 @@
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
 import pytest
 
 from resvae_ray.config import Config, Domain, SearchConfig, TrainingConfig, pinned
-from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml, load_config, scenario_names
+from resvae_ray.config_field import about, check_fields, in_full, setting
+from resvae_ray.config_file import (
+    SECTIONS,
+    config_from_dict,
+    config_to_dict,
+    config_to_toml,
+    load_config,
+    scenario_names,
+)
 from resvae_ray.errors import UsageError
 from resvae_ray.search.space import first_proposal
 
@@ -32,6 +40,27 @@ def test_ranges_from_zero_and_of_whole_numbers_survive(tmp_path):
     assert config_from_dict(config_to_dict(config)) == config
     (tmp_path / "again.toml").write_text(config_to_toml(config))
     assert load_config(tmp_path / "again.toml").space == space
+
+
+@pytest.mark.parametrize(
+    "name", ["SYNTHETIC (quick)", 'a "b" \\ c', "two\nlines", "del \x7f bell \x07", "β 🧬", "# no comment"]
+)
+def test_any_name_survives_toml(name, tmp_path):
+    (tmp_path / "again.toml").write_text(config_to_toml(Config(name=name)))
+    assert load_config(tmp_path / "again.toml").name == name
+
+
+def test_a_time_limit_without_end_survives_toml(tmp_path):
+    config = Config(search=SearchConfig(max_hours=float("inf")))
+    (tmp_path / "again.toml").write_text(config_to_toml(config))
+    assert load_config(tmp_path / "again.toml") == replace(config, name=config.name)
+
+
+def test_a_file_name_that_is_not_unicode_gives_a_name_that_can_be_written(tmp_path):
+    path = tmp_path / "caf\udce9.toml"
+    path.write_text("[search]\ntrials = 3\n")
+    (tmp_path / "again.toml").write_text(config_to_toml(load_config(path)))
+    assert load_config(tmp_path / "again.toml").name == "caf\\udce9"
 
 
 def test_resources_may_be_left_open_or_zero(tmp_path):
@@ -127,3 +156,70 @@ def test_what_a_scenario_tries_first_lies_in_its_space():
 def test_rate_distortion_trains_as_high_fidelity_does():
     fidelity, sweep = load_config("high_fidelity").training, load_config("rate_distortion").training
     assert replace(sweep, z_dim=fidelity.z_dim) == fidelity
+
+
+@pytest.mark.parametrize(("section", "kind"), SECTIONS.items())
+def test_every_field_says_what_it_means_and_how_it_is_bounded(section, kind):
+    for it in fields(kind):
+        assert len(about(it).meaning) > 10, it.name
+        assert not about(it).meaning.endswith("."), it.name
+        assert about(it).range or isinstance(it.default, bool) or it.name == "address", it.name
+        assert "default: " in in_full(it)
+        assert "default: )" not in in_full(it)
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A section with a field of each kind."""
+
+    share: float = setting(0.5, "part of the rows", at_least=0, below=1)
+    weight: float | str = setting(2.0, "weight of the error", above=0, words=("auto",))
+    wait_s: float = setting(3.0, "pause between updates", unit="seconds", at_most=60)
+    path: str = setting("pca", "path beside the network", choices=("none", "pca", "ica"), why="others are not written")
+    on: bool = setting(False, "use it")
+
+    def __post_init__(self) -> None:
+        check_fields("extra", self)
+
+
+def test_one_line_gives_a_field_its_check_and_its_help():
+    assert [in_full(it) for it in fields(Extra)] == [
+        "part of the rows (0 to below 1; default: 0.5)",
+        "weight of the error (above 0, or auto; default: 2)",
+        "pause between updates (seconds, at most 60; default: 3)",
+        "path beside the network (none, pca, ica; default: pca)",
+        "use it (default: false)",
+    ]
+    assert Extra(weight="auto").weight == "auto"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"share": 1.0}, "extra.share is 1.0; expected 0 to below 1"),
+        ({"share": float("nan")}, "extra.share is nan; expected 0 to below 1"),
+        ({"weight": 0.0}, "extra.weight is 0.0; it must be above 0, or auto"),
+        ({"weight": "car"}, "extra.weight is 'car'; it must be above 0, or auto"),
+        ({"wait_s": 61.0}, "extra.wait_s is 61.0; it must be at most 60"),
+        ({"path": "pcb"}, "extra.path is 'pcb'; expected none, pca, ica: others are not written"),
+    ],
+)
+def test_a_value_out_of_its_declared_range_is_refused(values, message):
+    with pytest.raises(UsageError) as caught:
+        Extra(**values)
+    assert str(caught.value) == message
+
+
+def test_the_file_explains_every_field():
+    lines = config_to_toml(Config()).splitlines()
+    for section, kind in SECTIONS.items():
+        for it in fields(kind):
+            (at,) = [
+                row
+                for row, line in enumerate(lines)
+                if line.removeprefix("# ").startswith(f"{it.name} =") and "{" not in line
+            ]
+            above = " ".join(line.removeprefix("# ") for line in lines[max(at - 4, 0) : at])
+            expected = in_full(it) + (". Searched: see [space]" if it.name in Config().space else "")
+            assert above.endswith(expected), f"[{section}] {it.name}"
+    assert max(map(len, lines)) <= 120

@@ -13,6 +13,7 @@ RAY = """#!/usr/bin/env bash
 cd "$(dirname "$0")"
 job=${!#}
 case "$1 $2" in
+    "get-auth-token --generate") mkdir -p ~/.ray && echo secret >~/.ray/auth_token ;;
     "job status") cat "$job" 2>/dev/null || { echo "RuntimeError: ${gone-Job $job does not exist}" >&2; exit 1; } ;;
     "job submit")
         echo "${@:3}" >>submitted
@@ -109,6 +110,22 @@ def test_a_lost_connection_says_what_to_do(place, monkeypatch):
     assert done.returncode == 1
     assert "Failed to connect" in done.stderr
     assert jobs(place) == []
+
+
+@pytest.mark.parametrize("before", ["missing", "readable by all"])
+def test_the_file_of_the_token_is_the_users_alone(place, monkeypatch, before):
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    monkeypatch.setenv("HOME", str(place / "home"))
+    file = place / "home/.ray/auth_token"
+    if before != "missing":
+        file.parent.mkdir(parents=True)
+        file.write_text("mine")
+        file.chmod(0o644)
+    done = submit(*TUNE)
+    assert done.returncode == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_text().strip() == ("secret" if before == "missing" else "mine")
+    assert ("'ray up cluster.yaml' gives this token to the cluster" in done.stderr) == (before == "missing")
 
 
 @pytest.mark.parametrize("config", [("--config", "mine.toml"), ("--config=mine.toml",)])

@@ -23,8 +23,7 @@ from resvae_ray.data.other_tables import ListedIds
 from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.schema import FeatureBatch, numbers_from
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.files.atomic import refuse_existing, refuse_inside, staged_file, staged_folder
-from resvae_ray.files.place import locate, place_to_write, reaching
+from resvae_ray.files.place import locate, place_to_write, reaching, refuse_inside
 from resvae_ray.names import ID, LABEL
 from resvae_ray.progress import Progress, silent
 
@@ -137,14 +136,14 @@ def import_features(
         UsageError: an unknown format, a column that is not there, a target that is, a library that is not installed.
     """
     source, path, choice = str(source), place_to_write(target), choice or ColumnChoice()
-    refuse_existing(path)
+    path.refuse_existing()
     refuse_inside(path, source)
     with closing(read_features(source, choice)) as batches:
         first = next(batches, None)
         if first is None:
             raise DataError(f"{source}: it holds no rows")
         provenance = {**first.found, "source": Path(source).name, **(describe or {})}
-        with (staged_file if path.suffix == SUFFIX else staged_folder)(path) as staging:
+        with path.staged_file() if path.suffix == SUFFIX else path.staged_folder() as staging:
             with FeaturesWriter(staging, first.features.shape[1], provenance) as writer:
                 _copy(first, batches, writer, source, progress)
             _require_unique_ids(staging, source)

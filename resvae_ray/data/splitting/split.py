@@ -22,8 +22,8 @@ from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.data.splitting.exclude import Leaks, find_leaks, is_numbered, require_none
 from resvae_ray.data.splitting.split_rules import split_request
 from resvae_ray.errors import UsageError
-from resvae_ray.files.atomic import refuse_inside, staged_folder, write_json
-from resvae_ray.files.place import place_to_write
+from resvae_ray.files.atomic import write_json
+from resvae_ray.files.place import place_to_write, refuse_inside
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
 from resvae_ray.progress import Progress, silent
 
@@ -66,7 +66,7 @@ def split_features(
         raise UsageError(f"{option}: it says what to do about a test set; give --exclude OTHER too")
     folder = place_to_write(dataset)
     refuse_inside(folder, features)
-    with staged_folder(folder, DATASET_FILE) as staging:
+    with folder.staged_folder(DATASET_FILE) as staging:
         source = Features.open(features)
         require_unique_ids(source.ids, source.path)
         leaks = _leaks(source, exclude, exclude_similarity, drop, progress)

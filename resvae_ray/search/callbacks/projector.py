@@ -28,6 +28,7 @@ from resvae_ray.model.network import ResVAE
 from resvae_ray.search.callbacks.tensorboard import EventFile
 from resvae_ray.search.run.run import Run
 from resvae_ray.seeds import PROJECTOR, derive
+from resvae_ray.wording import printable
 
 logger = logging.getLogger(__name__)
 
@@ -88,18 +89,12 @@ def _write_points(folder: Path, model: ResVAE, batches: Iterator[tuple[str, Feat
                 mu, _ = model.encode(torch.from_numpy(np.array(batch.features)))
             np.savetxt(latents, mu.numpy(), fmt="%.5g", delimiter="\t")
             for name, label in zip(batch.ids.to_pylist(), _labels(batch), strict=True):
-                about.write(f"{_cell(name)}\t{_cell(label)}\t{side}\n")
+                about.write(f"{printable(str(name))}\t{printable('' if label is None else str(label))}\t{side}\n")
 
 
 def _labels(batch: FeatureBatch) -> list[object]:
     has_label = names.LABEL in batch.others.column_names
     return batch.others.column(names.LABEL).to_pylist() if has_label else [None] * len(batch)
-
-
-def _cell(value: object) -> str:
-    """Text that stays in its cell: what ends a line or a cell, or cannot be seen, is escaped."""
-    text = "" if value is None else str(value)
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def _drawn(dataset: Dataset, seed: int) -> Iterator[tuple[str, FeatureBatch]]:

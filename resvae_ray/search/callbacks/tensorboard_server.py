@@ -32,8 +32,10 @@ def tensorboard_server(folder: Path) -> Iterator[str | None]:
 
 @contextmanager
 def _started(folder: Path, log: IO[str]) -> Iterator[subprocess.Popen[str]]:
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     process = subprocess.Popen(  # noqa: S603 (this module)
-        [sys.executable, "-m", __name__, str(folder)],
+        [sys.executable, "-P", "-m", __name__, str(folder)],  # -P: it imports what the search imports
+        env=os.environ | {"PYTHONPATH": paths},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,

@@ -30,35 +30,31 @@ from resvae_ray.errors import JobError
 from resvae_ray.search.ray_tune.failures import Guard, Retries
 from resvae_ray.search.resources import Slots
 from resvae_ray.search.run.run import Run
+from resvae_ray.stop_signals import STOP_SIGNALS, on_signals
 
 
 @contextmanager
 def stoppable() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM ask Tune to stop, which it does in good order on SIGUSR1; a second one stops at once.
+    """Ctrl-C, SIGTERM and SIGHUP ask Tune to stop, which it does in good order on SIGUSR1; a second one stops at once.
 
     Yields:
         Set when the user has asked. Outside the main thread, where signals do not arrive, it never is.
     """
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
 
-    def stop(number: int, frame: object) -> None:
+    def stop() -> None:
         if asked.is_set() or signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):
             raise KeyboardInterrupt
         asked.set()
         os.kill(os.getpid(), signal.SIGUSR1)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = signal.getsignal(signal.SIGUSR1)
     try:
-        for number in numbers[:2]:
-            signal.signal(number, stop)
-        yield asked
+        with on_signals(STOP_SIGNALS, stop):
+            yield asked
     finally:
-        for number in numbers:
-            signal.signal(number, before[number])
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGUSR1, before)
 
 
 class Controller(TuneController):

@@ -45,10 +45,11 @@ def require_space(run: Place, config: Config, dim: int, at_once: int) -> None:
         JobError: so much is not free there.
         UsageError: a network of so much cannot be.
     """
-    if not isinstance(run, Path):
+    folder = run.local
+    if folder is None:
         return
-    needed = max(0, space_needed(config, dim, at_once) - _taken(run))
-    free = shutil.disk_usage(next(folder for folder in (run, *run.parents) if folder.exists())).free
+    needed = max(0, space_needed(config, dim, at_once) - _taken(folder))
+    free = shutil.disk_usage(next(parent for parent in (folder, *folder.parents) if parent.exists())).free
     if needed > free:
         raise JobError(
             f"{run}: the search may take {_gb(needed)} there, mostly for {config.search.trials} checkpoints, and "

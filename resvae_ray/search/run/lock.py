@@ -1,7 +1,11 @@
-"""Who works in a RUN folder: one process, which holds a file lock there and shows that it lives.
+"""Which process works in a RUN: one, which holds the lock there and gives a sign of life every 15 s.
 
-The lock ends with its process, however that ends, but is only sure to be seen on the machine where it is held. So the
-process also renews the time of the lock file, and readers on other machines go by its age.
+On a disk it holds a file lock. That ends with its process, however that ends, but is only sure to be seen on the
+machine where it is held. So the process also renews the time of the lock file, and other machines go by its age.
+
+In a bucket it holds an object, by conditional writes: the object is created only if there is none, and renewed or taken
+over only if it has not changed since it was read. So of two searches that begin at once, one fails. The age of the
+object is by the server's clock alone, so that no wrong clock takes a search for dead.
 """
 
 import fcntl
@@ -10,6 +14,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from resvae_ray.errors import UsageError
+from resvae_ray.errors import JobError, UsageError
+from resvae_ray.files.atomic import is_alive
+from resvae_ray.files.conditional_object import ConditionalObject
+from resvae_ray.files.place import BucketPlace, Place
 
 logger = logging.getLogger(__name__)
 
@@ -119,3 +127,132 @@ def _beat(path: Path, ended: threading.Event) -> None:
         # Where the folder cannot be reached, the search itself will say so.
         with suppress(OSError):
             os.utime(path)
+
+
+@contextmanager
+def hold_in_bucket(lock: BucketPlace, on_loss: Callable[[str], None]) -> Iterator[None]:
+    """Holds the lock object.
+
+    Args:
+        on_loss: called with the name of the process that has the lock now, if this one was silent for so long that
+            another took it.
+
+    Raises:
+        UsageError: another process holds it, or the server has no conditional writes.
+        JobError: the bucket cannot be reached.
+    """
+    held = _LockObject(lock)
+    held.acquire()
+    try:
+        with signs_of_life(partial(held.beat, on_loss)):
+            yield
+    finally:
+        held.release()
+
+
+def require_lockable(run: Place) -> None:
+    """Says before a search begins that its RUN cannot be locked.
+
+    Raises:
+        UsageError: `run` is in a bucket, and boto3 is missing or the bucket is not S3's.
+    """
+    if isinstance(run, BucketPlace):
+        ConditionalObject(run)
+
+
+def worker_in_bucket(lock: BucketPlace) -> Worker | None:
+    """Who works by the lock object, or did until it was killed; None if the last one ended in good order.
+
+    Its age is by this machine's clock, so that it can be read without boto3.
+    """
+    try:
+        who, written = _name(lock.read_bytes()), lock.written()
+    except FileNotFoundError:
+        return None
+    if not who:
+        return None
+    age = max(0.0, time.time() - written / 1e9)
+    return Worker(who, round(age, 1), _is_alive(who, age))
+
+
+class _LockObject:
+    """The lock object of a RUN in a bucket, as this process holds it.
+
+    Its content is the name of the process and a number that each sign of life raises, so that its ETag says whether
+    the process is still the one that was seen, and silent since.
+    """
+
+    def __init__(self, lock: BucketPlace) -> None:
+        self._lock, self._object = lock, ConditionalObject(lock)
+        self._me = f"process {os.getpid()} on {socket.gethostname()} {uuid.uuid4().hex}-".encode()
+        self._beats, self._etag = 0, ""
+
+    def acquire(self) -> None:
+        found = self._object.read()
+        if found and (who := _name(found.content)) and _is_alive(who, found.age_s):
+            raise UsageError(
+                f"{self._lock}: a search is running there ({who}, last sign of life {found.age_s:.0f} s ago); if it is "
+                f"dead, --resume works {SILENCE_S:.0f} s after that"
+            )
+        if not self._write(found.etag if found else None):
+            now = self._object.read()
+            who = _name(now.content) if now else "a process that has ended"
+            raise UsageError(
+                f"{self._lock}: another search ({who}) has begun there at the same moment, or is alive though it was "
+                "silent for long"
+            )
+        try:
+            self._object.require_conditions(self._content())
+        except UsageError:
+            self._lock.unlink(missing_ok=True)
+            raise
+
+    def beat(self, on_loss: Callable[[str], None], ended: threading.Event) -> None:
+        while not ended.wait(BEAT_S):
+            # Where the bucket cannot be reached, the search itself will say so.
+            with suppress(JobError):
+                if other := self._renew():
+                    on_loss(other)
+                    return
+
+    def release(self) -> None:
+        try:
+            found = self._object.read()
+            if found and found.content.startswith(self._me):
+                self._object.remove(found.etag)
+        except JobError as error:
+            # Its process has ended, or gives no more signs of life: no reason to hide why.
+            logger.warning("%s; other machines take the search for alive for another %.0f s", error, SILENCE_S)
+
+    def _renew(self) -> str:
+        """A sign of life; the name of the process that has taken the lock, if there is one."""
+        self._beats += 1
+        if self._write(self._etag):
+            return ""
+        found = self._object.read()
+        if found is None and self._write(None):
+            return ""  # the object had been removed
+        return (found and _name(found.content)) or "another process"
+
+    def _write(self, etag: str | None) -> bool:
+        """Writes the object if it has this ETag, or for None if there is none; whether this process has it now."""
+        content = self._content()
+        new = self._object.create(content) if etag is None else self._object.replace(content, etag)
+        if new is None and (found := self._object.read()) and found.content.startswith(self._me):
+            new = found.etag  # written by an earlier attempt whose answer was lost
+        self._etag = new or self._etag
+        return new is not None
+
+    def _content(self) -> bytes:
+        return self._me + f"{self._beats}\n".encode()
+
+
+def _is_alive(who: str, age_s: float) -> bool:
+    """Whether a process is at work whose last sign of life is so old; one of this machine can be looked up."""
+    number, _, host = who.removeprefix("process ").partition(" on ")
+    gone = host == socket.gethostname() and number.isdigit() and not is_alive(int(number))
+    return age_s < SILENCE_S and not gone
+
+
+def _name(content: bytes) -> str:
+    return content.decode(errors="replace").rpartition(" ")[0]

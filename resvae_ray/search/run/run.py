@@ -22,12 +22,11 @@ from resvae_ray.config import Config
 from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.files.atomic import read_json, refuse_existing, write_json, write_text
-from resvae_ray.files.place import Place, Remote, place, place_to_write
-from resvae_ray.search.run.bucket.bucket_lock import worker_in_bucket
-from resvae_ray.search.run.bucket.copy import BucketCopy, copy_to_read, working_copy
+from resvae_ray.files.atomic import read_json, write_json, write_text
+from resvae_ray.files.place import AnyPath, LocalPlace, Place, place, place_to_write
+from resvae_ray.search.run.bucket_copy import BucketCopy, copy_to_read, working_copy
 from resvae_ray.search.run.finalists import Finalist, best_weights, left_to_train, read_choice, read_finalists
-from resvae_ray.search.run.lock import Worker, hold, worker
+from resvae_ray.search.run.lock import Worker, hold, worker, worker_in_bucket
 from resvae_ray.search.run.status import as_html, as_line, status_of
 from resvae_ray.search.run.tables import result_table, trials_table, write_result, write_trials
 from resvae_ray.search.run.trials import (
@@ -62,7 +61,7 @@ class Run:
     @classmethod
     def create(
         cls,
-        path: str | Place,
+        path: AnyPath,
         config: Config,
         dataset: Dataset,
         about: dict[str, Any],
@@ -79,17 +78,17 @@ class Run:
         """
         where = place_to_write(path)
         refuse_existing_run(where)
-        if isinstance(where, Remote):
-            copy = copy or working_copy(where)
+        if copy := copy or working_copy(where):
             copy.clear()  # of a RUN that was there, and is no more
         content = {**about, **_content(config, dataset), "sessions": []}
-        write_json((copy.folder if copy else where) / names.RUN_FILE, content)
+        folder = LocalPlace(copy.folder) if copy else where
+        (folder / names.RUN_FILE).write_json(content)
         run = cls.read(where, copy)
         run.send()
         return run
 
     @classmethod
-    def open(cls, path: str | Place) -> "Run":
+    def open(cls, path: AnyPath) -> "Run":
         """
         Raises:
             DataError: no RUN there.
@@ -97,10 +96,8 @@ class Run:
         where = place(path)
         if not (where / names.RUN_FILE).is_file():
             raise DataError(f"{where}: no RUN: it has no {names.RUN_FILE}; `resvae-ray tune` makes one")
-        if isinstance(where, Path):
-            return cls.read(where, None)
-        copy = copy_to_read(where)
-        copy.fetch()
+        if copy := copy_to_read(where):
+            copy.fetch()
         return cls.read(where, copy)
 
     @classmethod
@@ -126,7 +123,7 @@ class Run:
     @property
     def where(self) -> Place:
         """What the user calls it: `path`, or its place in a bucket."""
-        return self.copy.home if self.copy else self.path
+        return self.copy.home if self.copy else LocalPlace(self.path)
 
     def send(self) -> None:
         """Sends what has changed to the bucket, if it is in one; see `BucketCopy.send`."""
@@ -255,4 +252,4 @@ def refuse_existing_run(folder: Place) -> None:
     if (folder / names.RUN_FILE).exists():
         raise UsageError(f"{folder}: holds a run already; --resume goes on with it, or choose another folder")
     # The lock is taken before anything is written, and may be left by one that was killed right then.
-    refuse_existing(folder, besides=names.LOCK_FILE)
+    folder.refuse_existing(besides=names.LOCK_FILE)

@@ -16,11 +16,10 @@ from resvae_ray import names
 from resvae_ray._version import __version__
 from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
-from resvae_ray.files.place import Remote, place
+from resvae_ray.files.place import place
 from resvae_ray.search.resources import NodeResources, Slots
-from resvae_ray.search.run.bucket.bucket_lock import hold_in_bucket
-from resvae_ray.search.run.bucket.copy import BucketCopy, working_copy
-from resvae_ray.search.run.lock import hold
+from resvae_ray.search.run.bucket_copy import BucketCopy, working_copy
+from resvae_ray.search.run.lock import hold, hold_in_bucket
 from resvae_ray.search.run.run import Run, refuse_existing_run
 from resvae_ray.search.run.trials import ENDED
 
@@ -59,13 +58,14 @@ def created(path: str | Path, config: Config, dataset: Dataset, about: dict[str,
         UsageError: the folder holds something already, or another process has just begun there.
     """
     where = place(path)
-    if isinstance(where, Remote):
-        with _held(working_copy(where)) as copy:
+    if copy := working_copy(where):
+        with _held(copy):
             yield Run.create(where, config, dataset, about, copy)
         return
     refuse_existing_run(where)
-    where.mkdir(parents=True, exist_ok=True)
-    with hold(where / names.LOCK_FILE):
+    folder = Path(str(where))
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold(folder / names.LOCK_FILE):
         yield Run.create(where, config, dataset, about)
 
 
@@ -78,9 +78,9 @@ def taken_up(path: str | Path) -> Iterator[Run]:
         UsageError: another process writes in it.
     """
     where = place(path)
-    if isinstance(where, Remote):
+    if copy := working_copy(where):
         Run.open(where)
-        with _held(working_copy(where)) as copy:
+        with _held(copy):
             copy.take_up()
             run = Run.read(where, copy)
             copy.forget_unknown(_last_epochs(run))
@@ -91,7 +91,7 @@ def taken_up(path: str | Path) -> Iterator[Run]:
 
 
 @contextmanager
-def _held(copy: BucketCopy) -> Iterator[BucketCopy]:
+def _held(copy: BucketCopy) -> Iterator[None]:
     """Both the copy and what it is a copy of."""
 
     def lose(other: str) -> None:
@@ -104,7 +104,7 @@ def _held(copy: BucketCopy) -> Iterator[BucketCopy]:
         copy.folder.parent.mkdir(parents=True, exist_ok=True)
         # Beside the copy, which may be replaced.
         with hold(copy.folder.parent / names.LOCK_FILE):
-            yield copy
+            yield
 
 
 def _last_epochs(run: Run) -> dict[str, int | None]:

@@ -1,4 +1,4 @@
-"""Every cell of the table in docs/formats.md: each form of features in each container."""
+"""Every cell of the table in docs/guide/formats.md: each form of features in each container."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ X = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
 IDS = [f"P{10000 + n}" for n in range(N)]
 NUMBERS = [str(n) for n in range(N)]
 LEVELS = [f"{level}/{name}" for level in ("mean", "cls") for name in IDS]
-DOCS = Path(__file__).resolve().parents[3] / "docs" / "formats.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "guide" / "formats.md"
 MATRIX = "a matrix, or a column per feature, with ids"
 BARE, ROWS, UNKNOWN = "the same without ids", "row numbers 0 … n-1 as ids", "ids under an unknown name"
 SINGLE, KEYS = "one array per protein", "one array per protein, numbered"

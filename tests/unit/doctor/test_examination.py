@@ -23,6 +23,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_user_without_a_home(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert Examiner("me", "").examine().token_readable == ""
+
+
 def test_versions_and_gpus(home):
     said = Examiner("me", "").examine()
     assert said.versions["torch"] == torch.__version__

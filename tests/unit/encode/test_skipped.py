@@ -16,7 +16,7 @@ from resvae_ray.encode.encode_features import encode_features
 from resvae_ray.encode.latents import Output
 from resvae_ray.encode.units import units_of
 from resvae_ray.errors import DataError, JobError, UsageError
-from resvae_ray.files.place import Remote
+from resvae_ray.files.place import BucketPlace
 
 DIM = 6
 ALL = ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
@@ -117,10 +117,10 @@ def test_a_bad_file_is_left_out_told_and_listed_and_later_encoded(damage, number
 
 def test_a_bad_file_in_a_bucket(model, features, tmp_path, encoded, bucket):
     encode_features(model, features, tmp_path / "undisturbed")
-    there, whole = Remote(f"{bucket}/features"), {name: (features / name).read_bytes() for name in ALL}
+    there, whole = BucketPlace(f"{bucket}/features"), {name: (features / name).read_bytes() for name in ALL}
     for name in ALL:
         (there / name).write_bytes(whole[name] if name != ALL[1] else whole[name][:-20])
-    latents, listed = f"{bucket}/out/latents", Remote(f"{bucket}/out/latents.skipped.json")
+    latents, listed = f"{bucket}/out/latents", BucketPlace(f"{bucket}/out/latents.skipped.json")
     told = skip(model, str(there), latents)
     assert len(told) == 1
     assert ALL[1] in told[0]
@@ -131,7 +131,7 @@ def test_a_bad_file_in_a_bucket(model, features, tmp_path, encoded, bucket):
     assert encode_features(model, str(there), latents) == 100
     assert encoded == [ALL[1]]
     assert not listed.exists()
-    found = {name: (Remote(latents) / name).read_bytes() for name in ALL}
+    found = {name: (BucketPlace(latents) / name).read_bytes() for name in ALL}
     assert found == content(tmp_path / "undisturbed")
 
 

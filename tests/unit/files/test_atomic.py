@@ -13,16 +13,14 @@ from resvae_ray.files import listing, s3
 from resvae_ray.files import place as remote
 from resvae_ray.files.atomic import (
     cut_torn_line,
-    local_target,
     refuse_existing,
-    refuse_inside,
     replace_folder,
     staged_file,
     staged_folder,
     write_json,
 )
 from resvae_ray.files.listing import list_files
-from resvae_ray.files.place import place
+from resvae_ray.files.place import local_target, place, refuse_inside
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -14,18 +14,10 @@ from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import DataError, JobError, UsageError
-from resvae_ray.files import atomic as storage
 from resvae_ray.files import s3
-from resvae_ray.files.atomic import (
-    local_copy,
-    read_json,
-    remove_folder,
-    staged_file,
-    staged_folder,
-    write_json,
-)
+from resvae_ray.files.atomic import read_json
 from resvae_ray.files.listing import list_files
-from resvae_ray.files.place import Remote, place
+from resvae_ray.files.place import BucketPlace, place
 from resvae_ray.model import pretrained as bundle
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.pretrained import read_model_config
@@ -36,12 +28,12 @@ def test_a_place_has_the_interface_of_a_path(bucket, tmp_path):
         file = root / "b.json"
         assert not root.exists()
         assert not file.exists()
-        write_json(file, {"x": 1})
+        file.write_json({"x": 1})
         assert read_json(file) == {"x": 1}
         assert (file.is_file(), file.is_dir(), root.is_file(), root.is_dir()) == (True, False, False, True)
         assert (file.name, file.suffix, str(file.with_name("c"))) == ("b.json", ".json", f"{root}/c")
         assert locate_again(file) == {"x": 1}
-        remove_folder(root)
+        root.remove_folder()
         assert not root.exists()
         with pytest.raises(DataError, match="b.json: no such file"):
             read_json(file)
@@ -55,54 +47,54 @@ def locate_again(file):
 
 def test_a_failed_write_leaves_the_old_file(bucket):
     target = place(f"{bucket}/a.json")
-    write_json(target, 1)
-    with pytest.raises(KeyboardInterrupt), staged_file(target) as staging:
+    target.write_json(1)
+    with pytest.raises(KeyboardInterrupt), target.staged_file() as staging:
         staging.write_text("half")
         raise KeyboardInterrupt
     assert read_json(target) == 1
-    assert list(Remote(bucket).files()) == ["a.json"]
+    assert list(BucketPlace(bucket).files()) == ["a.json"]
 
 
 def test_a_failed_folder_leaves_nothing(bucket):
-    with pytest.raises(RuntimeError), staged_folder(place(f"{bucket}/out")) as staging:
+    with pytest.raises(RuntimeError), place(f"{bucket}/out").staged_folder() as staging:
         (staging / "file").write_text("half")
         raise RuntimeError
-    assert not Remote(bucket).files()
+    assert not BucketPlace(bucket).files()
 
 
 def test_a_folder_is_not_read_before_it_is_all_there(bucket, make_features, monkeypatch):
     """At every moment of the upload, what there is of it is refused; what makes it a DATASET comes last."""
     target, seen = f"{bucket}/dataset", []
-    original = storage.upload
+    original = BucketPlace.upload
 
-    def upload(source, to):
+    def upload(to, source):
         seen.append(to.name)
         with pytest.raises(DataError, match="no DATASET"):
             Dataset.open(target)
         if to.name != "part-00000.parquet" or len(seen) > 1:
             with pytest.raises(DataError, match="is being written, or was when that was interrupted"):
                 Features.open(target)
-        original(source, to)
+        original(to, source)
 
-    monkeypatch.setattr(storage, "upload", upload)
+    monkeypatch.setattr(BucketPlace, "upload", upload)
     split_features(make_features(), target)
     assert seen == ["part-00000.parquet", "part-00000.parquet", "dataset.json"]
     assert Features.open(target).rows == 60
-    assert "_uploading" not in Remote(target).files()
+    assert "_uploading" not in BucketPlace(target).files()
 
 
 def test_what_an_interrupted_upload_left_is_named_and_not_mixed_with_anything(bucket, make_features, monkeypatch):
     target = f"{bucket}/dataset"
 
-    def fail(source, to):
+    def fail(to, source):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(storage, "upload", fail)
+        patch.setattr(BucketPlace, "upload", fail)
         split_features(make_features(), target)
     with pytest.raises(UsageError, match="interrupted; remove it to begin anew"):
         split_features(make_features(), target)
-    remove_folder(place(target))
+    place(target).remove_folder()
     assert split_features(make_features(), target).train_rows == 48
 
 
@@ -131,10 +123,10 @@ def test_features_dataset_and_model_are_those_of_a_disk(bucket, make_features, t
     model = ResVAE(6, 8, 3)
     saved = [model.save_pretrained(f"{root}/model", {"a": 1}) for root in (bucket, tmp_path)]
     assert sorted(saved[0].files()) == sorted(file.name for file in saved[1].iterdir())
-    assert read_model_config(f"{bucket}/model") == read_model_config(tmp_path / "model")
+    assert read_model_config(place(f"{bucket}/model")) == read_model_config(place(tmp_path / "model"))
     for name, tensor in ResVAE.from_pretrained(f"{bucket}/model").state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name])
-    with local_copy(place(f"{bucket}/model/model.safetensors")) as copy:
+    with place(f"{bucket}/model/model.safetensors").local_copy() as copy:
         weights = safetensors.torch.load_file(copy)
     assert not copy.exists()
     assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
@@ -146,7 +138,8 @@ def test_a_model_that_is_replaced_while_it_is_read_is_refused(bucket, monkeypatc
     original = bundle.read_tensors
 
     def read_and_replace(path):
-        write_json(place(f"{bucket}/model/config.json"), read_model_config(f"{bucket}/model") | {"a": 2})
+        found = read_model_config(place(f"{bucket}/model"))
+        place(f"{bucket}/model/config.json").write_json(found | {"a": 2})
         return original(path)
 
     monkeypatch.setattr(bundle, "read_tensors", read_and_replace)

@@ -7,7 +7,7 @@ from resvae_ray.cli import main
 from resvae_ray.data.importers import import_features
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import JobError, UsageError
-from resvae_ray.files.place import Remote, locate, place, place_to_write
+from resvae_ray.files.place import BucketPlace, locate, place, place_to_write
 from resvae_ray.model.network import ResVAE
 from resvae_ray.search.export import export
 
@@ -40,7 +40,7 @@ def test_signs_in_a_name_are_part_of_it(bucket, name):
     file = place(f"{bucket}/{name}/f")
     file.write_bytes(b"x")
     assert place(str(file)).read_bytes() == b"x"
-    assert list(Remote(bucket).files()) == [f"{name}/f"]
+    assert list(BucketPlace(bucket).files()) == [f"{name}/f"]
 
 
 def test_a_bucket_that_is_made_later_is_found(bucket, s3_server):
@@ -55,17 +55,17 @@ class TestTargets:
     """What is written has a name in its bucket."""
 
     def test_a_place_to_write(self, bucket, tmp_path):
-        assert place_to_write(f"{bucket}/x/") == Remote(f"{bucket}/x")
+        assert place_to_write(f"{bucket}/x/") == BucketPlace(f"{bucket}/x")
         assert place_to_write(tmp_path) == tmp_path
         assert place_to_write("/") == place("/")
-        for root in (bucket, f"{bucket}/", Remote(bucket)):
+        for root in (bucket, f"{bucket}/", BucketPlace(bucket)):
             with pytest.raises(UsageError, match=f"^{bucket}: a bucket as a whole is not writ.* {bucket}/"):
                 place_to_write(root)
 
     def test_nothing_is_beside_a_bucket(self, bucket):
-        assert str(Remote(f"{bucket}/x").with_name("y")) == f"{bucket}/y"
+        assert str(BucketPlace(f"{bucket}/x").with_name("y")) == f"{bucket}/y"
         with pytest.raises(UsageError, match="a bucket as a whole"):
-            Remote(bucket).with_name("y")
+            BucketPlace(bucket).with_name("y")
 
     def test_it_is_refused_before_anything_is_done(self, bucket, make_features, tmp_path, searched, capsys):
         features, run = make_features(), searched([("complete", [1.0])])
@@ -86,4 +86,4 @@ class TestTargets:
             assert main(arguments) == 2
             (line,) = capsys.readouterr().err.splitlines()
             assert line.startswith(f"resvae-ray: {bucket}: a bucket as a whole is not written to")
-        assert not Remote(bucket).files()
+        assert not BucketPlace(bucket).files()

@@ -4,7 +4,7 @@ import pytest
 
 from resvae_ray.errors import DataError
 from resvae_ray.reporting.figures import figures
-from resvae_ray.reporting.finalist_figures import finalist_rows
+from resvae_ray.reporting.sections import finalist_rows
 from resvae_ray.search.run.finalists import write_choice
 from resvae_ray.search.run.run import Run
 

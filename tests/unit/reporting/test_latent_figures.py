@@ -77,7 +77,7 @@ def test_active_units_are_those_above_the_threshold(drawn):
     assert list(active.x) == ["z2", "z1"]
     assert list(silent.x) == ["z0"]
     np.testing.assert_allclose(active.y, [4.0, 0.0101])
-    assert "Active are 2 of 3" in figure.layout.meta["reading"]
+    assert "2 of 3 latents are active" in figure.layout.meta["reading"]
 
 
 def test_latents_stand_in_the_order_of_their_kld(drawn):
@@ -113,7 +113,7 @@ def test_of_many_proteins_the_map_shows_some_and_says_so(drawn, monkeypatch):
     monkeypatch.setattr(latent_figures, "MAP_ROWS", 25)
     figure = drawn["latent_map"]
     assert sum(len(trace.x) for trace in figure.data) == 25
-    assert "25 of 60 proteins, drawn at random" in figure.layout.meta["reading"]
+    assert "a random sample of 25 of 60 proteins" in figure.layout.meta["reading"]
 
 
 def test_rare_labels_are_one_grey_group(drawn):
@@ -158,7 +158,7 @@ def test_a_data_set_that_is_gone(run_path, drawn, name):
 def test_a_data_set_that_is_another(run_path, drawn, make_dataset):
     shutil.rmtree(run_path.parent / "dataset")
     make_dataset(60, 6, seed=5)
-    with pytest.raises(DataError, match="its content is not what the search was made on"):
+    with pytest.raises(DataError, match="its content changed since the search"):
         drawn["errors"]
 
 

@@ -13,7 +13,7 @@ from resvae_ray.evaluation.reconstruction import fit_pca, rates, reconstruction
 from resvae_ray.model.training import Training
 from resvae_ray.progress import silent
 from resvae_ray.reporting.figures import figures
-from resvae_ray.reporting.rate_figure import rate_distortion
+from resvae_ray.reporting.latent_figures import rate_distortion
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.trials import trial_folder
 from resvae_ray.search.space import training_config
@@ -44,6 +44,20 @@ def test_the_best_complete_trial_of_each_width_is_a_point(swept):
     pca, points = figures(swept)["rate_distortion"].data
     assert list(points.x) == list(findings.best_by_width)
     assert (np.diff(pca.y) >= 0).all()
+
+
+def test_trials_that_differ_in_more_than_their_width_are_not_connected(swept):
+    """Their learning rates differ, so a line would show more than the latents."""
+    assert [trace.mode for trace in figures(swept)["rate_distortion"].data] == ["lines", "markers"]
+
+
+def test_trials_that_differ_in_their_width_alone_are_connected(swept, monkeypatch):
+    findings = figures(swept).findings
+    pinned = [replace(record, params=record.params | {"lr": 1e-3}) for record in findings.records]
+    findings.__dict__["records"] = pinned
+    _, line, points = rate_distortion(findings).data
+    assert (line.mode, points.mode) == ("lines", "markers")
+    assert (list(line.x), list(line.y)) == (list(points.x), list(points.y))
 
 
 def test_the_rates_are_those_that_evaluate_finds(swept):

@@ -5,9 +5,13 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
+import jinja2
+import numpy as np
 import pyarrow as pa
 import pytest
+from markupsafe import escape
 
 from resvae_ray.cli import main
 from resvae_ray.data.dataset import footers_of
@@ -55,7 +59,7 @@ def test_the_page_has_all_figures_with_their_data(run_path):
     assert written.path == run_path / "report" / "report.html"
     for name, figure in figures(run_path).items():
         assert len(data_of(content, name)["data"]) == len(figure.data)
-        assert html.escape(figure.layout.meta["reading"]) in content
+        assert escape(figure.layout.meta["reading"]) in content
     ends = [trace for trace in data_of(content, "learning_curves")["data"] if trace["name"] == "stopped here"]
     assert sorted(ends[0]["x"]) == [1, 1, 1, 1, 1, 3, 3]
 
@@ -80,7 +84,7 @@ def test_the_page_has_the_evaluation(run_path, monkeypatch):
     evaluation = evaluate_model(run_path / "model", run_path.parent / "dataset")
     content = text_of(report(run_path))
     for verdict in evaluation.to_dict()["verdicts"]:
-        assert html.escape(verdict) in content
+        assert escape(verdict) in content
     assert f"{evaluation.reconstruction.pca.r2:.4f}" in content
 
 
@@ -88,7 +92,7 @@ def test_the_worst_proteins_stand_in_order(run_path):
     validation = figures(run_path).findings.validation
     worst = [validation.ids[row] for row in (-validation.errors).argsort()[:3]]
     content = text_of(report(run_path))
-    table = content[content.index("reconstructed worst") :]
+    table = content[content.index("largest reconstruction errors") :]
     assert [table.index(name) for name in worst] == sorted(table.index(name) for name in worst)
 
 
@@ -117,7 +121,7 @@ def test_with_few_trials_the_page_says_what_it_cannot_show(searched, trials, sho
     content = text_of(written)
     assert (set(TITLES) - {"finalists", "rate_distortion"}) - set(written.missing) == shown
     for reason in written.missing.values():
-        assert html.escape(reason) in content
+        assert escape(reason) in content
     assert "Not evaluated: there is no RUN/model yet" in content
 
 
@@ -256,9 +260,53 @@ def test_what_may_be_compared_with_the_paper(run_path):
 
 
 def test_text_in_json_cannot_end_a_script():
-    text = page.as_json({"a": "</script><!-- & \u2028"})
+    template = page.environment().from_string("{{ content | tojson }}")
+    text = template.render(content={"a": "</script><!-- & \u2028"})
     assert not set("<>&") & set(text)
     assert json.loads(text) == {"a": "</script><!-- & \u2028"}
+
+
+def explaining(findings, train, val):
+    """Findings whose model explains these shares of the variance of the two sides."""
+    for side, r2 in (("training", train), ("validation", val)):
+        found = getattr(findings, side)
+        errors = np.full(len(found), (1 - r2) * found.spreads.mean())
+        findings.__dict__[side] = replace(found, errors=errors)
+    return findings
+
+
+def test_a_large_gap_between_training_and_validation_comes_with_advice(run_path):
+    findings = explaining(Findings(Run.open(run_path)), 0.98, 0.83)
+    found = sections.overfitting(findings)
+    assert (found.train, found.val) == pytest.approx((0.98, 0.83))
+    content = page.render_page(
+        sections.page_values(findings), {name: page.PageFigure(name, missing="-") for name in TITLES}
+    )
+    assert "explains 98.0% of the variance of the training" in content
+    assert "only 83.0% of the validation proteins" in content
+    assert "weight_decay" in content[content.index("83.0%") :]
+
+
+@pytest.mark.parametrize(("train", "val"), [(0.94, 0.90), (0.80, 0.90)])
+def test_a_small_gap_needs_no_advice(run_path, train, val):
+    assert sections.overfitting(explaining(Findings(Run.open(run_path)), train, val)) is None
+
+
+def test_without_a_data_set_nothing_is_known_of_a_gap(run_path):
+    (run_path.parent / "dataset" / "dataset.json").unlink()
+    assert sections.overfitting(Findings(Run.open(run_path))) is None
+
+
+def test_a_word_of_the_template_that_has_no_value_is_an_error(run_path):
+    values = sections.page_values(Findings(Run.open(run_path)))
+    del values["comparable"]
+    with pytest.raises(jinja2.UndefinedError, match="'comparable' is undefined"):
+        page.render_page(values, {name: page.PageFigure(name, missing="none") for name in TITLES})
+
+
+def test_backticks_in_a_note_are_code_and_the_rest_is_escaped():
+    template = page.environment().from_string('{% import "parts.html" as parts %}{{ parts.prose(text) }}')
+    assert template.render(text="a <b> `c & d` e").strip() == "<p>a &lt;b&gt; <code>c &amp; d</code> e</p>"
 
 
 def test_numbers_for_people():

@@ -11,6 +11,7 @@ import torch
 from resvae_ray.config import Config, Domain, TrainingConfig
 from resvae_ray.data.stream import ResidentRows
 from resvae_ray.errors import JobError, UsageError
+from resvae_ray.files.place import place
 from resvae_ray.model import checkpoint
 from resvae_ray.model.training import Training
 from resvae_ray.search.run import disk_space as disk
@@ -69,17 +70,17 @@ def test_trials_and_finalists_keep_their_weights():
 def test_too_little_space(tmp_path, monkeypatch, capsys):
     needed = space_needed(config(), DIM, 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed))
-    require_space(tmp_path / "a" / "run", config(), DIM, 1)
+    require_space(place(tmp_path / "a" / "run"), config(), DIM, 1)
     assert "run: takes at most 0." in capsys.readouterr().err
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
     with pytest.raises(JobError, match=r"run: the search may take 0\.\d\d GB there, .* and 0\.\d\d GB are free; make"):
-        require_space(tmp_path / "a" / "run", config(), DIM, 1)
+        require_space(place(tmp_path / "a" / "run"), config(), DIM, 1)
     (tmp_path / "a" / "run" / "trials" / "0000").mkdir(parents=True)
     (tmp_path / "a" / "run" / "trials" / "0000" / "best-0001.safetensors").write_bytes(b"it is there already")
-    require_space(tmp_path / "a" / "run", config(), DIM, 1)
+    require_space(place(tmp_path / "a" / "run"), config(), DIM, 1)
 
 
 def test_a_network_that_nobody_can_count_is_refused(tmp_path):
     config = Config(space={"z_dim": Domain(choices=(3, 2**62))})
     with pytest.raises(UsageError, match=f"z_dim up to {2**62}: 64 bits cannot count"):
-        require_space(tmp_path / "run", config, 8, 1)
+        require_space(place(tmp_path / "run"), config, 8, 1)

@@ -1,13 +1,15 @@
 """What a search says at its end if the bucket cannot be reached then."""
 
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
+from s3_servers import served
 
 from resvae_ray.errors import Interrupted, JobError
 from resvae_ray.files.place import place
 from resvae_ray.search import tune
-from resvae_ray.search.run.bucket import bucket_lock
+from resvae_ray.search.run import lock as lock_module
 
 LOST = "s3://b/run/epochs.jsonl: cannot be reached: timeout"
 
@@ -62,13 +64,14 @@ def test_that_another_has_taken_it_up_is_told_before_all(run, monkeypatch):
 
 
 def test_a_lock_that_cannot_be_removed_does_not_hide_why_a_search_ended(bucket, monkeypatch, caplog):
-    monkeypatch.setattr(bucket_lock, "SETTLE_S", 0.4)
     lock = place(f"{bucket}/run/run.lock")
-    with (
-        pytest.raises(Interrupted),
-        bucket_lock.hold_in_bucket(lock, lambda other: pytest.fail(f"lost to {other}")),
-    ):
-        monkeypatch.setattr("resvae_ray.files.s3.ATTEMPTS", 1)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        raise Interrupted("stopped")
+    monkeypatch.setattr("resvae_ray.files.s3.ATTEMPTS", 1)
+    with ExitStack() as stack:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", stack.enter_context(served(lambda app: app)))
+        with (
+            pytest.raises(Interrupted),
+            lock_module.hold_in_bucket(lock, lambda other: pytest.fail(f"lost to {other}")),
+        ):
+            stack.close()
+            raise Interrupted("stopped")
     assert "run.lock: cannot be reached" in caplog.text

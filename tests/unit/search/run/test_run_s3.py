@@ -13,12 +13,12 @@ from resvae_ray.config import Config, DataConfig, Domain, SearchConfig, Training
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import DataError, JobError, UsageError
-from resvae_ray.files.place import Remote
+from resvae_ray.files.place import BucketPlace
 from resvae_ray.model.network import ResVAE
 from resvae_ray.search import trial
 from resvae_ray.search.callbacks.recorder import EpochLog
 from resvae_ray.search.export import export
-from resvae_ray.search.run.bucket import bucket_lock
+from resvae_ray.search.run import lock as lock_module
 from resvae_ray.search.run.run import Run, refuse_existing_run
 from resvae_ray.search.run.session import created, taken_up
 from resvae_ray.search.tpe import open_study, start_study
@@ -73,7 +73,6 @@ def search(root, reported, monkeypatch):
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("RESVAE_RAY_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(bucket_lock, "SETTLE_S", 0.5)
 
 
 def test_from_its_creation_to_the_model(bucket, make_features, monkeypatch, tmp_path):
@@ -83,13 +82,13 @@ def test_from_its_creation_to_the_model(bucket, make_features, monkeypatch, tmp_
         Run.open(f"{bucket}/run")
     run = search(bucket, reported, monkeypatch)
     assert reported == [1, 2, 3]
-    assert run.where == Remote(f"{bucket}/run")
+    assert run.where == BucketPlace(f"{bucket}/run")
     assert run.status()["counts"]["complete"] == 1
     assert run.status()["worker"] is None
     with pytest.raises(UsageError, match="holds a run already"):
         Run.create(f"{bucket}/run", CONFIG, Dataset.open(f"{bucket}/dataset"), {"study": "s"})
     made = export(f"{bucket}/run", f"{bucket}/model")
-    assert made == Remote(f"{bucket}/model")
+    assert made == BucketPlace(f"{bucket}/model")
     best = min(run.records()[0].epochs, key=lambda row: row["val_loss"])
     assert run.weights().epoch == best["epoch"]
     export(f"{bucket}/run", tmp_path / "model")
@@ -117,7 +116,7 @@ def test_of_two_searches_that_begin_in_one_place_the_second_touches_nothing(buck
 
 
 def test_a_search_that_was_taken_for_dead_is_stopped(bucket, make_features, tmp_path, monkeypatch):
-    monkeypatch.setattr(bucket_lock, "BEAT_S", 0.05)
+    monkeypatch.setattr(lock_module, "BEAT_S", 0.05)
     dataset = split_features(make_features(60, 6), tmp_path / "dataset")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -133,10 +132,10 @@ def test_a_search_that_was_taken_for_dead_is_stopped(bucket, make_features, tmp_
 
 def test_a_lock_that_a_killed_search_left_before_it_began_is_no_run(bucket, make_features, tmp_path):
     dataset = split_features(make_features(60, 6), tmp_path / "dataset")
-    (Remote(f"{bucket}/run") / names.LOCK_FILE).write_bytes(b"process 999999999 on here x\n")
-    refuse_existing_run(Remote(f"{bucket}/run"))
+    (BucketPlace(f"{bucket}/run") / names.LOCK_FILE).write_bytes(b"process 999999999 on here x\n")
+    refuse_existing_run(BucketPlace(f"{bucket}/run"))
     with pytest.raises(DataError, match="no RUN"), taken_up(f"{bucket}/run"):
         pass
-    (Remote(f"{bucket}/run") / "other").write_bytes(b"x")
+    (BucketPlace(f"{bucket}/run") / "other").write_bytes(b"x")
     with pytest.raises(UsageError, match="already there"):
         Run.create(f"{bucket}/run", CONFIG, dataset, {"study": "s"})

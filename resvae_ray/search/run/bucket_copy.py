@@ -1,14 +1,13 @@
 """A RUN in a bucket, and the copies of it on machines.
 
 The search works in a copy on its own machine, since journals and event files are appended to, and no object can be.
-The copy is sent up after every trial that ends. Trainings, on whatever machine, keep their state and weights in the
-bucket themselves (kept.py); the copy fetches the weights when it is asked for them.
+The copy is uploaded after every trial that ends. Trainings upload their state and weights themselves, wherever they run
+(checkpoints.py); the copy fetches the weights when it is asked for them.
 """
 
 import atexit
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -21,10 +20,11 @@ from pyarrow import fs as pafs
 
 from resvae_ray import names
 from resvae_ray.errors import DataError, JobError
-from resvae_ray.files.atomic import local_copy, read_json
-from resvae_ray.files.place import Remote, download, upload
+from resvae_ray.files.atomic import read_json
+from resvae_ray.files.place import BucketPlace, Place
 from resvae_ray.files.s3 import endpoint
 from resvae_ray.model.tensor_file import read_state
+from resvae_ray.search.run.checkpoints import OF_TRAININGS
 
 HOME = "RESVAE_RAY_HOME"  # where the copies are that searches work in; ~/.cache/resvae_ray without it
 AT_ONCE = 8  # files on their way
@@ -32,9 +32,6 @@ MODEL_CONFIG = f"{names.MODEL_FOLDER}/{names.CONFIG_FILE}"
 LAST = (MODEL_CONFIG, names.JOURNAL_FILE)  # to be sent, in this order
 RECORD = (names.JOURNAL_FILE, names.EPOCHS_FILE)
 TRIES = 3  # to fetch what trainings replace meanwhile
-OF_TRAININGS = re.compile(
-    rf"({names.TRIALS_FOLDER}|{names.FINALISTS_FOLDER})/[^/]+/([^/]+\.safetensors|{re.escape(names.RESULT_FILE)})"
-)
 
 
 class BucketCopy:
@@ -46,7 +43,7 @@ class BucketCopy:
         taken_by: who works in the RUN instead of us, if it was taken from us; then nothing is sent any more.
     """
 
-    def __init__(self, home: Remote, folder: Path) -> None:
+    def __init__(self, home: BucketPlace, folder: Path) -> None:
         self.home, self.folder = home, folder
         self.taken_by = ""
         self._sent: dict[str, tuple[int, int]] = {}
@@ -140,7 +137,7 @@ class BucketCopy:
     def _saved_epoch(self, folder: str) -> int:
         """Of the state that a training has left in `folder`; 0 without one that can be read."""
         try:
-            with local_copy(self.home / folder / names.RESUME_FILE) as file:
+            with (self.home / folder / names.RESUME_FILE).local_copy() as file:
                 return read_state(file)["epoch"]
         except (DataError, KeyError):
             return 0
@@ -165,7 +162,7 @@ class BucketCopy:
             # Ray replaces and removes files of its own at any time.
             with suppress(FileNotFoundError):
                 state = _state(self.folder / name)
-                upload(self.folder / name, self.home / name)
+                (self.home / name).upload(self.folder / name)
                 self._sent[name] = state
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -193,7 +190,7 @@ class BucketCopy:
     def _fetch_one(self, name: str, info: pafs.FileInfo) -> bool:
         """Whether it was still there."""
         with suppress(DataError):
-            download(self.home / name, self.folder / name)
+            (self.home / name).download(self.folder / name)
             self._fetched[name] = (info.size, info.mtime_ns)
             self._sent[name] = _state(self.folder / name)
             return True
@@ -213,22 +210,31 @@ def _state(file: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
+def copy_to_read(run: Place) -> BucketCopy | None:
+    """A copy that ends with this process, as old as its last `fetch`; None for a RUN that is not in a bucket."""
+    return _temporary_copy(run) if isinstance(run, BucketPlace) else None
+
+
 @lru_cache(maxsize=16)
-def copy_to_read(home: Remote) -> BucketCopy:
-    """A copy that ends with this process; of what changes, it is as old as its last `fetch`."""
+def _temporary_copy(home: BucketPlace) -> BucketCopy:
     folder = tempfile.mkdtemp(prefix="resvae_ray-run-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return BucketCopy(home, Path(folder) / home.name)
 
 
-def working_copy(home: Remote) -> BucketCopy:
-    """The copy that a search on this machine works in; the same folder for the same server, bucket and name."""
+def working_copy(run: Place) -> BucketCopy | None:
+    """The copy that a search on this machine works in; None for a RUN that is not in a bucket.
+
+    It is the same folder for the same server, bucket and name.
+    """
+    if not isinstance(run, BucketPlace):
+        return None
     root = Path(os.environ.get(HOME) or "~/.cache/resvae_ray").expanduser().absolute()
-    digest = hashlib.blake2b(f"{endpoint() or ''} {home}".encode(), digest_size=6).hexdigest()
-    return BucketCopy(home, root / "runs" / digest / home.name)
+    digest = hashlib.blake2b(f"{endpoint() or ''} {run}".encode(), digest_size=6).hexdigest()
+    return BucketCopy(run, root / "runs" / digest / run.name)
 
 
-def _goes_on(here: Path, there: Remote) -> bool:
+def _goes_on(here: Path, there: BucketPlace) -> bool:
     """Whether one run.json is of the same study as another, and of its sessions or more."""
     try:
         own, its = read_json(here), read_json(there)

@@ -1,0 +1,85 @@
+"""S3 servers in front of moto's data: without conditional writes, or with answers that get lost."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH")
+ERROR = "<Error><Code>{code}</Code><Message>No such header here</Message></Error>"
+
+App = Callable[[dict[str, Any], Callable], Iterable[bytes]]
+
+
+@contextmanager
+def served(around: Callable[[App], App]) -> Iterator[str]:
+    """The address of a server on loopback; `around` makes its application from moto's."""
+    server = make_server("127.0.0.1", 0, around(DomainDispatcherApplication(create_backend_app)), threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def is_conditional(environ: dict[str, Any]) -> bool:
+    return any(header in environ for header in CONDITIONS)
+
+
+def ignoring(*headers: str) -> Callable[[App], App]:
+    """Takes these conditions for nothing, as many servers do with headers that they do not know."""
+
+    def around(app: App) -> App:
+        return lambda environ, start: app({k: v for k, v in environ.items() if k not in headers}, start)
+
+    return around
+
+
+def refusing(status: str, code: str) -> Callable[[App], App]:
+    """Refuses conditional requests."""
+
+    def around(app: App) -> App:
+        def answer(environ, start):
+            if not is_conditional(environ):
+                return app(environ, start)
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start(status, [("Content-Type", "application/xml")])
+            return [ERROR.format(code=code).encode()]
+
+        return answer
+
+    return around
+
+
+def one_at_a_time(app: App) -> App:
+    """Compares and writes in one step, as S3 does; moto may do something else in between."""
+    lock = threading.Lock()
+
+    def answer(environ, start):
+        with lock:
+            return list(app(environ, start))
+
+    return answer
+
+
+def losing_answers(lost: list[str]) -> Callable[[App], App]:
+    """Writes what the first conditional request asks for, and then fails; `lost` is told of each."""
+
+    def around(app: App) -> App:
+        def answer(environ, start):
+            if lost or not is_conditional(environ):
+                return app(environ, start)
+            lost.append(environ["PATH_INFO"])
+            list(app(environ, lambda *_: lambda _: None))
+            start("503 Service Unavailable", [("Content-Type", "application/xml")])
+            return [ERROR.format(code="ServiceUnavailable").encode()]
+
+        return answer
+
+    return around
