@@ -84,7 +84,7 @@ def test_a_text_that_looks_like_a_decimal_comma_changes_no_numbers(tmp_path):
         (b"id,f0,f1\nP1,1,2\n\nP1,3,4\n", "id 'P1' stands in row 1 and in row 2"),
         (b"\xef\xbb\xbf", "the file is empty"),
         (b"\xff\xfe", "the file is empty"),
-        (b'id,embedding\nP1,"[0.1, 0.2]"\n', "no column of vectors and no numbered columns among 'id', 'embedding'"),
+        (b'id,embedding\nP1,"0.1 and 0.2"\n', "no column of vectors and no numbered columns among 'id', 'embedding'"),
     ],
 )
 def test_what_was_found_and_what_would_be_right(content, message, tmp_path):

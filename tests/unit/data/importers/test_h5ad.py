@@ -80,7 +80,7 @@ def test_x_is_read_unless_a_matrix_of_obsm_is_chosen(write):
 def test_without_x_the_only_matrix_of_obsm_is_read(write):
     assert imported(write(obsm={"esm": np.ones((3, 2))}))[0].found["matrix"] == "obsm/esm"
     path = write(obsm={"esm": np.ones((3, 2)), "t5": np.ones((3, 2))})
-    with pytest.raises(DataError, match=r"no X, and several matrices \(obsm/esm, obsm/t5\); choose with"):
+    with pytest.raises(DataError, match=r"no X, and several matrices \('obsm/esm', 'obsm/t5'\); choose with"):
         imported(path)
     with pytest.raises(DataError, match="neither X nor a matrix in obsm; it holds"):
         imported(write())
