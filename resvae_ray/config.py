@@ -36,6 +36,9 @@ class Metric:
     reduction: str
 
 
+PAPER_BATCH = 32  # rows; the scale of val_loss, whatever the batch size in training
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """One Res-VAE and how it is trained. The defaults are the paper's best model for ESM-2 650M `cls`.

@@ -9,7 +9,7 @@ from resvae_ray.config import TrainingConfig
 from resvae_ray.errors import DataError
 
 if TYPE_CHECKING:
-    from resvae_ray.data.checking.findings import Check, Components, Labels, Spread
+    from resvae_ray.data.checking.check_result import Check, Components, Labels, Spread
 
 MOST_LABELS = 12  # shown to people
 MOST_POSITIONS = 8

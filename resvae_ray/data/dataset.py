@@ -12,6 +12,8 @@ from resvae_ray.files.atomic import read_json
 from resvae_ray.files.place import AnyPath, Place, place
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
 
+ORIGIN = "origin"  # in dataset.json, for people: the FEATURES it was made from
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -23,7 +25,6 @@ class Dataset:
         train_rows, val_rows: proteins on each side.
         fingerprint: of all ids and features, in order; equal fingerprints mean equal content.
         split: the rule that made it.
-        origin: the FEATURES it was made from.
         provenance: what produced the features.
         excluded: rows left out because a test set holds them.
         excluded_by: how many of them by id, by sequence and by vector, as far as these were compared.
@@ -41,7 +42,6 @@ class Dataset:
     val_rows: int
     fingerprint: str
     split: dict[str, Any]
-    origin: str
     provenance: dict[str, Any]
     excluded: int = 0
     excluded_by: dict[str, int] = field(default_factory=dict)
@@ -62,8 +62,9 @@ class Dataset:
             raise DataError(f"{folder}: no DATASET: it has no {DATASET_FILE}; make one with `resvae-ray split`")
         content = read_json(folder / DATASET_FILE)
         try:
+            content.pop(ORIGIN, None)
             dataset = cls(path=folder, **content)
-        except TypeError:
+        except (AttributeError, TypeError):
             raise DataError(f"{folder / DATASET_FILE}: not a DATASET of this version") from None
         for side, rows in ((TRAIN, dataset.train_rows), (VAL, dataset.val_rows)):
             if (found := dataset.features(side).rows) != rows:

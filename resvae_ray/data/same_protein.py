@@ -123,6 +123,12 @@ def match_ids(ours: ProteinIds, theirs: ProteinIds, rows: int) -> np.ndarray:
     return found
 
 
+def accession_hashes(ids: ProteinIds, rows: int) -> np.ndarray:
+    """The hash of each id's UniProt accession (n, uint64); ABSENT where it has none."""
+    accessions = (_where(pc.match_substring_regex(a, f"^{UNIPROT}$"), a) for a in ids.in_form(ACCESSION))
+    return gather(map(hash_texts, accessions), rows)
+
+
 def form_counts(found: np.ndarray) -> dict[str, int]:
     """How many ids agreed in which form, of the answer (n) of `match_ids`; only forms in which some did."""
     return {form: count for place, form in enumerate(FORMS) if (count := int((found == place).sum()))}

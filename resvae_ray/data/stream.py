@@ -8,9 +8,7 @@ Every row comes once an epoch. Batch norm needs two rows: where one row would be
 the batch before, which then has B + 1 rows.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -35,8 +33,8 @@ class Rows(Protocol):
     rows: int
     dim: int
 
-    def shuffled(self, batch_size: int, seed: int, epoch: int, start: int = 0) -> Iterator[torch.Tensor]:
-        """Batches (B, D) of one epoch, from batch `start` on; the order depends on seed and epoch alone."""
+    def shuffled(self, batch_size: int, seed: int, epoch: int) -> Iterator[torch.Tensor]:
+        """Batches (B, D) of one epoch; the order depends on seed and epoch alone."""
         ...
 
     def in_order(self, block_rows: int) -> Iterator[torch.Tensor]:
@@ -100,11 +98,11 @@ class ResidentRows:
             start += len(batch)
         return cls(torch.from_numpy(matrix).to(device))
 
-    def shuffled(self, batch_size: int, seed: int, epoch: int, start: int = 0) -> Iterator[torch.Tensor]:
+    def shuffled(self, batch_size: int, seed: int, epoch: int) -> Iterator[torch.Tensor]:
         """See Rows; the order is a permutation of all rows."""
         order = torch.from_numpy(np.random.default_rng(derive(SHUFFLE, seed, epoch)).permutation(self.rows))
         order = order.to(self.matrix.device)
-        for first, stop in batch_bounds(self.rows, batch_size)[start:]:
+        for first, stop in batch_bounds(self.rows, batch_size):
             yield self.matrix[order[first:stop]]
 
     def in_order(self, block_rows: int) -> Iterator[torch.Tensor]:
@@ -127,25 +125,20 @@ class StreamedRows:
         self._features, self._device, self._buffer_rows = features, device, buffer_rows
         self._groups = features.groups()
 
-    def shuffled(self, batch_size: int, seed: int, epoch: int, start: int = 0) -> Iterator[torch.Tensor]:
-        """See Rows; batches before `start` cost nothing, whatever their number."""
+    def shuffled(self, batch_size: int, seed: int, epoch: int) -> Iterator[torch.Tensor]:
+        """See Rows."""
         windows = self._windows(batch_size, seed, epoch)
-        # A window hands its last rows, one to two batches of them, to the next one, so that no short batch arises
-        # between two windows; after the rows of all windows so far, this many batches are out:
-        emitted = [max(0, rows // batch_size - 1) for rows in accumulate(sum(g.rows for g in w) for w in windows)]
-        first = min(bisect_right(emitted, start), len(windows) - 1)
-        pool = self._tail(windows, emitted, first - 1, batch_size, seed, epoch) if first else _no_rows(self.dim)
-        skip = start - (emitted[first - 1] if first else 0)
-        for number in range(first, len(windows)):
-            matrix, order = self._read(windows[number], len(pool)), self._order(windows[number], seed, epoch, number)
+        pool = np.empty((0, self.dim), dtype=np.float32)
+        for number, window in enumerate(windows):
+            matrix, order = self._read(window, len(pool)), self._order(window, seed, epoch, number)
             matrix[: len(pool)] = pool
             order = np.concatenate([np.arange(len(pool)), order + len(pool)])
             bounds = batch_bounds(len(order), batch_size)
             if number < len(windows) - 1:
+                # Its last rows, one to two batches of them, go to the next window, so that no short batch arises.
                 bounds = bounds[: max(0, len(order) // batch_size - 1)]
-            for begin, stop in bounds[skip:]:
+            for begin, stop in bounds:
                 yield torch.from_numpy(matrix[order[begin:stop]]).to(self._device)
-            skip = 0
             pool = matrix[order[bounds[-1][1] if bounds else 0 :]]
 
     def in_order(self, block_rows: int) -> Iterator[torch.Tensor]:
@@ -170,15 +163,6 @@ class StreamedRows:
                 windows.append([])
             windows[-1].append(self._groups[position])
         return windows
-
-    def _tail(
-        self, windows: list[list[RowGroup]], emitted: list[int], number: int, batch_size: int, seed: int, epoch: int
-    ) -> np.ndarray:
-        """The rows that window `number` hands on; they are its own, since a window holds two batches at least."""
-        rows = sum(group.rows for window in windows[: number + 1] for group in window)
-        count = rows - emitted[number] * batch_size
-        order = self._order(windows[number], seed, epoch, number)
-        return self._read(windows[number], 0)[order[len(order) - count :]]
 
     @staticmethod
     def _order(window: list[RowGroup], seed: int, epoch: int, number: int) -> np.ndarray:
@@ -205,7 +189,3 @@ class StreamedRows:
                 "while it was read"
             )
         return matrix
-
-
-def _no_rows(dim: int) -> np.ndarray:
-    return np.empty((0, dim), dtype=np.float32)

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from resvae_ray.config import Metric
+from resvae_ray.config import PAPER_BATCH, Metric
 from resvae_ray.data.stream import Rows
 from resvae_ray.model.loss import divergence, squared_error
 from resvae_ray.model.network import ResVAE
 from resvae_ray.seeds import VALIDATION, derive
 
-PAPER_BATCH = 32  # rows; of the loss's scale, whatever the batch size in training
 BLOCK_ROWS = 1024  # rows that go through the network at a time; a multiple of PAPER_BATCH
 ACTIVE_VARIANCE = 0.01  # Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5.1
 

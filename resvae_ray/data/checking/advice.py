@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from resvae_ray.config import Config
-from resvae_ray.data.checking.findings import MOST_CLASSES, Check
+from resvae_ray.data.checking.check_result import MOST_CLASSES, Check
 from resvae_ray.data.layout import some_names
 
 ENOUGH_R2 = 0.6  # about what the paper's model explains of its features' variance
@@ -99,6 +99,15 @@ def _repeated_vectors(check: Check) -> str | None:
     return f"{check.duplicate_vectors:,} rows repeat the vector of an earlier one; a split can put them on both sides"
 
 
+def _repeated_proteins(check: Check) -> str | None:
+    if not check.duplicate_proteins:
+        return None
+    return (
+        f"{check.duplicate_proteins:,} rows have the UniProt accession of an earlier one in their id; a split can put "
+        "one protein on both sides"
+    )
+
+
 def _repeated_sequences(check: Check) -> str | None:
     if not check.duplicate_sequences:
         return None
@@ -129,6 +138,7 @@ RULES: tuple[Callable[[Check], str | None], ...] = (
     _constant,
     _outliers,
     _repeated_vectors,
+    _repeated_proteins,
     _repeated_sequences,
     _labels,
 )

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from resvae_ray.config import TrainingConfig
+from resvae_ray.config import PAPER_BATCH, TrainingConfig
 from resvae_ray.data.checking.advice import advice
-from resvae_ray.data.checking.findings import GOOD_R2, MOST_CLASSES, Check, Components, Labels, Spread
+from resvae_ray.data.checking.check_result import GOOD_R2, MOST_CLASSES, Check, Components, Labels, Spread
 from resvae_ray.data.checking.moments import Moments
 from resvae_ray.data.checking.spectrum import components_for, linear_r2, sufficient_beta, usable_latents
 from resvae_ray.data.checking.survey import Location, Survey, place_of, survey
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import Repeats, find_repeats
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
+from resvae_ray.data.same_protein import ProteinIds, accession_hashes
 from resvae_ray.errors import UsageError
 from resvae_ray.progress import Progress, silent
 
@@ -56,6 +57,7 @@ def check_features(features: str | Path, *, beta: float = TrainingConfig.beta, p
         nonfinite=found.nonfinite,
         duplicate_ids=ids.rows,
         duplicate_vectors=find_repeats(found.vectors).rows,
+        duplicate_proteins=_repeated_accessions(source),
         duplicate_sequences=sequences.rows if sequences else None,
         labels=_labels(source),
         spread=_spread(found.moments, beta),
@@ -69,6 +71,12 @@ def _first(source: Features, found: Survey, ids: Repeats) -> dict[str, Location]
     repeated = place_of(source, ids.first[0]) if ids.first else None
     places = {"missing": found.first_missing, "nonfinite": found.first_nonfinite, "duplicate_ids": repeated}
     return {what: place for what, place in places.items() if place is not None}
+
+
+def _repeated_accessions(source: Features) -> int:
+    """Rows whose id has the UniProt accession of an earlier row; 0 if all ids are written in one form."""
+    ids = ProteinIds(source.ids)
+    return 0 if ids.plain else find_repeats(accession_hashes(ids, source.rows)).rows
 
 
 def _labels(source: Features) -> Labels | None:
@@ -98,7 +106,7 @@ def _spread(moments: Moments, beta: float) -> Spread | None:
         std_median=float(np.median(std)),
         std_max=float(std.max()),
         total_variance=total,
-        mean_loss=TrainingConfig.batch_size * beta * total,
+        mean_loss=PAPER_BATCH * beta * total,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from resvae_ray.data.dataset import Dataset, footers_of
+from resvae_ray.data.dataset import ORIGIN, Dataset, footers_of
 from resvae_ray.data.features import Features, require_unique_ids
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.hashes import ABSENT, find_repeats, members
@@ -82,7 +82,6 @@ def split_features(
             val_rows=int(is_val.sum()),
             fingerprint=fingerprint,
             split=request.record(),
-            origin=source.path,
             provenance=provenance,
             excluded=int(leaks.rows.sum()),
             excluded_by=leaks.found,
@@ -94,7 +93,7 @@ def split_features(
         )
         table = asdict(content)
         del table["path"]
-        write_json(staging / DATASET_FILE, table)
+        write_json(staging / DATASET_FILE, table | {ORIGIN: source.path})
     return content
 
 

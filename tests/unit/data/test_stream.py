@@ -55,14 +55,6 @@ class TestRowsConformance:
         assert not torch.equal(order(0, 1), order(0, 2))
         assert not torch.equal(order(0, 1), order(1, 1))
 
-    @pytest.mark.parametrize("batch_size", [3, 8, 13])
-    def test_it_can_begin_at_any_batch(self, rows, batch_size):
-        whole = list(rows.shuffled(batch_size, seed=3, epoch=2))
-        for start in range(len(whole) + 1):
-            rest = list(rows.shuffled(batch_size, seed=3, epoch=2, start=start))
-            assert len(rest) == len(whole) - start
-            assert all(torch.equal(a, b) for a, b in zip(rest, whole[start:], strict=True))
-
     @pytest.mark.parametrize("block", [1, 16, 30, 500])
     def test_in_order(self, rows, features, block):
         blocks = list(rows.in_order(block))
@@ -81,17 +73,6 @@ def test_a_stream_mixes_rows_of_distant_groups(features):
     batch = next(iter(rows.shuffled(8, seed=0, epoch=1)))
     groups = {place[tuple(row.tolist())] // 7 for row in batch}
     assert len(groups) > 1
-
-
-def test_a_stream_does_not_read_what_it_skips(features, monkeypatch):
-    rows = StreamedRows(features, "cpu", 20)
-    read = []
-    decode = StreamedRows._decode
-    monkeypatch.setattr(StreamedRows, "_decode", lambda self, group: read.append(group) or decode(self, group))
-    list(rows.shuffled(8, seed=0, epoch=1))
-    everything, read[:] = len(read), []
-    list(rows.shuffled(8, seed=0, epoch=1, start=9))
-    assert len(read) <= everything // 2
 
 
 def test_a_stream_holds_no_more_than_its_window(make_dataset, monkeypatch):

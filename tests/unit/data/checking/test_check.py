@@ -10,6 +10,7 @@ import pytest
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
+from resvae_ray.config import TrainingConfig
 from resvae_ray.data import features as features_module
 from resvae_ray.data.checking.advice import advice
 from resvae_ray.data.checking.check import check_features, outlier_dimensions
@@ -53,6 +54,21 @@ def components(matrix):
     """How many hold 60 % and 90 % of the variance, by scikit-learn's count."""
     pca = PCA(svd_solver="covariance_eigh").fit(matrix.astype(np.float64))
     return tuple(int((pca.explained_variance_ratio_.cumsum() < share).sum()) + 1 for share in (0.6, 0.9))
+
+
+def test_the_loss_of_the_mean_is_on_the_papers_scale_whatever_the_batch_in_training(matrix, write, monkeypatch):
+    expected = check_features(write(matrix)).spread.mean_loss
+    monkeypatch.setattr(TrainingConfig, "batch_size", 64)
+    assert check_features(write(matrix)).spread.mean_loss == expected
+
+
+def test_one_protein_under_two_forms_of_its_id_is_told(tmp_path, make_dataset):
+    ids = ["P12345", "sp|P12345|AATM_RABIT", "P12345-2", "AATM_RABIT", "x a", "x b", "Q12345.1", "Q12345.2"]
+    column = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(16, dtype=np.float32)), 2)
+    pq.write_table(pa.table({"id": ids, "features": column}), tmp_path / "f.parquet")
+    check = check_features(tmp_path / "f.parquet")
+    assert (check.duplicate_ids, check.duplicate_proteins) == (0, 2)
+    assert any(text.startswith("2 rows have the UniProt accession of an earlier one") for text in check.warnings)
 
 
 @pytest.mark.parametrize("batch_rows", [1, 7, 1000])

@@ -67,6 +67,7 @@ class Check:
     Attributes:
         missing: rows without an id, a vector or one of its values.
         nonfinite: rows with NaN, infinity or a missing value in their vector; the last count as missing too.
+        duplicate_proteins: rows whose id has the UniProt accession of an earlier row's, as a rule in another form.
         duplicate_ids, duplicate_vectors, duplicate_sequences: rows that repeat an earlier one; sequences None if there
             are none.
         components: None where all rows are equal, or too many and too wide, see moments.py.
@@ -82,6 +83,7 @@ class Check:
     nonfinite: int
     duplicate_ids: int
     duplicate_vectors: int
+    duplicate_proteins: int
     duplicate_sequences: int | None
     labels: Labels | None
     spread: Spread | None
