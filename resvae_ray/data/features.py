@@ -87,7 +87,7 @@ class Features:
 
     @classmethod
     def with_layout(
-        cls, path: str | Place, filesystem: pafs.FileSystem, files: Sequence[str], schema: pa.Schema, layout: Layout
+        cls, path: AnyPath, filesystem: pafs.FileSystem, files: Sequence[str], schema: pa.Schema, layout: Layout
     ) -> "Features":
         """As `open`, for files of that schema, in which the layout says what is what."""
         dim = _width(filesystem, files, layout)
