@@ -61,7 +61,7 @@ def test_the_head_gets_the_verb_and_its_words_are_shown(place):
     assert (done.returncode, done.stdout) == (0, "a line\n")
     (job,) = jobs(place)
     assert job.endswith("-- python -m resvae_ray tune s3://b/dataset s3://b/run --trials 3 --address auto")
-    assert "the same command follows it again" in done.stderr
+    assert "rerun this command to reattach" in done.stderr
 
 
 @pytest.mark.parametrize(
