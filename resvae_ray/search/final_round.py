@@ -18,8 +18,9 @@ from resvae_ray.search.callbacks.recorder import EpochLog, Sender, clear_staging
 from resvae_ray.search.callbacks.tensorboard import Board, TensorBoard, board_name
 from resvae_ray.search.ray_tune.experiment import run_experiment
 from resvae_ray.search.resources import Slots
-from resvae_ray.search.run.finalists import Finalist, Repeat, finalist_folder, left_to_train, write_choice
+from resvae_ray.search.run.finalists import Finalist, left_to_train, write_choice
 from resvae_ray.search.run.run import Run
+from resvae_ray.search.run.trainings import TrainingRecord, training_folder
 from resvae_ray.search.space import describe
 from resvae_ray.search.trial import TrainingJob, run_repeat
 
@@ -41,7 +42,7 @@ def train_finalists(run: Run, job: TrainingJob, slots: Slots, seconds: float | N
     return stopped
 
 
-def _train(run: Run, job: TrainingJob, slots: Slots, seconds: float | None, repeats: list[Repeat]) -> bool:
+def _train(run: Run, job: TrainingJob, slots: Slots, seconds: float | None, repeats: list[TrainingRecord]) -> bool:
     (run.path / names.FINALISTS_FOLDER).mkdir(exist_ok=True)
     print(f"finalists: {len(repeats)} trainings left, {slots.concurrent} at a time", file=sys.stderr)
     with closing(FinalRecorder(run, len(repeats))) as recorder:
@@ -61,12 +62,12 @@ def _train(run: Run, job: TrainingJob, slots: Slots, seconds: float | None, repe
 def _tidy(run: Run, finalists: Sequence[Finalist]) -> None:
     """Removes what killed processes left behind."""
     for repeat in (repeat for finalist in finalists for repeat in finalist.repeats):
-        clear_staging(repeat.folder)
+        clear_staging(training_folder(run.path, repeat.number, repeat.repeat))
         if repeat.ended:
-            forget_resume(finalist_folder(run.where, repeat.number, repeat.repeat))
+            forget_resume(training_folder(run.where, repeat.number, repeat.repeat))
 
 
-def _task(repeat: Repeat) -> dict[str, Any]:
+def _task(repeat: TrainingRecord) -> dict[str, Any]:
     return {names.NUMBER: repeat.number, names.REPEAT: repeat.repeat, "params": repeat.params}
 
 
@@ -123,7 +124,7 @@ class FinalRecorder(Callback):
 
     def _folder(self, trial: Trial) -> Path:
         final = trial.config["final"]
-        return finalist_folder(self._run.path, final[names.NUMBER], final[names.REPEAT])
+        return training_folder(self._run.path, final[names.NUMBER], final[names.REPEAT])
 
     def _say(self, trial: Trial, what: str) -> None:
         final = trial.config["final"]

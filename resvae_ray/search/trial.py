@@ -32,8 +32,7 @@ from resvae_ray.files.place import Place, place
 from resvae_ray.model.training import Diverged, Training
 from resvae_ray.search.ray_tune.failures import refuse_another
 from resvae_ray.search.run.checkpoints import CheckpointFolder, checkpoint_folder
-from resvae_ray.search.run.finalists import finalist_folder
-from resvae_ray.search.run.trials import trial_folder
+from resvae_ray.search.run.trainings import training_folder
 from resvae_ray.seeds import FINALIST, TRIAL, derive
 
 logger = logging.getLogger(__name__)
@@ -130,14 +129,14 @@ def run_trial(config: dict[str, Any]) -> None:
     job, number = TrainingJob(**config["job"]), config[names.NUMBER]
     refuse_another(config)
     with _faults_reported():
-        _run(job, config["params"], derive(TRIAL, job.seed, number), trial_folder(place(job.run), number))
+        _run(job, config["params"], derive(TRIAL, job.seed, number), training_folder(place(job.run), number))
 
 
 def run_repeat(config: dict[str, Any]) -> None:
     """Trains a finalist as `config["final"]` says, under a seed of its own, and writes down what it came to."""
     job, final = TrainingJob(**config["job"]), config["final"]
     number, repeat = final[names.NUMBER], final[names.REPEAT]
-    folder = finalist_folder(place(job.run), number, repeat)
+    folder = training_folder(place(job.run), number, repeat)
     refuse_another(config)
     with _faults_reported():
         result = _run(job, final["params"], derive(FINALIST, job.seed, number, repeat), folder)

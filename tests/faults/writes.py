@@ -31,9 +31,10 @@ from resvae_ray.model.network import ResVAE
 from resvae_ray.model.training import Training
 from resvae_ray.on_ray.tasks import Outcome
 from resvae_ray.search.callbacks.recorder import METRICS, EpochLog
+from resvae_ray.search.run.epoch_log import read_epochs
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.trials import frozen_trials, read_epochs
-from resvae_ray.search.tpe import StudySearch, open_study, unfinished
+from resvae_ray.search.study import frozen_trials, open_study, unfinished
+from resvae_ray.search.tpe import StudySearch
 
 CONFIG = Config(
     space={"z_dim": Domain(2, 4), "lr": Domain(1e-4, 1e-2, log=True)}, training=TrainingConfig(hidden_dim=8, epochs=2)

@@ -12,7 +12,7 @@ from resvae_ray import names
 from resvae_ray.progress import duration
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.status import epochs_left
-from resvae_ray.search.run.trials import ENDED, best_of
+from resvae_ray.search.run.trainings import best_of
 from resvae_ray.search.space import describe
 
 RENEW_S = 1.0  # of the line on a terminal
@@ -32,7 +32,7 @@ class ConsoleProgress(Callback):
         self._live = self._stream.isatty()
         self._trials, self._length = run.config.search.trials, run.config.training.epochs
         records = run.records()
-        ended = [record for record in records if record.state in ENDED]
+        ended = [record for record in records if record.ended]
         self._ended = Counter(record.state for record in ended)
         self._ended_epochs = [record.last_epoch for record in ended]
         best = best_of(records)

@@ -17,9 +17,11 @@ from resvae_ray.errors import JobError
 from resvae_ray.files.atomic import cut_torn_line, write_text
 from resvae_ray.files.place import Place
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.trials import trial_folder
+from resvae_ray.search.run.trainings import training_folder
 
 logger = logging.getLogger(__name__)
+
+SHARE = 0.05  # of the driver's time for the tables
 
 METRICS = (
     names.EPOCH,
@@ -60,11 +62,48 @@ class EpochLog:
         self._file.close()
 
 
+class Tables:
+    """Rewrites the tables of a RUN when a trial has ended, in at most SHARE of the time.
+
+    They grow with the search, and trials may end faster than they are written. What was left out is in the next ones.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._stale, self._due = run, False, 0.0
+
+    def outdated(self) -> None:
+        """A trial has ended."""
+        self._stale = True
+        self.write_if_due()
+
+    def write_if_due(self) -> None:
+        """Writes them, if they are out of date and were not written just now."""
+        if self._stale and time.monotonic() >= self._due:
+            self.write()
+
+    def write(self) -> None:
+        """Writes them."""
+        began = time.monotonic()
+        try:
+            self._run.write_tables()
+            self._stale = False
+        except (OSError, ValueError, TypeError, JobError) as error:
+            # They are made from the record, and made again at the next end of a trial: no reason to stop a search.
+            logger.warning("%s: the tables could not be written: %s", self._run.path, error)
+        ended = time.monotonic()
+        self._due = ended + (ended - began) / SHARE
+
+    def close(self) -> None:
+        """Writes them, if they are out of date."""
+        if self._stale:
+            self.write()
+
+
 class Recorder(Callback):
     """Keeps epochs.jsonl, the reasons of failures and the tables."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._run, self._tables = run, Tables(run)
         self._log = EpochLog(run.path / names.EPOCHS_FILE)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -82,6 +121,7 @@ class Recorder(Callback):
             self._write_reason(number, result[names.FAILURE])
             return
         self._log.write({names.NUMBER: number}, result)
+        self._tables.write_if_due()
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook: complete, pruned, or failed by its own word."""
@@ -98,19 +138,19 @@ class Recorder(Callback):
         self._end(number)
 
     def close(self) -> None:
-        """Closes the files."""
+        """Closes the files, with all that has ended in the tables."""
         self._log.close()
+        self._tables.close()
 
     def _write_reason(self, number: int, text: str) -> None:
-        write_text(trial_folder(self._run.path, number) / names.ERROR_FILE, text.strip() + "\n")
+        write_text(training_folder(self._run.path, number) / names.ERROR_FILE, text.strip() + "\n")
 
     def _end(self, number: int) -> None:
         try:
-            forget_resume(trial_folder(self._run.where, number))
-            self._run.write_tables()
-        except (OSError, ValueError, TypeError, JobError) as error:
-            # They are made from the record, and made again at the next end of a trial: no reason to stop a search.
-            logger.warning("%s: the tables could not be written: %s", self._run.path, error)
+            forget_resume(training_folder(self._run.where, number))
+        except (OSError, JobError) as error:
+            logger.warning("%s: the state of trial %d could not be removed: %s", self._run.path, number, error)
+        self._tables.outdated()
 
 
 def _or_none(value: float) -> float | None:

@@ -21,7 +21,7 @@ from resvae_ray.search.export import export
 from resvae_ray.search.run import lock as lock_module
 from resvae_ray.search.run.run import Run, refuse_existing_run
 from resvae_ray.search.run.session import created, taken_up
-from resvae_ray.search.tpe import open_study, start_study
+from resvae_ray.search.study import open_study, start_study
 from resvae_ray.search.trial import TrainingJob, run_trial
 
 CONFIG = Config(
