@@ -20,6 +20,7 @@ from ray.tune.search import Searcher
 from resvae_ray import names
 from resvae_ray.config import Config
 from resvae_ray.search.study import distributions
+from resvae_ray.search.worker_report import Epoch, Failed, Fault, TrainingTask, decode
 from resvae_ray.seeds import PROPOSAL, derive
 
 
@@ -52,27 +53,30 @@ class StudySearch(Searcher):
         else:
             trial, told = self._proposed(), {}
         self._trials[trial_id], self._told[trial_id] = trial, set(told)
-        return {names.NUMBER: trial.number, "params": dict(trial.params)}
+        return TrainingTask(trial.number, dict(trial.params)).as_config()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Ray's hook: one more epoch of a trial that goes on."""
-        trial, epoch = self._trials[trial_id], result[names.EPOCH]
+        if isinstance(report := decode(result), Epoch):
+            self._tell(trial_id, report)
+
+    def _tell(self, trial_id: str, report: Epoch) -> None:
         # An epoch that a trial repeats after a crash is known already.
-        if epoch not in self._told[trial_id]:
-            self._told[trial_id].add(epoch)
-            trial.report(result[names.BEST_VAL_LOSS], epoch)
+        if report.epoch not in self._told[trial_id]:
+            self._told[trial_id].add(report.epoch)
+            self._trials[trial_id].report(report.best_val_loss, report.epoch)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Ray's hook: the trial ended. One that never began, or is not to blame for a fault, stays to be taken up."""
-        trial = self._trials[trial_id]
-        if result and names.FAULT in result:
+        trial, report = self._trials[trial_id], decode(result)
+        if isinstance(report, Fault):
             return
-        if error or (result and names.FAILURE in result):
+        if error or isinstance(report, Failed):
             self._study.tell(trial, state=TrialState.FAIL)
-        elif result:
-            self.on_trial_result(trial_id, result)
-            if result[names.EPOCH] >= self._config.training.epochs:
-                self._study.tell(trial, result[names.BEST_VAL_LOSS])
+        elif report is not None:
+            self._tell(trial_id, report)
+            if report.epoch >= self._config.training.epochs:
+                self._study.tell(trial, report.best_val_loss)
             else:
                 self._study.tell(trial, state=TrialState.PRUNED)
 

@@ -30,7 +30,7 @@ from resvae_ray.search.asha import DurableASHA, history_of
 from resvae_ray.search.callbacks.console import ConsoleProgress
 from resvae_ray.search.callbacks.projector import show_latents
 from resvae_ray.search.callbacks.recorder import Recorder, Sender, clear_staging, forget_resume
-from resvae_ray.search.callbacks.tensorboard import TensorBoard, trial_board
+from resvae_ray.search.callbacks.tensorboard import TensorBoard, board_of
 from resvae_ray.search.callbacks.tensorboard_server import tensorboard_server
 from resvae_ray.search.export import export_best
 from resvae_ray.search.final_round import train_finalists
@@ -44,7 +44,7 @@ from resvae_ray.search.run.session import about_search, about_session, created, 
 from resvae_ray.search.run.trainings import training_folder, trial_folders
 from resvae_ray.search.study import open_study, start_study, unfinished
 from resvae_ray.search.tpe import StudySearch
-from resvae_ray.search.trial import TrainingJob, run_trial
+from resvae_ray.search.trial import TrainingJob, run_training
 
 
 def tune(
@@ -185,7 +185,7 @@ def _search(run: Run, dataset: Dataset, slots: Slots, seconds: float | None) -> 
         progress = stack.enter_context(closing(ConsoleProgress(run)))
         return run_experiment(
             run,
-            run_trial,
+            run_training,
             {"job": asdict(_job(run, dataset, slots, save_epochs=tuple(scheduler.rung_epochs())))},
             slots,
             name_of=_folder_name,
@@ -239,7 +239,7 @@ def _job(run: Run, dataset: Dataset, slots: Slots, save_epochs: tuple[int, ...])
 
 def _folder_name(trial: Trial) -> str:
     """TensorBoard's own, so that a trial has one folder."""
-    return trial_board(trial).folder
+    return board_of(trial).folder
 
 
 def _finish(run: Run, dataset: Dataset, stopped: bool) -> Run:

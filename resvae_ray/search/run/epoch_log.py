@@ -65,6 +65,15 @@ class Curve:
             lambda: list(rows),
         )
 
+    def followed_by(self, later: "Curve") -> "Curve":
+        """The curve of two parts of one training; of an epoch that both have, the later report."""
+        epochs, losses, seconds, times, nodes = _joined(self, later.lists())
+        return Curve(epochs, losses, seconds, times, nodes, lambda: _joined_rows(self, later))
+
+    def lists(self) -> Sequence[list[Any]]:
+        """All columns."""
+        return self.epochs, self.losses, self.seconds, self.times, self.nodes
+
     @cached_property
     def rows(self) -> list[EpochRow]:
         """All that was reported, as epochs.jsonl has it."""
@@ -276,11 +285,16 @@ def _is_whole(value: object) -> bool:
 
 def _joined(known: Curve, new: Sequence[list[Any]]) -> Sequence[list[Any]]:
     """The lists of a curve and of later lines of the same training."""
-    old = [known.epochs, known.losses, known.seconds, known.times, known.nodes]
+    old = known.lists()
     if known.last_epoch < new[0][0]:
         return [before + after for before, after in zip(old, new, strict=True)]
     rows = {row[0]: row for lists in (old, new) for row in zip(*lists, strict=True)}
     return [list(column) for column in zip(*(rows[epoch] for epoch in sorted(rows)), strict=True)]
+
+
+def _joined_rows(known: Curve, later: Curve) -> list[EpochRow]:
+    rows = {row[names.EPOCH]: row for row in (*known.rows, *later.rows)}
+    return [rows[epoch] for epoch in sorted(rows)]
 
 
 def _inode(file: io.BufferedReader) -> int:

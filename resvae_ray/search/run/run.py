@@ -153,10 +153,11 @@ class Run:
         return self.snapshot().trials
 
     def epochs(self) -> "pd.DataFrame":
-        """All epochs reported, a row each, by trial and epoch; of an epoch that was repeated, the last report."""
+        """All epochs of the trials, a row each, by trial and epoch; of an epoch that was repeated, the last report."""
         import pandas as pd
 
-        return pd.DataFrame(read_epochs(self.path / names.EPOCHS_FILE))
+        rows = read_epochs(self.path / names.EPOCHS_FILE)
+        return pd.DataFrame([row for row in rows if row.get(names.REPEAT) is None])
 
     def trials(self) -> "pd.DataFrame":
         """A row a trial: number, state, parameters, best loss and epoch, epochs, seconds, node, reason of a failure."""

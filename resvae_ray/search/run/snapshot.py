@@ -65,7 +65,7 @@ class SnapshotReader:
         self._folder = folder
         self._journal = JournalReader(folder / names.JOURNAL_FILE, study)
         self._epochs = EpochReader(folder / names.EPOCHS_FILE)
-        self._retrained = EpochReader(folder / names.FINALISTS_FOLDER / names.EPOCHS_FILE)
+        self._retrained = EpochReader(folder / names.FINALISTS_FOLDER / names.EPOCHS_FILE)  # of version 0.1.0
         self._trials: dict[int, TrainingRecord] = {}
         self._saved: dict[int, tuple[int, SavedWeights]] = {}  # with the time of the folder
 
@@ -80,7 +80,7 @@ class SnapshotReader:
         changed = self._journal.refresh()
         trials = [self._trial(proposal, proposal.number in changed) for proposal in self._journal.proposals]
         self._trials = {trial.number: trial for trial in trials}
-        return Snapshot(trials, dict(self._retrained.curves), self._results(), self._choice())
+        return Snapshot(trials, self._retrainings(), self._results(), self._choice())
 
     def saved(self) -> list[SavedWeights]:
         """The newest weights of each trial that has saved some, the best first."""
@@ -105,6 +105,14 @@ class SnapshotReader:
         if proposal.state == names.FAILED:
             failure = failure_in(training_folder(self._folder, proposal.number)) or UNKNOWN
         return TrainingRecord(proposal.number, proposal.state, dict(proposal.params), curve, failure)
+
+    def _retrainings(self) -> dict[Key, Curve]:
+        """Their epochs. Version 0.1.0 kept them in a file of their own, and a later one may have resumed them."""
+        curves = dict(self._retrained.curves)
+        for key, curve in self._epochs.curves.items():
+            if key[1] is not None:
+                curves[key] = curves[key].followed_by(curve) if key in curves else curve
+        return curves
 
     def _results(self) -> dict[Key, dict[str, Any]]:
         found = {}

@@ -93,6 +93,22 @@ def test_one_reader_sees_what_a_fresh_one_sees(searched):
     assert first.trials[2].best_val_loss == 7.0, "a snapshot does not change"
 
 
+def test_retrainings_of_version_0_1_have_a_file_of_their_own_and_go_on_in_the_one_of_all(searched):
+    path = searched([("complete", [9.0, 8.0])], model=False)
+    (path / "finalists").mkdir()
+    old = [line(0, 1, 5.0, repeat=0), line(0, 2, 4.0, repeat=0), line(0, 1, 6.0, repeat=1)]
+    (path / "finalists" / "epochs.jsonl").write_text("".join(old))
+    with (path / "epochs.jsonl").open("a") as file:
+        file.write(line(0, 2, 4.5, repeat=0) + line(0, 3, 3.0, repeat=0))
+    run = Run.open(path)
+    snapshot = run.snapshot()
+    first, second = (snapshot.retraining(snapshot.trials[0], repeat) for repeat in (0, 1))
+    assert (first.curve.losses, second.curve.losses) == ([5.0, 4.5, 3.0], [6.0])
+    assert [row["val_loss"] for row in first.epochs] == [5.0, 4.5, 3.0]
+    assert snapshot.trials[0].curve.losses == [9.0, 8.0], "they are not epochs of the trial"
+    assert list(run.epochs()["val_loss"]) == [9.0, 8.0]
+
+
 def test_the_tables_of_a_search_are_written_in_a_part_of_its_time_and_at_its_end(searched, monkeypatch):
     from resvae_ray.search.callbacks import recorder
 
