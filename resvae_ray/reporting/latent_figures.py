@@ -19,7 +19,7 @@ from resvae_ray.reporting import style
 from resvae_ray.reporting.run_contents import Findings
 from resvae_ray.reporting.style import count, dressed, safe
 from resvae_ray.search.export import load_weights_of
-from resvae_ray.search.run.trials import SavedWeights
+from resvae_ray.search.run.trainings import SavedWeights
 from resvae_ray.search.space import describe
 from resvae_ray.seeds import SHOWN_ROWS, derive
 
