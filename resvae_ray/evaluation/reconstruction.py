@@ -12,7 +12,7 @@ from resvae_ray.errors import DataError, JobError
 from resvae_ray.evaluation.pca import PCA, Scatter
 from resvae_ray.model.loss import squared_error
 from resvae_ray.model.network import ResVAE
-from resvae_ray.model.validation import ACTIVE_VARIANCE, BLOCK_ROWS
+from resvae_ray.model.validation import BLOCK_ROWS, active_latents
 from resvae_ray.progress import Progress
 
 
@@ -38,7 +38,7 @@ class Reconstruction:
     Attributes:
         model: the Res-VAE.
         train: the Res-VAE on the training rows; what it keeps more of those it knows by heart.
-        active_units: latents whose posterior mean varies over the validation rows (variance above 0.01).
+        active_units: latents whose posterior mean varies over the validation rows, see `active_latents`.
         pca: as many components as latents, or all there are.
         pca_active: as many components as active units.
         pca_equal: the fewest components whose error is not above the model's; None if no number of them is.
@@ -68,8 +68,7 @@ def reconstruction(model: ResVAE, pca: PCA, train: Features, val: Features, prog
         JobError: a reconstruction by the model is not finite.
     """
     known, known_error, _ = _rebuilt(model, train, progress)
-    rows, error, means = _rebuilt(model, val, progress)
-    active = int((means.spread / rows.rows > ACTIVE_VARIANCE).sum())
+    rows, error, active = _rebuilt(model, val, progress)
     by_width = pca.errors(rows)
     equal = np.flatnonzero(by_width <= error)
     return Reconstruction(
@@ -82,13 +81,13 @@ def reconstruction(model: ResVAE, pca: PCA, train: Features, val: Features, prog
     )
 
 
-def _rebuilt(model: ResVAE, features: Features, progress: Progress) -> tuple[Scatter, float, Scatter]:
-    """The rows of FEATURES, the summed squared error of their reconstructions, and their posterior means."""
-    rows, means, error = Scatter(features.dim), Scatter(model.z_dim), 0.0
+def _rebuilt(model: ResVAE, features: Features, progress: Progress) -> tuple[Scatter, float, int]:
+    """The rows of FEATURES, the summed squared error of their reconstructions, and how many latents are active."""
+    rows, means, error, noise = Scatter(features.dim), Scatter(model.z_dim), 0.0, np.zeros(model.z_dim)
     device = next(model.parameters()).device
     for x in _blocks(features):
         with torch.inference_mode():
-            mu = model.encode(x.to(device))[0]
+            mu, logvar = model.encode(x.to(device))
             errors = squared_error(model.decode(mu), x.to(device)).double().cpu().numpy()
         if not np.isfinite(errors).all():
             row = rows.rows + int(np.flatnonzero(~np.isfinite(errors))[0]) + 1
@@ -96,8 +95,9 @@ def _rebuilt(model: ResVAE, features: Features, progress: Progress) -> tuple[Sca
         error += float(errors.sum())
         rows.add(x.numpy())
         means.add(mu.cpu().numpy())
+        noise += logvar.exp().sum(0, dtype=torch.float64).cpu().numpy()
         progress(rows.rows, features.rows)
-    return rows, error, means
+    return rows, error, int(active_latents(means.spread / rows.rows, noise / rows.rows).sum())
 
 
 @dataclass(frozen=True)
