@@ -228,7 +228,8 @@ def _neighbourhoods(evaluation: Evaluation) -> Table:
     note = f"Trustworthiness among the {found.neighbours} nearest rows: 1 where all were near among the features too."
     if None in found.scores.values():
         note = f"Too few rows for a trustworthiness among {found.neighbours} neighbours."
-    return Table(title, rows, [note, "Along its axes, z is turned and scaled to what it explains: `encode --axes`."])
+    axes = "Along its axes, z is turned and scaled to what it explains: `encode --axes`."
+    return Table(title, rows, [note, axes, *_pair_verdicts(found.differences)])
 
 
 def _drawn(rows: int, of: int, what: str, seed: int) -> str:
@@ -271,7 +272,7 @@ def _label_differences(found: LabelScores) -> Table:
     notes = [
         "Intervals: paired bootstrap of the validation rows. One that contains 0 decides nothing: not distinguishable."
     ]
-    return Table("Labels: differences", rows, notes)
+    return Table("Labels: differences", rows, notes + _pair_verdicts(found.differences))
 
 
 def _pair(difference: Difference) -> str:
@@ -289,9 +290,8 @@ def _pair_verdicts(differences: Iterable[Difference]) -> list[str]:
     """One sentence per pair of representations."""
     pairs: dict[tuple[str, str], list[str]] = {}
     for difference in differences:
-        value, interval, verdict = _difference_cells(difference)
-        said = f"{MEASURES[difference.measure]} {verdict} ({value}, 95 % interval {interval})"
-        pairs.setdefault((difference.representation, difference.against), []).append(said)
+        said = pairs.setdefault((difference.representation, difference.against), [])
+        said.append(f"{MEASURES[difference.measure]} {difference.verdict}")
     return [f"{TITLES[ours]} beside {TITLES[theirs]}: {'; '.join(said)}." for (ours, theirs), said in pairs.items()]
 
 

@@ -88,6 +88,7 @@ def test_where_pca_is_better_it_says_so(place):
     assert f"a gap of {gap:+.1f} points." in text
     for verdict in verdicts(found):
         assert verdict.startswith(("PCA of", "Res-VAE", "z along"))
+        assert verdict in text.splitlines()
     assert verdicts(found)[0] in evaluation_markdown(found)
     assert "drawn with seed" not in text
 
