@@ -203,8 +203,8 @@ def _gap(found: Reconstruction) -> list[str]:
     notes = [f"Of the training rows the model explains {100 * found.train.r2:.1f} %: a gap of {100 * gap:+.1f} points."]
     if gap > MEMORISED:
         notes.append(
-            "The model has memorised training rows: train on more rows if there are, otherwise with batch_size = 32 or "
-            "a smaller hidden_dim in [training]."
+            "The model has memorised training rows: train on more rows if there are; below about 1,000, with "
+            "batch_size = 32 in [training]."
         )
     return notes
 

@@ -160,7 +160,7 @@ def latent_dimensions(findings: Findings) -> go.Figure:
     figure.add_hline(ACTIVE_RATIO, line=threshold, row=2, col=1)  # pyright: ignore[reportArgumentType]
     reading = (
         f"Each bar is a latent. Top: its KLD, the information that it carries about a protein ({klds.sum():.1f} nats "
-        f"in total). Bottom: the variance of its posterior mean over {_which(proteins)}, divided by the posterior's own "
+        f"in total). Bottom: the variance of its posterior mean over {_which(proteins)}, divided by the posterior's "
         f"variance. {active.sum()} of {len(klds)} latents are active: this ratio is above {ACTIVE_RATIO} (dashed)."
     )
     return dressed(figure, "The latents, one by one", reading, 520, barmode="overlay", bargap=0.3)
