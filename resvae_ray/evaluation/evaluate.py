@@ -1,9 +1,9 @@
-"""Does a model earn its place? Its latents, and what is made of them, beside PCA and the raw features.
+"""Compares a model's latents and decoded features with PCA and the raw features.
 
     print(evaluate_model("model", "dataset").text())
 
-PCA and the probes learn from the training rows and are judged, like the model, on the validation rows. What is drawn
-(folds, bootstrap samples and, where there are too many, the rows for probes and trustworthiness) follows from the seed.
+PCA and the probes learn from the training rows and are judged, like the model, on the validation rows. The seed decides the
+folds, the bootstrap samples and, above `max_rows`, the rows for probes and trustworthiness.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -139,7 +139,7 @@ class _Trusted:
         self._neighbourhoods, self._samples = Neighbourhoods(self._x), Samples(len(self._x), seed)
 
     def judge(self, maps: Maps) -> Trust:
-        """Of the representations that `maps` gives, but for the features."""
+        """Scores of the representations that `maps` gives, except for the features themselves."""
         rows = {name: self._neighbourhoods.trust(x) for name, x in maps(self._x).items() if name != RAW}
         sampled = {name: self._samples.means(values) for name, values in rows.items() if values is not None}
         return Trust(

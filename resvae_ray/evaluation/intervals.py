@@ -2,7 +2,7 @@
 
 A sample counts each row 0, 1, 2, … times, the same for both sides. So what is hard about a row cancels, and the
 interval is that of the difference, not of two figures that vary together (Efron & Tibshirani 1993, chapter 16). It
-tells how far the difference would move on other rows; the model and the probes stay as they are.
+shows how far the difference would move on other rows; the model and the probes stay as they are.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from resvae_ray.seeds import BOOTSTRAP, derive
 
 SAMPLES = 2000
 COVERED = 0.95  # share of the samples inside the interval
-GROUPS = 4096  # rows are sampled one by one up to here, and in so many groups beyond
+GROUPS = 4096  # at most; up to this many rows, each row is sampled by itself
 FEWEST_ROWS = 10  # below, an interval would say more about luck than about the rows
 BETTER, WORSE, EQUAL = "better", "worse", "not distinguishable"
 

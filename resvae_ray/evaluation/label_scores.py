@@ -1,4 +1,4 @@
-"""What the representations tell of the labels, on the validation rows, and how far they differ there.
+"""Scores of the representations by the labels of the validation rows, and the differences between them.
 
 The probes, and the rows among which neighbours are looked for, are training rows; a training row is never judged.
 """
@@ -40,7 +40,7 @@ class ProbeScore:
 
 @dataclass(frozen=True)
 class RepresentationScores:
-    """What one representation tells of the labels of the validation rows.
+    """Scores of one representation by the labels of the validation rows.
 
     Attributes:
         linear, nonlinear: the probes.
@@ -56,7 +56,7 @@ class RepresentationScores:
 
 @dataclass(frozen=True)
 class LabelScores:
-    """What the representations tell of the labels.
+    """Scores of all representations by the labels.
 
     Attributes:
         train_rows: the probes learned from, of `train_of` in these classes.

@@ -1,4 +1,4 @@
-"""Which rows the probes get: training rows to learn from, validation rows to be judged on, of the same classes."""
+"""The rows that the probes use: training rows to learn from, validation rows to be judged on, of the same classes."""
 
 from dataclasses import dataclass
 

@@ -66,7 +66,7 @@ class PCA:
         return self.mean + scores @ self.components[: scores.shape[1]]
 
     def row_errors(self, x: np.ndarray, widths: Sequence[int]) -> np.ndarray:
-        """(n, D) to the squared error of each row's reconstruction from so many components (n, len(widths))."""
+        """(n, D) to the squared error of each row's reconstruction from each number of components (n, len(widths))."""
         off = x - self.mean
         explained = ((off @ self.components[: max(widths)].T) ** 2).cumsum(1)
         explained = np.concatenate([np.zeros((len(x), 1)), explained], 1)

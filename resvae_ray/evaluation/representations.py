@@ -1,4 +1,4 @@
-"""What is judged beside each other: latents and what is made of them, PCA of the same width, and the features."""
+"""The representations that are compared: latents, decoded features, PCA of the same width, and the features."""
 
 from collections.abc import Callable, Iterable
 
