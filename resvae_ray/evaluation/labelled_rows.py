@@ -1,4 +1,4 @@
-"""The rows that the probes use: training rows to learn from, validation rows to be judged on, of the same classes."""
+"""The rows that the probes use: training rows to learn from and validation rows to be judged on."""
 
 from dataclasses import dataclass
 

@@ -22,7 +22,7 @@ class Neighbourhoods:
         np.put_along_axis(self._ranks, distances.argsort(1), np.arange(1, rows + 1, dtype=np.int32)[None], 1)
 
     def trust(self, z: np.ndarray) -> np.ndarray | None:
-        """The share of each row (n) in the trustworthiness of `z` (n, width), which is their mean; None for too few rows.
+        """Trustworthiness of `z` (n, width) row by row (n), to be averaged; None for too few rows.
 
         Below 1 where rows are near in `z` that are not among the NEIGHBOURS nearest in the features (Venna & Kaski
         2001).
