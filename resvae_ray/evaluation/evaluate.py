@@ -2,8 +2,8 @@
 
     print(evaluate_model("model", "dataset").text())
 
-PCA and the probes learn from the training rows and are judged, like the model, on the validation rows. The seed decides the
-folds, the bootstrap samples and, above `max_rows`, the rows for probes and trustworthiness.
+PCA and the probes learn from the training rows and are judged, like the model, on the validation rows. The seed decides
+the folds, the bootstrap samples and, above `max_rows`, the rows for probes and trustworthiness.
 """
 
 from collections.abc import Callable, Mapping, Sequence
