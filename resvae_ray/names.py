@@ -12,6 +12,7 @@ DESCRIPTION = "description"  # of FEATURES from FASTA: the header after the id
 SITES = "_sites"  # while `embed` works: the positions of a protein's sites, from 1
 LATENT = "z"  # the posterior mean, or a draw from the posterior
 AXES = "axes"  # the latents turned and scaled to what they explain of the features
+DECODED = "decoded"  # the reconstruction of the features from z: D numbers, in units of the features
 LOGVAR = "logvar"  # the logarithm of the posterior variance
 RECON_ERROR = "recon_error"  # squared error of a protein, summed over its D features
 
@@ -77,7 +78,7 @@ BEST_EPOCH = "best_epoch"
 VAL_RECONSTRUCTION = "val_reconstruction"  # squared error a protein, at the sampled latents
 VAL_KLD = "val_kld"  # Kullback-Leibler divergence a protein, in nats
 R2 = "r2"  # explained variance of the validation rows, at the sampled latents
-ACTIVE_UNITS = "active_units"  # latents whose posterior mean varies: variance over the validation rows > 0.01
+ACTIVE_UNITS = "active_units"  # latents whose posterior mean varies by > 1 % of the posterior's own variance
 WORST_LOSS = "worst_row_loss"  # the largest beta * squared error + KLD of a validation row
 WORST_ROW = "worst_row"  # its position in the validation split, from 0
 LEARNING_RATE = "lr"
