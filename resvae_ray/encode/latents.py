@@ -1,6 +1,7 @@
 """LATENTS of some rows: what they hold, and how a model makes them."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,16 +25,38 @@ class Output:
         seed: of the draws.
         logvar: also write the logarithm of the posterior variance.
         recon_error: also write the squared error of each protein's reconstruction from `z`.
+        latents: write only the first so many latents, of a model whose latents are nested; 0 writes all.
     """
 
     sample: bool = False
     seed: int = 0
     logvar: bool = False
     recon_error: bool = False
+    latents: int = 0
 
     def __post_init__(self) -> None:
+        if self.latents < 0:
+            raise UsageError(f"latents is {self.latents}; 0 writes all, else it must be at least 1")
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: it must be 0 or above")
+
+    def require_fits(self, config: Mapping[str, Any], model: object) -> None:
+        """
+        Args:
+            config: config.json of the MODEL.
+            model: where it is, for the error.
+
+        Raises:
+            UsageError: the model cannot give the first `latents` latents alone.
+        """
+        most, wanted = config["z_dim"], self.latents
+        if wanted > most:
+            raise UsageError(f"--latents {wanted}: {model} has {most} latents; give 1 to {most}")
+        if wanted not in (0, most) and not config.get("nested", False):
+            raise UsageError(
+                f"--latents {wanted}: the {most} latents of {model} are not nested, so the first {wanted} are not a "
+                "code; leave --latents out, or train a model with `tune --config recommended`"
+            )
 
 
 def weights_hash(model: Place) -> str:
@@ -79,6 +102,8 @@ def latents_table(model: Any, batch: FeatureBatch, output: Output, seed: int, ax
         if output.sample:
             noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
             z = model.reparameterize(z, logvar, noise.to(device))
+        if output.latents:
+            z, logvar = z[:, : output.latents], logvar[:, : output.latents]
         columns = {names.ID: batch.ids, names.LATENT: vectors(z.cpu().numpy())}
         if axes is not None:
             columns[names.AXES] = vectors(axes.scores(z.double().cpu().numpy()).astype(np.float32))

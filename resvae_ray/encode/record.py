@@ -48,7 +48,8 @@ def about_of(job: EncodingJob, units: list[Unit]) -> dict[str, Any]:
         "features": files,
         "columns": columns,
         "provenance": source.provenance,
-        "output": asdict(job.output),
+        # Records of earlier versions say nothing of `latents`; they wrote all.
+        "output": {key: value for key, value in asdict(job.output).items() if key != "latents" or value},
         **({"axes": job.axes.fingerprint} if job.axes else {}),
     }
 

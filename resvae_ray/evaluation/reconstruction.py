@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from resvae_ray.data.features import Features
+from resvae_ray.data.moments import Covariance
 from resvae_ray.data.stream import StreamedRows
 from resvae_ray.errors import DataError, JobError
-from resvae_ray.evaluation.pca import PCA, Scatter
+from resvae_ray.evaluation.pca import PCA
 from resvae_ray.model.loss import squared_error
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.validation import ACTIVE_VARIANCE, BLOCK_ROWS
@@ -54,11 +55,11 @@ class Reconstruction:
 
 def fit_pca(features: Features, progress: Progress) -> PCA:
     """PCA of all rows of FEATURES."""
-    scatter = Scatter(features.dim)
+    rows = Covariance(features.dim)
     for x in _blocks(features):
-        scatter.add(x.numpy())
-        progress(scatter.rows, features.rows)
-    return PCA.fit(scatter)
+        rows.add(x.numpy())
+        progress(rows.rows, features.rows)
+    return PCA.fit(rows)
 
 
 def reconstruction(model: ResVAE, pca: PCA, train: Features, val: Features, progress: Progress) -> Reconstruction:
@@ -69,7 +70,7 @@ def reconstruction(model: ResVAE, pca: PCA, train: Features, val: Features, prog
     """
     known, known_error, _ = _rebuilt(model, train, progress)
     rows, error, means = _rebuilt(model, val, progress)
-    active = int((means.spread / rows.rows > ACTIVE_VARIANCE).sum())
+    active = int((means.variance > ACTIVE_VARIANCE).sum())
     by_width = pca.errors(rows)
     equal = np.flatnonzero(by_width <= error)
     return Reconstruction(
@@ -82,9 +83,9 @@ def reconstruction(model: ResVAE, pca: PCA, train: Features, val: Features, prog
     )
 
 
-def _rebuilt(model: ResVAE, features: Features, progress: Progress) -> tuple[Scatter, float, Scatter]:
+def _rebuilt(model: ResVAE, features: Features, progress: Progress) -> tuple[Covariance, float, Covariance]:
     """The rows of FEATURES, the summed squared error of their reconstructions, and their posterior means."""
-    rows, means, error = Scatter(features.dim), Scatter(model.z_dim), 0.0
+    rows, means, error = Covariance(features.dim), Covariance(model.z_dim), 0.0
     device = next(model.parameters()).device
     for x in _blocks(features):
         with torch.inference_mode():
@@ -95,7 +96,7 @@ def _rebuilt(model: ResVAE, features: Features, progress: Progress) -> tuple[Sca
             raise JobError(f"{features.path}: row {row}: the model's reconstruction is not finite; it is of no use")
         error += float(errors.sum())
         rows.add(x.numpy())
-        means.add(mu.cpu().numpy())
+        means.add((mu / model.prior_spread).cpu().numpy())
         progress(rows.rows, features.rows)
     return rows, error, means
 
@@ -119,12 +120,12 @@ def rates(models: Sequence[ResVAE], pca: PCA, features: Features) -> Rates:
     Raises:
         DataError: the rows do not vary, so that there is nothing to keep.
     """
-    rows, errors = Scatter(features.dim), np.zeros(len(models))
+    rows, errors = Covariance(features.dim), np.zeros(len(models))
     for x in _blocks(features):
         rows.add(x.numpy())
         with torch.inference_mode():
             errors += [float(squared_error(model.decode(model.encode(x)[0]), x).sum()) for model in models]
-    spread = float(rows.spread.sum())
+    spread = float(rows.squares.sum())
     if spread == 0:
         raise DataError(f"{features.path}: all rows are alike")
     return Rates(1 - errors / spread, 1 - pca.errors(rows) / spread)
@@ -134,11 +135,11 @@ def _blocks(features: Features) -> Iterator[torch.Tensor]:
     return StreamedRows(features, "cpu", BLOCK_ROWS).in_order(BLOCK_ROWS)
 
 
-def _pca_fit(by_width: np.ndarray, width: int, rows: Scatter) -> Fit:
+def _pca_fit(by_width: np.ndarray, width: int, rows: Covariance) -> Fit:
     width = min(width, len(by_width) - 1)
     return _fit(width, float(by_width[width]), rows)
 
 
-def _fit(width: int, error: float, rows: Scatter) -> Fit:
-    spread = float(rows.spread.sum())
+def _fit(width: int, error: float, rows: Covariance) -> Fit:
+    spread = float(rows.squares.sum())
     return Fit(width, error / rows.rows, 1 - error / spread if spread > 0 else None)

@@ -33,6 +33,7 @@ METRICS = (
     names.ACTIVE_UNITS,
     names.WORST_LOSS,
     names.WORST_ROW,
+    names.PAPER_LOSS,
     names.LEARNING_RATE,
     names.ROWS_PER_SECOND,
     names.SECONDS,
@@ -48,7 +49,7 @@ class EpochLog:
 
     def write(self, of: dict[str, int], result: dict[str, Any]) -> None:
         """Adds what Ray was reported, after the numbers `of` the training that it belongs to."""
-        row = of | {name: _or_none(result[name]) for name in METRICS}
+        row = of | {name: _or_none(result[name]) for name in METRICS if name in result}
         row |= {name: result.get(key) for name, key in ((names.NODE, "hostname"), (names.DEVICE, names.DEVICE))}
         row[names.TIME] = time.time()
         self._file.write(json.dumps(row, allow_nan=False) + "\n")

@@ -78,6 +78,7 @@ SCALARS = {
     names.VAL_LOSS: "loss/validation",
     names.BEST_VAL_LOSS: "loss/best_validation",
     names.WORST_LOSS: "loss/worst_row",
+    names.PAPER_LOSS: "loss/paper",
     names.VAL_RECONSTRUCTION: "validation/reconstruction",
     names.VAL_KLD: "validation/kld",
     names.R2: "validation/r2",
@@ -136,7 +137,8 @@ class TensorBoard(Callback):
         """Ray's hook: one epoch."""
         file = self._files.get(self._board_of(trial).folder)
         if file is not None and not {names.FAILURE, names.FAULT} & set(result):
-            values = [Summary.Value(tag=tag, simple_value=result[name]) for name, tag in SCALARS.items()]
+            known = ((tag, result[name]) for name, tag in SCALARS.items() if name in result)
+            values = [Summary.Value(tag=tag, simple_value=value) for tag, value in known]
             file.add(Summary(value=values), result[names.EPOCH])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

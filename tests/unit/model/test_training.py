@@ -250,6 +250,9 @@ KNOBS = {
     "average": 0.9,
     "gradient_clip": 1.0,
     "output_bias": "mean",
+    "linear": "pca",
+    "nested": 0.5,
+    "beta": "auto",
 }
 
 
