@@ -61,4 +61,4 @@ def test_its_command_works_in_a_new_environment(wheel, tmp_path):
     for line in ("--version", "import a.csv a.parquet", "split a.parquet dataset", "tune --help"):
         done = subprocess.run([command, *line.split()], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    assert "esm2_650m_cls, high_fidelity, quick, rate_distortion" in " ".join(done.stdout.split())
+    assert "esm2_650m_cls, high_fidelity, quick, rate_distortion, recommended" in " ".join(done.stdout.split())

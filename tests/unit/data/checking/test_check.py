@@ -187,7 +187,7 @@ def test_nothing_to_measure(rows, total, constant, write):
 
 
 def test_features_too_wide_for_their_components(matrix, write, monkeypatch):
-    monkeypatch.setattr("resvae_ray.data.checking.moments.LARGEST_MATRIX", 19)
+    monkeypatch.setattr("resvae_ray.data.moments.LARGEST_MATRIX", 19)
     check = check_features(write(matrix))
     assert check.components is None
     assert check.spread.total_variance == pytest.approx(matrix.astype(float).var(0).sum(), rel=1e-10)
