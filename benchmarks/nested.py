@@ -143,7 +143,8 @@ def _label_scores(
     for prefix, columns in (("", latents), ("pca_", scores)):
         predicted = linear_probe(columns["fit"], rows.fit.codes, columns["test"], 0).predicted
         near = agreement(columns["fit"], rows.fit.codes, columns["test"], rows.test.codes)
-        found |= {
+        mcc = float(matthews_corrcoef(rows.test.codes, predicted))
+        found |= {f"{prefix}mcc": mcc, f"{prefix}knn": float(near.mean())}
             f"{prefix}mcc": float(matthews_corrcoef(rows.test.codes, predicted)),
             f"{prefix}knn": float(near.mean()),
         }
