@@ -145,9 +145,6 @@ def _label_scores(
         near = agreement(columns["fit"], rows.fit.codes, columns["test"], rows.test.codes)
         mcc = float(matthews_corrcoef(rows.test.codes, predicted))
         found |= {f"{prefix}mcc": mcc, f"{prefix}knn": float(near.mean())}
-            f"{prefix}mcc": float(matthews_corrcoef(rows.test.codes, predicted)),
-            f"{prefix}knn": float(near.mean()),
-        }
     return found
 
 
