@@ -31,7 +31,7 @@ from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import open_sides
 from resvae_ray.errors import JobError
 from resvae_ray.evaluation.evaluate import evaluate_model
-from resvae_ray.evaluation.results import AXES, LATENTS, SCORES
+from resvae_ray.evaluation.representations import AXES, LATENTS, SCORES
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.training import Training
 
@@ -146,12 +146,12 @@ def _evaluated(model: ResVAE, dataset: str) -> dict[str, float | None]:
         "r2": fits.model.r2,
         "train_r2": fits.train.r2,
         "pca_r2": fits.pca.r2,
-        "mcc": z and z.mcc,
-        "axes_mcc": axes and axes.mcc,
-        "pca_mcc": pca and pca.mcc,
-        "knn": z and z.knn_agreement,
-        "axes_knn": axes and axes.knn_agreement,
-        "pca_knn": pca and pca.knn_agreement,
+        "mcc": z and z.linear.mcc,
+        "axes_mcc": axes and axes.linear.mcc,
+        "pca_mcc": pca and pca.linear.mcc,
+        "knn": z and z.neighbour_agreement,
+        "axes_knn": axes and axes.neighbour_agreement,
+        "pca_knn": pca and pca.neighbour_agreement,
         "trust": found.trust.scores[LATENTS],
         "axes_trust": found.trust.scores[AXES],
     }

@@ -33,7 +33,7 @@ from resvae_ray import names
 from resvae_ray.config import Config
 from resvae_ray.config_file import load_config
 from resvae_ray.search.asha import DurableASHA
-from resvae_ray.search.space import distributions
+from resvae_ray.search.study import distributions
 from resvae_ray.search.tpe import StudySearch
 
 CHECKPOINTS = (200, 400, 600, 800, 1000, 1200, 1500, 2000)  # epochs in all at which the best loss is shown

@@ -24,7 +24,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from resvae_ray import names
 from resvae_ray.config import Config
-from resvae_ray.search.space import distributions
+from resvae_ray.search.study import distributions
 
 Epochs = list[tuple[float, float]]  # of each when it ended, in seconds since 1970, and its loss; in the order of time
 

@@ -19,7 +19,7 @@ from benchmarks.measuring import report, verb
 from resvae_ray import names
 from resvae_ray.data.synthetic import write_synthetic_csv
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.trials import TrialRecord
+from resvae_ray.search.run.trainings import TrainingRecord
 
 
 def main() -> None:
@@ -57,20 +57,20 @@ def main() -> None:
     )
 
 
-def _begin(trial: TrialRecord) -> float:
+def _begin(trial: TrainingRecord) -> float:
     return trial.epochs[0][names.TIME] - trial.epochs[0][names.SECONDS]
 
 
-def _end(trial: TrialRecord) -> float:
+def _end(trial: TrainingRecord) -> float:
     return trial.epochs[-1][names.TIME]
 
 
-def _trained(trial: TrialRecord) -> float:
+def _trained(trial: TrainingRecord) -> float:
     """Seconds of training and validation after the first epoch."""
     return sum(epoch[names.SECONDS] for epoch in trial.epochs[1:])
 
 
-def _beside(trial: TrialRecord) -> float:
+def _beside(trial: TrainingRecord) -> float:
     """Seconds after the first epoch that were neither."""
     return _end(trial) - trial.epochs[0][names.TIME] - _trained(trial)
 

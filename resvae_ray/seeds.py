@@ -16,10 +16,11 @@ VALIDATION = 7  # (block): latent noise in validation; the same for all trials, 
 LATENTS = 8  # (seed, name of the output file, block): latents drawn by `encode --sample`
 SYNTHETIC = 9  # (seed, block): the synthetic data set
 FINALIST = 10  # (seed, trial, repeat): the seed of a finalist's training
-PROBE_ROWS = 11  # (seed): which rows `evaluate` probes, where there are too many
+PROBE_ROWS = 11  # (seed[, what]): which rows `evaluate` takes, where there are too many
 PROJECTOR = 12  # (seed): which rows TensorBoard's projector shows, where there are too many
 SHOWN_ROWS = 13  # (rows): which of many proteins a report shows
 AXES_ROWS = 14  # (rows): on which of many training rows axes are fitted
+BOOTSTRAP = 15  # (seed): how often each row counts in the samples behind an interval of `evaluate`
 
 
 def derive(stream: int, *parts: int) -> int:

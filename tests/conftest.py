@@ -93,7 +93,7 @@ def searched(make_dataset: Callable[..., Path], tmp_path: Path) -> Callable[...,
     from resvae_ray.data.dataset import Dataset
     from resvae_ray.model.network import ResVAE
     from resvae_ray.search.run.run import Run
-    from resvae_ray.search.tpe import open_study
+    from resvae_ray.search.study import open_study
 
     def write(trials: list[tuple[str, list[float]]], *, rows: int = 60, model: bool = True, **more) -> Path:
         space = {"z_dim": Domain(2, 6), "lr": Domain(1e-4, 1e-2, log=True)} | more
@@ -129,11 +129,10 @@ def _frozen(state: str, losses: list[float], config, generator: np.random.Genera
     """A trial as tests/unit/search/test_tpe.py finds it in a study."""
     from optuna.trial import TrialState, create_trial
 
-    from resvae_ray.search.run.trials import STATES
-    from resvae_ray.search.space import distributions
+    from resvae_ray.search.study import distributions
 
     space = distributions(config)
-    kind = next(kind for kind, name in STATES.items() if name == state)
+    kind = TrialState.FAIL if state == "failed" else TrialState[{"pending": "WAITING"}.get(state, state.upper())]
     return create_trial(
         state=kind,
         value=min(losses) if kind == TrialState.COMPLETE else None,

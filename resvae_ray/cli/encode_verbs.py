@@ -45,6 +45,11 @@ def _add_encode(verbs: Any) -> None:
     columns.add_argument("--logvar", action="store_true", help="also write the logarithm of the posterior variance")
     columns.add_argument("--recon-error", action="store_true", help="also write each protein's reconstruction error")
     parser.add_argument(
+        "--decoded",
+        action="store_true",
+        help="also write the reconstruction of the features from the latents: as wide as the features, for predictors",
+    )
+    parser.add_argument(
         "--on-bad-file",
         choices=("stop", "skip"),
         default="stop",
@@ -59,7 +64,7 @@ def _encode(options: argparse.Namespace) -> None:
     from resvae_ray.encode.latents import Output
     from resvae_ray.encode.skipped import stop
 
-    output = Output(options.sample, options.seed, options.logvar, options.recon_error)
+    output = Output(options.sample, options.seed, options.logvar, options.recon_error, options.decoded)
     with progress_bar("encoding") as progress:
         rows = encode_features(
             options.model,

@@ -29,14 +29,22 @@ def _add_evaluate(verbs: Any) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="seed of the folds and of the random sample of rows (at least 0; default: 0)",
+        help="seed of the folds, the random sample of rows and the intervals (at least 0; default: 0)",
+    )
+    parser.add_argument(
+        "--latents",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="K",
+        help="also judge the first K latents alone beside PCA of that width; the model needs nested latents",
     )
     parser.add_argument(
         "--max-rows",
         type=int,
         default=4000,
         metavar="N",
-        help="rows for probes and trustworthiness; above N, a random sample is used (default: 4000)",
+        help="rows of each side for probes and trustworthiness; above N, a random sample is used (default: 4000)",
     )
     parser.add_argument("--write-card", action="store_true", help="also add the result to MODEL's README.md")
 
@@ -49,7 +57,12 @@ def _evaluate(options: argparse.Namespace) -> None:
         require_own_card(options.model)
     with progress_bar("evaluating") as progress:
         evaluation = evaluate_model(
-            options.model, options.dataset, seed=options.seed, max_rows=options.max_rows, progress=progress
+            options.model,
+            options.dataset,
+            latents=options.latents,
+            seed=options.seed,
+            max_rows=options.max_rows,
+            progress=progress,
         )
     if options.write_card:
         write_card(options.model, evaluation)

@@ -92,10 +92,10 @@ def _tune(options: argparse.Namespace) -> None:
 
     started = time.monotonic()
     run = tune(options.dataset, options.run, config, resume=options.resume, tensorboard=options.tensorboard)
-    stands, best = run.status(), run.saved_best()
-    ended = ", ".join(f"{count} {state}" for state, count in stands["counts"].items() if count)
-    print(f"{run.where}: {ended}; {stands['epochs']:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
-    if stands["state"] == "interrupted":
+    stands, best = run.standing(), run.saved_best()
+    ended = ", ".join(f"{count} {state}" for state, count in stands.counts.items() if count)
+    print(f"{run.where}: {ended}; {stands.epochs:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
+    if stands.state == "interrupted":
         print(f"stopped by --max-hours; go on with: {run.resume_command}")
     if best is not None:
         print(run.result_table(best).to_string(index=False))

@@ -16,11 +16,10 @@ from resvae_ray.wording import count
 
 if TYPE_CHECKING:
     from resvae_ray.search.run.run import Run
+    from resvae_ray.search.run.status import Status
 
 WATCH_S = 5.0  # between two looks
 LOG_S = 300.0  # between two lines in a log file while nothing has changed that is worth one
-
-Status = dict[str, Any]
 
 
 def add_verb_status(verbs: Any) -> None:
@@ -44,8 +43,8 @@ def _status(options: argparse.Namespace) -> None:
         _watch(options)
         return
     run = Run.open(options.run)
-    status = run.status()
-    print(json.dumps(status, indent=2) if options.json else _text(run, status))
+    status = run.standing()
+    print(json.dumps(status.as_json(), indent=2) if options.json else _text(run, status))
 
 
 def _watch(options: argparse.Namespace) -> None:
@@ -68,16 +67,16 @@ def _looks(path: str) -> "Iterator[tuple[Run, Status]]":
 
     while True:
         run = Run.open(path)
-        status = run.status()
+        status = run.standing()
         yield run, status
-        if status["state"] != "running":
+        if status.state != "running":
             return
         time.sleep(WATCH_S)
 
 
 def _print_json(looks: "Iterator[tuple[Run, Status]]") -> None:
     for _, status in looks:
-        print(json.dumps(status), flush=True)
+        print(json.dumps(status.as_json()), flush=True)
 
 
 def _redraw(looks: "Iterator[tuple[Run, Status]]") -> None:
@@ -85,7 +84,7 @@ def _redraw(looks: "Iterator[tuple[Run, Status]]") -> None:
     drawn = 0
     for run, status in looks:
         lines = _text(run, status).splitlines()
-        if status["state"] == "running":
+        if status.state == "running":
             lines = _fitting(lines, *shutil.get_terminal_size())
         back = f"\033[{drawn}F" if drawn else ""
         print(f"{back}\033[J" + "\n".join(lines), flush=True)
@@ -104,31 +103,31 @@ def _print_changes(looks: "Iterator[tuple[Run, Status]]") -> None:
     """A line when a trial has begun or ended, or after a while; all of it at the end."""
     said, at = None, 0.0
     for run, status in looks:
-        if status["state"] != "running":
+        if status.state != "running":
             print(_text(run, status), flush=True)
-        elif said != (now := (status["counts"], status["finalist_trainings_left"])) or time.monotonic() - at >= LOG_S:
+        elif said != (now := (status.counts, status.finalist_trainings_left)) or time.monotonic() - at >= LOG_S:
             print("; ".join(_headlines(run, status)), flush=True)
             said, at = now, time.monotonic()
 
 
-def _text(run: "Run", status: Status) -> str:
+def _text(run: "Run", status: "Status") -> str:
     lines = _headlines(run, status)
-    for trial in status["running"]:
+    for trial in status.running:
         loss = f", best {trial['best_val_loss']:,.2f}" if trial["best_val_loss"] is not None else ""
         node = f", on {trial['node']}" if trial["node"] else ""
         epoch = f"epoch {trial['epochs']} of {run.config.training.epochs}" if trial["epochs"] else "no epoch yet"
         lines.append(f"running: {_which(trial)}, {epoch}{loss}{node}")
     lines += finalist_lines(status)
-    lines += [f"failed: {_which(failure)}: {failure['failure']}" for failure in status["failures"]]
+    lines += [f"failed: {_which(failure)}: {failure['failure']}" for failure in status.failures]
     return "\n".join(lines + _advice(run, status))
 
 
-def finalist_lines(status: Status) -> list[str]:
+def finalist_lines(status: "Status") -> list[str]:
     """A line a finalist: what the search saw, what fresh seeds give; then what came of the round."""
-    lines = [_finalist_line(row) for row in status["finalists"]]
-    if left := status["finalist_trainings_left"]:
+    lines = [_finalist_line(row) for row in status.finalists]
+    if left := status.finalist_trainings_left:
         lines.append(f"finalists: {left} trainings left; until they have ended the model is that of before")
-    elif chosen := status["chosen"]:
+    elif chosen := status.chosen:
         lines.append(f"chosen: trial {chosen['number']}, whose retraining with the lowest loss is the model")
     elif lines:
         lines.append("finalists: no retraining came through; the model is the best trial of the search")
@@ -151,32 +150,32 @@ def _which(training: dict[str, Any]) -> str:
     return f"trial {training['number']}" if repeat is None else f"finalist {training['number']}, seed {repeat + 1}"
 
 
-def _headlines(run: "Run", status: Status) -> list[str]:
-    counts = ", ".join(f"{count} {state}" for state, count in status["counts"].items())
-    lines = [f"{run.where}: {status['state']}; {counts}; {status['epochs']:,} epochs{_pace(status)}"]
-    if best := status["best"]:
+def _headlines(run: "Run", status: "Status") -> list[str]:
+    counts = ", ".join(f"{count} {state}" for state, count in status.counts.items())
+    lines = [f"{run.where}: {status.state}; {counts}; {status.epochs:,} epochs{_pace(status)}"]
+    if best := status.best:
         params = ", ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in best["params"].items()
+            for name, value in best.params.items()
         )
-        where = f"trial {best['number']}, loss {best['best_val_loss']:,.2f} at epoch {best['best_epoch']}"
+        where = f"trial {best.number}, loss {best.best_val_loss:,.2f} at epoch {best.best_epoch}"
         lines.append(f"best: {where} ({params})")
     return lines
 
 
-def _pace(status: Status) -> str:
-    if status["state"] != "running":
+def _pace(status: "Status") -> str:
+    if status.state != "running":
         return ""
-    rate, left, ago = status["epochs_per_s"], status["seconds_left"], status["last_epoch_s"]
+    rate, left, ago = status.epochs_per_s, status.seconds_left, status.last_epoch_s
     parts = [f"{rate:.2g} a second"] if rate else []
     parts += [f"the last {duration(ago)} ago"] if ago is not None else []
     parts += [f"about {duration(left)} left"] if left is not None else []
     return "".join(f", {part}" for part in parts)
 
 
-def _advice(run: "Run", status: Status) -> list[str]:
-    if status["state"] != "interrupted":
+def _advice(run: "Run", status: "Status") -> list[str]:
+    if status.state != "interrupted":
         return []
-    last = status["worker"]
-    heard = f" ({last['who']} was last heard of {duration(last['seen_s'])} ago)" if last else ""
+    last = status.worker
+    heard = f" ({last.who} was last heard of {duration(last.seen_s)} ago)" if last else ""
     return [f"nobody works on it{heard}; go on with: {run.resume_command}"]

@@ -117,7 +117,8 @@ def encode_unit(unit: Unit, job: EncodingJob, axes: Axes | None = None) -> int:
         for block, batch in enumerate(_read(unit, job.features)):
             seed = derive(LATENTS, job.output.seed, *name, block)
             table = latents_table(kept_model(str(job.model), job.weights), batch, job.output, seed, axes)
-            writer = writer or open_writer(staging, table.schema, job.features.provenance)
+            provenance = job.features.provenance | job.output.provenance(job.weights)
+            writer = writer or open_writer(staging, table.schema, provenance)
             writer.write_table(table)
             rows += len(batch)
         if writer is None:

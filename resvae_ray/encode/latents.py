@@ -1,7 +1,7 @@
 """LATENTS of some rows: what they hold, and how a model makes them."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -24,16 +24,36 @@ class Output:
         seed: of the draws.
         logvar: also write the logarithm of the posterior variance.
         recon_error: also write the squared error of each protein's reconstruction from `z`.
+        decoded: also write that reconstruction, D numbers per protein in units of the features.
     """
 
     sample: bool = False
     seed: int = 0
     logvar: bool = False
     recon_error: bool = False
+    decoded: bool = False
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: it must be 0 or above")
+
+    def record(self) -> dict[str, Any]:
+        """The options as `_encoding.json` keeps them; `decoded` only where it is set, so that older jobs resume."""
+        record = asdict(self)
+        if not self.decoded:
+            del record[names.DECODED]
+        return record
+
+    def provenance(self, weights: str) -> dict[str, Any]:
+        """Entries for the Parquet metadata of LATENTS: which model made `decoded`, and from which latents.
+
+        Args:
+            weights: hash of the model's weights.
+        """
+        if not self.decoded:
+            return {}
+        latents = f"posterior sample, seed {self.seed}" if self.sample else "posterior mean"
+        return {names.DECODED: {"from": latents, "weights": weights}}
 
 
 def weights_hash(model: Place) -> str:
@@ -84,8 +104,12 @@ def latents_table(model: Any, batch: FeatureBatch, output: Output, seed: int, ax
             columns[names.AXES] = vectors(axes.scores(z.double().cpu().numpy()).astype(np.float32))
         if output.logvar:
             columns[names.LOGVAR] = vectors(logvar.cpu().numpy())
-        if output.recon_error:
-            columns[names.RECON_ERROR] = pa.array(squared_error(model.decode(z), x).cpu().numpy())
+        if output.recon_error or output.decoded:
+            reconstruction = model.decode(z)
+            if output.recon_error:
+                columns[names.RECON_ERROR] = pa.array(squared_error(reconstruction, x).cpu().numpy())
+            if output.decoded:
+                columns[names.DECODED] = vectors(reconstruction.cpu().numpy())
     if taken := sorted(set(columns) & set(batch.others.column_names)):
         raise DataError(f"the features have a column {taken[0]!r}, which the latents need for themselves; rename it")
     table = required_columns(columns)

@@ -1,6 +1,6 @@
 """What LATENTS come from, as `_encoding.json` records it beside them: an interrupted job goes on only with the same."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from resvae_ray import names
@@ -48,7 +48,7 @@ def about_of(job: EncodingJob, units: list[Unit]) -> dict[str, Any]:
         "features": files,
         "columns": columns,
         "provenance": source.provenance,
-        "output": asdict(job.output),
+        "output": job.output.record(),
         **({"axes": job.axes.fingerprint} if job.axes else {}),
     }
 

@@ -10,6 +10,7 @@ from resvae_ray.data.features import some_batches
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.model.loss import squared_error
 from resvae_ray.model.network import ResVAE
+from resvae_ray.model.validation import active_latents
 from resvae_ray.names import LABEL
 from resvae_ray.seeds import SHOWN_ROWS, derive
 
@@ -50,6 +51,16 @@ class Proteins:
     def variances(self) -> np.ndarray:
         """(Z) the variance of each latent's posterior mean over the proteins."""
         return self.mu.var(0)
+
+    @property
+    def signals(self) -> np.ndarray:
+        """(Z) `variances` in units of the posterior's own mean variance; independent of a latent's scale."""
+        return self.variances / np.exp(self.logvar).mean(0)
+
+    @property
+    def active(self) -> np.ndarray:
+        """(Z, bool) the active latents, see `active_latents`."""
+        return active_latents(self.variances, np.exp(self.logvar).mean(0))
 
 
 @torch.no_grad()

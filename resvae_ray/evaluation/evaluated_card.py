@@ -3,7 +3,8 @@
 from typing import Any
 
 from resvae_ray.errors import UsageError
-from resvae_ray.evaluation.results import LATENTS, Evaluation, evaluation_markdown
+from resvae_ray.evaluation.representations import LATENTS
+from resvae_ray.evaluation.results import Evaluation, evaluation_markdown
 from resvae_ray.files.place import AnyPath, Place, place
 from resvae_ray.model.model_card import CardEvaluation, is_as_made, model_card
 from resvae_ray.model.pretrained import read_model_config
@@ -45,7 +46,7 @@ def _metrics(evaluation: Evaluation) -> list[dict[str, Any]]:
     if (r2 := evaluation.reconstruction.model.r2) is not None:
         metrics.append({"type": "r2", "name": "explained variance, posterior mean", "value": r2})
     if evaluation.labels is not None:
-        scores = evaluation.labels.scores[LATENTS]
+        scores = evaluation.labels.scores[LATENTS].linear
         found = {"matthews_correlation": scores.mcc, "balanced_accuracy": scores.balanced_accuracy}
         metrics += [{"type": kind, "name": "linear probe of z", "value": value} for kind, value in found.items()]
     return metrics

@@ -4,6 +4,7 @@ The D x D products are summed in blocks. What every number of components leaves 
 *their* products, so that neither side is read twice or held.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,18 @@ class PCA:
     def scores(self, x: np.ndarray, width: int) -> np.ndarray:
         """(n, D) to the scores of the first `width` components (n, width)."""
         return (x - self.mean) @ self.components[:width].T
+
+    def rebuilt(self, scores: np.ndarray) -> np.ndarray:
+        """Scores of the first components (n, width) to the reconstruction (n, D)."""
+        return self.mean + scores @ self.components[: scores.shape[1]]
+
+    def row_errors(self, x: np.ndarray, widths: Sequence[int]) -> np.ndarray:
+        """(n, D) to the squared error of each row's reconstruction from each number of components (n, len(widths))."""
+        off = x - self.mean
+        explained = ((off @ self.components[: max(widths)].T) ** 2).cumsum(1)
+        explained = np.concatenate([np.zeros((len(x), 1)), explained], 1)
+        used = np.minimum(widths, len(self.components))
+        return np.maximum((off**2).sum(1)[:, None] - explained[:, used], 0.0)
 
     def errors(self, rows: Scatter) -> np.ndarray:
         """Squared error of the reconstruction, summed over the rows of `rows`, by 0 … R components (R + 1)."""

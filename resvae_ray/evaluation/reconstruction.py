@@ -9,10 +9,13 @@ import torch
 from resvae_ray.data.features import Features
 from resvae_ray.data.stream import StreamedRows
 from resvae_ray.errors import DataError, JobError
+from resvae_ray.evaluation.intervals import Difference, GroupedSums, difference
 from resvae_ray.evaluation.pca import PCA, Scatter
+from resvae_ray.evaluation.representations import LATENTS, SCORES
 from resvae_ray.model.loss import squared_error
 from resvae_ray.model.network import ResVAE
-from resvae_ray.model.validation import ACTIVE_VARIANCE, BLOCK_ROWS
+from resvae_ray.model.validation import BLOCK_ROWS, active_latents
+from resvae_ray.names import R2
 from resvae_ray.progress import Progress
 
 
@@ -32,22 +35,33 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class PrefixFit:
+    """The first latents beside as many principal components, on the validation rows.
+
+    Attributes:
+        difference: of their R², model minus PCA; None where the rows do not vary.
+    """
+
+    model: Fit
+    pca: Fit
+    difference: Difference | None
+
+
+@dataclass(frozen=True)
+class Reconstruction(PrefixFit):
     """The model, from the posterior mean, beside PCA; of the validation rows, where nothing else is said.
 
     Attributes:
         model: the Res-VAE.
         train: the Res-VAE on the training rows; what it keeps more of those it knows by heart.
-        active_units: latents whose posterior mean varies over the validation rows (variance above 0.01).
+        active_units: latents whose posterior mean varies over the validation rows, see `active_latents`.
         pca: as many components as latents, or all there are.
         pca_active: as many components as active units.
         pca_equal: the fewest components whose error is not above the model's; None if no number of them is.
     """
 
-    model: Fit
     train: Fit
     active_units: int
-    pca: Fit
     pca_active: Fit
     pca_equal: int | None
 
@@ -61,43 +75,92 @@ def fit_pca(features: Features, progress: Progress) -> PCA:
     return PCA.fit(scatter)
 
 
-def reconstruction(model: ResVAE, pca: PCA, train: Features, val: Features, progress: Progress) -> Reconstruction:
-    """Compares them.
+def reconstruction(
+    model: ResVAE,
+    pca: PCA,
+    train: Features,
+    val: Features,
+    progress: Progress,
+    latents: Sequence[int] = (),
+    seed: int = 0,
+) -> tuple[Reconstruction, list[PrefixFit]]:
+    """Compares the model with PCA: all latents, and the first ones, for each number in `latents`.
+
+    Args:
+        seed: of the samples behind the intervals.
 
     Raises:
         JobError: a reconstruction by the model is not finite.
     """
-    known, known_error, _ = _rebuilt(model, train, progress)
-    rows, error, means = _rebuilt(model, val, progress)
-    active = int((means.spread / rows.rows > ACTIVE_VARIANCE).sum())
-    by_width = pca.errors(rows)
-    equal = np.flatnonzero(by_width <= error)
-    return Reconstruction(
-        model=_fit(model.z_dim, error, rows),
-        train=_fit(model.z_dim, known_error, known),
-        active_units=active,
-        pca=_pca_fit(by_width, model.z_dim, rows),
-        pca_active=_pca_fit(by_width, active, rows),
-        pca_equal=int(equal[0]) if len(equal) else None,
+    known = _rebuilt(model, pca, train, [model.z_dim], progress)
+    found = _rebuilt(model, pca, val, [model.z_dim, *latents], progress)
+    by_width = pca.errors(found.rows)
+    equal = np.flatnonzero(by_width <= found.errors[0])
+    whole, *prefixes = (
+        PrefixFit(
+            _fit(width, found.errors[place], found.rows),
+            _pca_fit(by_width, width, found.rows),
+            _difference(found.leads[place], found.rows, seed),
+        )
+        for place, width in enumerate([model.z_dim, *latents])
     )
+    return Reconstruction(
+        **vars(whole),
+        train=_fit(model.z_dim, known.errors[0], known.rows),
+        active_units=found.active_units,
+        pca_active=_pca_fit(by_width, found.active_units, found.rows),
+        pca_equal=int(equal[0]) if len(equal) else None,
+    ), prefixes
 
 
-def _rebuilt(model: ResVAE, features: Features, progress: Progress) -> tuple[Scatter, float, Scatter]:
-    """The rows of FEATURES, the summed squared error of their reconstructions, and their posterior means."""
-    rows, means, error = Scatter(features.dim), Scatter(model.z_dim), 0.0
+@dataclass(frozen=True)
+class _Rebuilt:
+    """
+    Attributes:
+        rows: of the FEATURES.
+        errors: summed squared error of the model's reconstructions, by number of latents kept.
+        leads: PCA's squared error of each row minus the model's, likewise.
+    """
+
+    rows: Scatter
+    errors: np.ndarray
+    leads: list[GroupedSums]
+    active_units: int
+
+
+def _rebuilt(model: ResVAE, pca: PCA, features: Features, widths: Sequence[int], progress: Progress) -> _Rebuilt:
+    rows, means, noise = Scatter(features.dim), Scatter(model.z_dim), np.zeros(model.z_dim)
+    total, leads = np.zeros(len(widths)), [GroupedSums() for _ in widths]
     device = next(model.parameters()).device
-    for x in _blocks(features):
+    for block in _blocks(features):
+        x = block.to(device)
         with torch.inference_mode():
-            mu = model.encode(x.to(device))[0]
-            errors = squared_error(model.decode(mu), x.to(device)).double().cpu().numpy()
+            mu, logvar = model.encode(x)
+            errors = np.stack([_errors(model, mu, width, x) for width in widths], 1)
         if not np.isfinite(errors).all():
-            row = rows.rows + int(np.flatnonzero(~np.isfinite(errors))[0]) + 1
+            row = rows.rows + int(np.flatnonzero(~np.isfinite(errors).all(1))[0]) + 1
             raise JobError(f"{features.path}: row {row}: the model's reconstruction is not finite; it is of no use")
-        error += float(errors.sum())
-        rows.add(x.numpy())
+        total += errors.sum(0)
+        for lead, values in zip(leads, (pca.row_errors(block.numpy(), widths) - errors).T, strict=True):
+            lead.add(values)
+        rows.add(block.numpy())
         means.add(mu.cpu().numpy())
+        noise += logvar.exp().sum(0, dtype=torch.float64).cpu().numpy()
         progress(rows.rows, features.rows)
-    return rows, error, means
+    active = active_latents(means.spread / rows.rows, noise / rows.rows)
+    return _Rebuilt(rows, total, leads, int(active.sum()))
+
+
+def _errors(model: ResVAE, mu: torch.Tensor, latents: int, x: torch.Tensor) -> np.ndarray:
+    """Squared error (n) of the reconstruction of `x` (n, D) from the first latents of `mu` (n, Z)."""
+    kept = mu.clone()
+    kept[:, latents:] = 0
+    return squared_error(model.decode(kept), x).double().cpu().numpy()
+
+
+def _difference(lead: GroupedSums, rows: Scatter, seed: int) -> Difference | None:
+    spread = float(rows.spread.sum()) / rows.rows
+    return difference(LATENTS, SCORES, R2, lead.means(seed) / spread, rows.rows) if spread > 0 else None
 
 
 @dataclass(frozen=True)
@@ -141,4 +204,4 @@ def _pca_fit(by_width: np.ndarray, width: int, rows: Scatter) -> Fit:
 
 def _fit(width: int, error: float, rows: Scatter) -> Fit:
     spread = float(rows.spread.sum())
-    return Fit(width, error / rows.rows, 1 - error / spread if spread > 0 else None)
+    return Fit(width, float(error / rows.rows), float(1 - error / spread) if spread > 0 else None)

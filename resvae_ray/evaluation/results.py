@@ -1,17 +1,18 @@
 """The result of `evaluate`: plain data, its verdicts in words, and tables for a terminal and as Markdown."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from resvae_ray.evaluation.probe import ProbeScores
-from resvae_ray.evaluation.reconstruction import Fit, Reconstruction
-from resvae_ray.names import VAL
+from resvae_ray.evaluation.intervals import EQUAL, FEWEST_ROWS, Difference
+from resvae_ray.evaluation.label_scores import AGREEMENT, LINEAR, NONLINEAR, LabelScores, ProbeScore
+from resvae_ray.evaluation.labelled_rows import FEWEST
+from resvae_ray.evaluation.reconstruction import Fit, PrefixFit, Reconstruction
+from resvae_ray.evaluation.representations import LATENTS, SCORES, TITLES
 from resvae_ray.wording import count
 
-# The representations: posterior means, these along their axes, PCA of the same width, the features.
-LATENTS, AXES, SCORES, RAW = "z", "axes", "pca", "raw"
+TRUSTWORTHINESS = "trustworthiness"
+MEMORISED = 0.05  # R² of the training rows above that of the validation rows, from which on there is advice
 
 
 @dataclass(frozen=True)
@@ -21,40 +22,30 @@ class Trust:
     Attributes:
         rows: validation rows it is computed on, drawn from `of`.
         neighbours: that are looked at.
-        scores: by representation (z, axes, pca).
+        scores: by representation (z, axes, decoded, pca, pca_decoded).
+        differences: to PCA, with intervals.
     """
 
     rows: int
     of: int
     neighbours: int
     scores: dict[str, float | None]
+    differences: list[Difference]
 
 
 @dataclass(frozen=True)
-class LabelScores:
-    """What the representations tell of the labels.
+class Prefix:
+    """The first latents alone, beside PCA of as many components.
 
     Attributes:
-        sides: of the DATASET that the probed rows come from.
-        reason: why these.
-        rows: probed, in `classes` classes, of `of` rows with a label; `unlabelled` have none.
-        dropped_classes, dropped_rows: classes with fewer than `folds` rows, left out.
-        folds: of the cross-validation, stratified; the same for all representations.
-        neighbours: of `knn_agreement`.
-        scores: by representation (z, axes, pca, raw).
+        latents: how many.
+        labels: None if there is nothing to probe.
     """
 
-    sides: tuple[str, ...]
-    reason: str
-    rows: int
-    of: int
-    classes: int
-    unlabelled: int
-    dropped_classes: int
-    dropped_rows: int
-    folds: int
-    neighbours: int
-    scores: dict[str, ProbeScores]
+    latents: int
+    reconstruction: PrefixFit
+    trust: Trust
+    labels: LabelScores | None
 
 
 @dataclass(frozen=True)
@@ -67,10 +58,11 @@ class Evaluation:
         trained_on: whether the model was trained on this DATASET's training rows; None if nothing is recorded.
         train_rows, val_rows: of the DATASET.
         reconstruction: of the validation rows.
-        trust: of z, its axes and PCA as maps of the validation rows.
+        trust: of the representations as maps of the validation rows.
         labels: None if there is nothing to probe.
         no_labels: why there is not.
-        seed: of the folds and the rows drawn.
+        prefixes: the same for the first latents alone, where asked for.
+        seed: of the folds, the rows drawn and the intervals.
         versions: of the packages that computed it.
     """
 
@@ -84,24 +76,27 @@ class Evaluation:
     trust: Trust
     labels: LabelScores | None
     no_labels: str
+    prefixes: list[Prefix]
     seed: int
     versions: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it, with the verdicts in words."""
-        from resvae_ray.evaluation.results import verdicts
-
         return {**asdict(self), "verdicts": verdicts(self)}
 
     def text(self) -> str:
         """Tables and verdicts for people."""
-        from resvae_ray.evaluation.results import evaluation_text
-
         return evaluation_text(self)
 
 
-TITLES = {LATENTS: "Res-VAE z", AXES: "z along its axes", SCORES: "PCA", RAW: "raw features"}
 NONE = "–"
+MEASURES = {
+    LINEAR: "MCC of a linear probe",
+    NONLINEAR: "MCC of a non-linear probe",
+    AGREEMENT: "agreement of neighbours",
+    TRUSTWORTHINESS: "trustworthiness",
+}
+DIFFERENCE_HEADER = ["difference", "95 % interval", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -133,16 +128,21 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """Reconstruction, neighbourhoods, labels."""
-    return [_reconstruction(evaluation), _neighbourhoods(evaluation), _labels(evaluation)]
+    """Reconstruction, neighbourhoods, labels, and the first latents alone where they were asked for."""
+    found = [_reconstruction(evaluation), _neighbourhoods(evaluation), _labels(evaluation)]
+    if evaluation.labels is not None:
+        found.append(_label_differences(evaluation.labels))
+    return found + ([_prefixes(evaluation)] if evaluation.prefixes else [])
 
 
 def verdicts(evaluation: Evaluation) -> list[str]:
-    """Who wins, one plain sentence each."""
-    found = [_r2_verdict(evaluation)]
-    if evaluation.labels is not None:
-        found += [_probe_verdict(evaluation.labels, other) for other in (SCORES, RAW)]
-    return found
+    """One plain sentence per comparison: what is better, worse, or not distinguishable."""
+    labels = evaluation.labels
+    return [
+        _r2_verdict(evaluation),
+        *_pair_verdicts(evaluation.trust.differences),
+        *(_pair_verdicts(labels.differences) if labels else ()),
+    ]
 
 
 def _active(evaluation: Evaluation) -> str:
@@ -151,7 +151,7 @@ def _active(evaluation: Evaluation) -> str:
 
 def _reconstruction(evaluation: Evaluation) -> Table:
     found = evaluation.reconstruction
-    rows = [["", "width", "R²", "squared error a protein"], _fit_row("Res-VAE, posterior mean", found.model)]
+    rows = [["", "width", "R²", "squared error per protein"], _fit_row("Res-VAE, posterior mean", found.model)]
     rows.append(_fit_row("PCA, same width", found.pca))
     if found.pca_active.width != found.pca.width:
         rows.append(_fit_row("PCA, width of the active units", found.pca_active))
@@ -172,18 +172,22 @@ def _fit_row(name: str, fit: Fit) -> list[str]:
 
 def _r2_verdict(evaluation: Evaluation) -> str:
     found = evaluation.reconstruction
-    if found.model.r2 is None or found.pca.r2 is None:
+    if found.difference is None:
         return "The validation rows do not vary: there is no variance to explain."
     shares = [f"{100 * fit.r2:.1f} %" for fit in (found.pca, found.model) if fit.r2 is not None]
-    winner = "neither wins" if shares[0] == shares[1] else _winner(found.model.r2 - found.pca.r2, "PCA")
     width = count(found.pca.width, "component")
     return (
-        f"PCA of {width} explains {shares[0]} of the variance of the validation rows; this model {shares[1]}: {winner}."
+        f"PCA of {width} explains {shares[0]} of the variance of the validation rows; this model {shares[1]}: "
+        f"{found.difference.verdict} ({_points(found.difference)})."
     )
 
 
-def _winner(lead: float, other: str) -> str:
-    return "this model wins" if lead > 0 else f"{other} wins" if not other.endswith("s") else f"the {other} win"
+def _points(difference: Difference) -> str:
+    """A difference of R² in percentage points."""
+    value = f"{100 * difference.value:+.1f} points"
+    if difference.low is None or difference.high is None:
+        return f"{value}; {FEWEST_ROWS} rows are needed for an interval"
+    return f"{value}, 95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
 
 
 def _equal(components: int | None) -> list[str]:
@@ -195,8 +199,14 @@ def _equal(components: int | None) -> list[str]:
 def _gap(found: Reconstruction) -> list[str]:
     if found.model.r2 is None or found.train.r2 is None:
         return []
-    points = 100 * (found.train.r2 - found.model.r2)
-    return [f"Of the training rows the model explains {100 * found.train.r2:.1f} %: a gap of {points:+.1f} points."]
+    gap = found.train.r2 - found.model.r2
+    notes = [f"Of the training rows the model explains {100 * found.train.r2:.1f} %: a gap of {100 * gap:+.1f} points."]
+    if gap > MEMORISED:
+        notes.append(
+            "The model has memorised training rows: train on more rows if there are; below about 1,000, with "
+            "batch_size = 32 in [training]."
+        )
+    return notes
 
 
 def _trained_on(trained_on: bool | None) -> list[str]:
@@ -209,15 +219,17 @@ def _trained_on(trained_on: bool | None) -> list[str]:
 
 def _neighbourhoods(evaluation: Evaluation) -> Table:
     found = evaluation.trust
-    columns = [LATENTS, AXES, SCORES]
-    rows = [["", *(TITLES[name] for name in columns)]]
-    scores = [found.scores[name] for name in columns]
-    rows.append(["trustworthiness", *(NONE if score is None else f"{score:.4f}" for score in scores)])
+    differences = {difference.representation: difference for difference in found.differences}
+    rows = [["", "trustworthiness", *("minus PCA", *DIFFERENCE_HEADER[1:])]]
+    for name, score in found.scores.items():
+        cells = _difference_cells(differences[name]) if name in differences else ["", "", ""]
+        rows.append([TITLES[name], NONE if score is None else f"{score:.4f}", *cells])
     title = f"Neighbourhoods: {_drawn(found.rows, found.of, 'validation rows', evaluation.seed)}"
     note = f"Trustworthiness among the {found.neighbours} nearest rows: 1 where all were near among the features too."
-    if None in scores:
+    if None in found.scores.values():
         note = f"Too few rows for a trustworthiness among {found.neighbours} neighbours."
-    return Table(title, rows, [note, "Along its axes, z is turned and scaled to what it explains: `encode --axes`."])
+    axes = "Along its axes, z is turned and scaled to what it explains: `encode --axes`."
+    return Table(title, rows, [note, axes, *_pair_verdicts(found.differences)])
 
 
 def _drawn(rows: int, of: int, what: str, seed: int) -> str:
@@ -228,26 +240,66 @@ def _labels(evaluation: Evaluation) -> Table:
     found = evaluation.labels
     if found is None:
         return Table("Labels", [], [f"Not probed: {evaluation.no_labels}."])
-    scores = [found.scores[name] for name in TITLES]
-    lines = [
-        [f"MCC, linear probe, {found.folds} folds", *(f"{s.mcc:.3f} ± {s.mcc_sd:.3f}" for s in scores)],
-        ["balanced accuracy", *(f"{s.balanced_accuracy:.3f} ± {s.balanced_accuracy_sd:.3f}" for s in scores)],
-        [f"kNN agreement, k = {found.neighbours}", *(f"{s.knn_agreement:.3f}" for s in scores)],
-        ["silhouette", *(f"{s.silhouette:.3f}" for s in scores)],
+    header = ["", "linear MCC", "balanced accuracy", "non-linear MCC", "balanced accuracy", "neighbours", "silhouette"]
+    rows = [header]
+    for name, scores in found.scores.items():
+        probes = [number for probe in (scores.linear, scores.nonlinear) for number in _probe_numbers(probe)]
+        others = [scores.neighbour_agreement, scores.silhouette]
+        rows.append([TITLES[name], *(NONE if value is None else f"{value:.3f}" for value in [*probes, *others])])
+    learned = _drawn(found.train_rows, found.train_of, "training rows", evaluation.seed)
+    judged = _drawn(found.val_rows, found.val_of, "validation rows", evaluation.seed)
+    notes = [
+        f"Probes learn from {learned}; scaling and regularisation are chosen there, by balanced accuracy in "
+        f"{found.tuning_folds} folds, from the same candidates for all.",
+        f"Neighbours: share of a row's {found.neighbours} nearest training rows that have its label.",
+        *_left_out(found),
     ]
-    where = "validation rows" if found.sides == (VAL,) else "rows of both sides"
-    drawn = _drawn(found.rows + found.dropped_rows, found.of, where, evaluation.seed)
-    notes = [f"Rows: {where}, since {found.reason}.", *_left_out(found)]
-    notes += [f"The probe of {TITLES[n]} did not converge." for n, s in found.scores.items() if not s.converged]
-    notes += verdicts(evaluation)[1:]
-    return Table(f"Labels: {found.classes} classes, {drawn}", [["", *TITLES.values()], *lines], notes)
+    for name, scores in found.scores.items():
+        for kind, probe in (("linear", scores.linear), ("non-linear", scores.nonlinear)):
+            if not probe.converged:
+                notes.append(f"The {kind} probe of {TITLES[name]} did not converge.")
+    return Table(f"Labels: {found.classes} classes, {judged}", rows, notes)
+
+
+def _probe_numbers(probe: ProbeScore) -> list[float]:
+    return [probe.mcc, probe.balanced_accuracy]
+
+
+def _label_differences(found: LabelScores) -> Table:
+    rows = [["", *DIFFERENCE_HEADER]]
+    for difference in found.differences:
+        rows.append([f"{_pair(difference)}: {MEASURES[difference.measure]}", *_difference_cells(difference)])
+    notes = [
+        "Intervals: paired bootstrap of the validation rows. One that contains 0 decides nothing: not distinguishable."
+    ]
+    return Table("Labels: differences", rows, notes + _pair_verdicts(found.differences))
+
+
+def _pair(difference: Difference) -> str:
+    return f"{TITLES[difference.representation]} − {TITLES[difference.against]}"
+
+
+def _difference_cells(difference: Difference) -> list[str]:
+    interval = NONE
+    if difference.low is not None and difference.high is not None:
+        interval = f"{difference.low:+.4f} to {difference.high:+.4f}"
+    return [f"{difference.value:+.4f}", interval, difference.verdict]
+
+
+def _pair_verdicts(differences: Iterable[Difference]) -> list[str]:
+    """One sentence per pair of representations."""
+    pairs: dict[tuple[str, str], list[str]] = {}
+    for difference in differences:
+        said = pairs.setdefault((difference.representation, difference.against), [])
+        said.append(f"{MEASURES[difference.measure]} {difference.verdict}")
+    return [f"{TITLES[ours]} beside {TITLES[theirs]}: {'; '.join(said)}." for (ours, theirs), said in pairs.items()]
 
 
 def _left_out(found: LabelScores) -> list[str]:
     notes = []
     if found.dropped_classes:
         notes.append(
-            f"Left out: {count(found.dropped_classes, 'class', 'classes')} with fewer than {found.folds} rows, "
+            f"Left out: {count(found.dropped_classes, 'class', 'classes')} with fewer than {FEWEST} training rows, "
             f"{count(found.dropped_rows, 'row')} in all."
         )
     if found.unlabelled:
@@ -255,13 +307,32 @@ def _left_out(found: LabelScores) -> list[str]:
     return notes
 
 
-def _probe_verdict(found: LabelScores, other: str) -> str:
-    """By the folds' differences, which are paired: one that is within its standard deviation decides nothing."""
-    ours, theirs = found.scores[LATENTS], found.scores[other]
-    leads = np.subtract(ours.mcc_folds, theirs.mcc_folds)
-    decided = abs(leads.mean()) > leads.std(ddof=1)
-    winner = _winner(leads.mean(), TITLES[other]) if decided else "no difference beyond the spread of the folds"
-    return f"A linear probe of {TITLES[other]} reaches an MCC of {theirs.mcc:.3f}, of z {ours.mcc:.3f}: {winner}."
+def _prefixes(evaluation: Evaluation) -> Table:
+    """The first latents beside PCA of that width; z alone, the JSON has the other representations too."""
+    rows = [["latents kept", "measure", "Res-VAE", "PCA", *DIFFERENCE_HEADER]]
+    for prefix in evaluation.prefixes:
+        for measure, ours, theirs, difference in _prefix_rows(prefix):
+            numbers = [NONE if value is None else f"{value:.4f}" for value in (ours, theirs)]
+            cells = [NONE, NONE, EQUAL] if difference is None else _difference_cells(difference)
+            rows.append([str(prefix.latents), measure, *numbers, *cells])
+    return Table("The first latents alone, beside PCA of as many components", rows, [])
+
+
+def _prefix_rows(prefix: Prefix) -> Iterable[tuple[str, float | None, float | None, Difference | None]]:
+    """Measure, the model's figure, PCA's, and their difference."""
+    fit, trust, labels = prefix.reconstruction, prefix.trust, prefix.labels
+    yield "R²", fit.model.r2, fit.pca.r2, fit.difference
+    known = {
+        difference.measure: difference
+        for difference in [*trust.differences, *(labels.differences if labels else ())]
+        if (difference.representation, difference.against) == (LATENTS, SCORES)
+    }
+    yield MEASURES[TRUSTWORTHINESS], trust.scores[LATENTS], trust.scores[SCORES], known.get(TRUSTWORTHINESS)
+    if labels:
+        ours, theirs = labels.scores[LATENTS], labels.scores[SCORES]
+        yield MEASURES[LINEAR], ours.linear.mcc, theirs.linear.mcc, known[LINEAR]
+        yield MEASURES[NONLINEAR], ours.nonlinear.mcc, theirs.nonlinear.mcc, known[NONLINEAR]
+        yield MEASURES[AGREEMENT], ours.neighbour_agreement, theirs.neighbour_agreement, known[AGREEMENT]
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

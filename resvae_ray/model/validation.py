@@ -20,7 +20,7 @@ from resvae_ray.model.network import ResVAE
 from resvae_ray.seeds import VALIDATION, derive
 
 BLOCK_ROWS = 1024  # rows that go through the network at a time; a multiple of PAPER_BATCH
-ACTIVE_VARIANCE = 0.01  # Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5.1
+ACTIVE_RATIO = 0.01  # Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), section 5.1; see `active_latents`
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def validate(model: ResVAE, rows: Rows, metric: Metric) -> Validation:
     training = model.training
     model.eval()
     try:
-        errors, klds, spread, mu_variance = _walk(model, rows)
+        errors, klds, spread, active = _walk(model, rows)
     finally:
         model.train(training)
     losses = metric.beta * errors + klds
@@ -55,7 +55,7 @@ def validate(model: ResVAE, rows: Rows, metric: Metric) -> Validation:
         reconstruction=float(errors.mean()),
         kld=float(klds.mean()),
         r2=float(1 - errors.sum() / spread) if spread > 0 else float("nan"),
-        active_units=int((mu_variance > ACTIVE_VARIANCE).sum()),
+        active_units=int(active.sum()),
         worst_loss=float(losses[worst]),
         worst_row=worst,
     )
@@ -73,6 +73,19 @@ def paper_loss(errors: np.ndarray, klds: np.ndarray, dim: int, z_dim: int, metri
     return float(((metric.beta * reconstruction + kld) * counts).sum() / len(errors))
 
 
+def active_latents(mean_variance: np.ndarray, posterior_variance: np.ndarray) -> np.ndarray:
+    """Which latents (Z, bool) tell rows apart: their mean varies by more than 1 % of the posterior's own variance.
+
+    Burda et al. compare the variance of the mean with 0.01, which assumes that an idle latent has the prior's
+    variance 1. The ratio is the same there, and does not change if a latent and its decoder weights are rescaled.
+
+    Args:
+        mean_variance: of the posterior mean over the rows (Z).
+        posterior_variance: mean over the rows (Z).
+    """
+    return mean_variance > ACTIVE_RATIO * posterior_variance
+
+
 def validation_noise(block: int, rows: int, z_dim: int) -> torch.Tensor:
     """The noise (rows, Z) of a block, always the same."""
     generator = torch.Generator().manual_seed(derive(VALIDATION, block))
@@ -80,12 +93,13 @@ def validation_noise(block: int, rows: int, z_dim: int) -> torch.Tensor:
 
 
 def _walk(model: ResVAE, rows: Rows) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    """Squared error (n) and KLD (n) of each row, the rows' total spread, the variance of each latent's mean (Z)."""
+    """Squared error (n) and KLD (n) of each row, the rows' total spread, which latents are active (Z)."""
     # Made beforehand: small tensors kept of each block would lie between the large ones of the next, and the heap, with
     # no hole left that is large enough, would grow as if all rows were held.
     weight = next(model.parameters())
     errors, klds = (torch.empty(rows.rows, device=weight.device, dtype=weight.dtype) for _ in range(2))
     x_sums, mu_sums = _Moments(), _Moments()
+    posterior = torch.zeros(model.z_dim, device=weight.device, dtype=torch.float64)
     done = 0
     for block, x in enumerate(rows.in_order(BLOCK_ROWS)):
         noise = validation_noise(block, len(x), model.z_dim).to(x.device)
@@ -95,8 +109,10 @@ def _walk(model: ResVAE, rows: Rows) -> tuple[np.ndarray, np.ndarray, float, np.
         done += len(x)
         x_sums.add(x)
         mu_sums.add(mu)
+        posterior += logvar.exp().sum(0, dtype=torch.float64)
     as_numpy = [losses.double().cpu().numpy() for losses in (errors, klds)]
-    return as_numpy[0], as_numpy[1], x_sums.spread().sum(), mu_sums.spread() / x_sums.rows
+    active = active_latents(mu_sums.spread() / x_sums.rows, posterior.cpu().numpy() / x_sums.rows)
+    return as_numpy[0], as_numpy[1], x_sums.spread().sum(), active
 
 
 class _Moments:

@@ -12,14 +12,14 @@ from plotly.subplots import make_subplots
 from resvae_ray.errors import DataError
 from resvae_ray.evaluation.encoded_rows import Proteins
 from resvae_ray.evaluation.reconstruction import Rates, fit_pca, rates
-from resvae_ray.model.validation import ACTIVE_VARIANCE
+from resvae_ray.model.validation import ACTIVE_RATIO
 from resvae_ray.names import TRAIN, VAL
 from resvae_ray.progress import silent
 from resvae_ray.reporting import style
 from resvae_ray.reporting.run_contents import Findings
 from resvae_ray.reporting.style import count, dressed, safe
 from resvae_ray.search.export import load_weights_of
-from resvae_ray.search.run.trials import SavedWeights
+from resvae_ray.search.run.trainings import SavedWeights
 from resvae_ray.search.space import describe
 from resvae_ray.seeds import SHOWN_ROWS, derive
 
@@ -125,18 +125,18 @@ def _shortened(label: str) -> str:
 
 
 def latent_dimensions(findings: Findings) -> go.Figure:
-    """KLD and variance of each latent over the validation rows.
+    """KLD and signal of each latent over the validation rows.
 
     Raises:
         DataError: the DATASET or the model cannot be read.
     """
     proteins = findings.validation
-    klds, variances = proteins.klds, proteins.variances
+    klds, signals = proteins.klds, proteins.signals
     order = np.argsort(-klds, kind="stable")
-    active = variances[order] > ACTIVE_VARIANCE
+    active = proteins.active[order]
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.09)
     places = np.array([f"z{number}" for number in order])
-    for row, values in ((1, klds[order]), (2, variances[order])):
+    for row, values in ((1, klds[order]), (2, signals[order])):
         for name, mine, colour in (("active", active, style.BLUE), ("not active", ~active, "#b8c0c8")):
             if mine.any():
                 figure.add_trace(
@@ -155,23 +155,23 @@ def latent_dimensions(findings: Findings) -> go.Figure:
     figure.update_xaxes(categoryorder="array", categoryarray=places)
     figure.update_xaxes(title_text="latent, sorted by KLD", row=2, col=1)
     figure.update_yaxes(title_text="KLD, nats", row=1, col=1)
-    figure.update_yaxes(title_text="variance", type="log", dtick=1, range=_decades(variances), row=2, col=1)
+    figure.update_yaxes(title_text="variance / noise", type="log", dtick=1, range=_decades(signals), row=2, col=1)
     threshold = {"color": style.VERMILION, "dash": "dash", "width": 1.5}
-    figure.add_hline(ACTIVE_VARIANCE, line=threshold, row=2, col=1)  # pyright: ignore[reportArgumentType]
+    figure.add_hline(ACTIVE_RATIO, line=threshold, row=2, col=1)  # pyright: ignore[reportArgumentType]
     reading = (
         f"Each bar is a latent. Top: its KLD, the information that it carries about a protein ({klds.sum():.1f} nats "
-        f"in total). Bottom: the variance of its posterior mean over {_which(proteins)}. {active.sum()} of {len(klds)} "
-        f"latents are active: their variance is above {ACTIVE_VARIANCE} (dashed)."
+        f"in total). Bottom: the variance of its posterior mean over {_which(proteins)}, divided by the posterior's "
+        f"variance. {active.sum()} of {len(klds)} latents are active: this ratio is above {ACTIVE_RATIO} (dashed)."
     )
     return dressed(figure, "The latents, one by one", reading, 520, barmode="overlay", bargap=0.3)
 
 
-def _decades(variances: np.ndarray) -> list[float]:
+def _decades(signals: np.ndarray) -> list[float]:
     """The range of an axis, in powers of ten, with the threshold clear of its bottom."""
-    lowest = max(variances.min(), ACTIVE_VARIANCE / 1000)
+    lowest = max(signals.min(), ACTIVE_RATIO / 1000)
     return [
-        float(np.log10(min(lowest, ACTIVE_VARIANCE) / 3)),
-        float(np.log10(max(variances.max(), ACTIVE_VARIANCE) * 2)),
+        float(np.log10(min(lowest, ACTIVE_RATIO) / 3)),
+        float(np.log10(max(signals.max(), ACTIVE_RATIO) * 2)),
     ]
 
 

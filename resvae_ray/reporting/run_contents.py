@@ -1,7 +1,7 @@
 """All that a RUN has to tell, read when it is asked for and then kept."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,10 +20,12 @@ from resvae_ray.model.network import ResVAE
 from resvae_ray.model.pretrained import read_model_config
 from resvae_ray.search.asha import DurableASHA
 from resvae_ray.search.export import best_model
-from resvae_ray.search.run.finalists import Finalist, read_choice, read_finalists
-from resvae_ray.search.run.run import BestTrial, Run, best_of
-from resvae_ray.search.run.trials import SavedWeights, TrialRecord, frozen_trials, read_saved
+from resvae_ray.search.run.finalists import Finalist, chosen_of, finalists_of
+from resvae_ray.search.run.run import Run
+from resvae_ray.search.run.snapshot import Snapshot
+from resvae_ray.search.run.trainings import BestTrial, SavedWeights, TrainingRecord, best_of
 from resvae_ray.search.space import training_config
+from resvae_ray.search.study import frozen_trials
 
 MANY_FOR_RANKS = 5  # complete trials, for a rank correlation to be worth a look
 
@@ -48,9 +50,14 @@ class Findings:
     run: Run
 
     @cached_property
-    def records(self) -> list[TrialRecord]:
+    def snapshot(self) -> Snapshot:
+        """All that is recorded."""
+        return self.run.snapshot()
+
+    @property
+    def records(self) -> list[TrainingRecord]:
         """The trials, by number."""
-        return self.run.records()
+        return self.snapshot.trials
 
     @cached_property
     def status(self) -> dict[str, Any]:
@@ -70,26 +77,26 @@ class Findings:
     @cached_property
     def finalists(self) -> list[Finalist]:
         """What was trained again, or will be."""
-        return read_finalists(self.run.path, self.run.config.search, self.records)
+        return finalists_of(self.snapshot, self.run.config.search)
 
     @cached_property
     def winner(self) -> Finalist | None:
         """The finalist that was chosen last."""
-        choice = read_choice(self.run.path, self.records)
+        choice = chosen_of(self.snapshot, self.run.path)
         return choice[0] if choice else None
 
     @property
-    def retrained(self) -> list[TrialRecord]:
+    def retrained(self) -> list[TrainingRecord]:
         """The retrainings of finalists, as if they were trials in the state `finalist`."""
         repeats = [repeat for finalist in self.finalists for repeat in finalist.repeats]
-        return [TrialRecord(r.number, names.FINALIST, r.params, r.epochs) for r in repeats if r.epochs]
+        return [replace(repeat, state=names.FINALIST) for repeat in repeats if repeat.curve.epochs]
 
     @property
-    def reported(self) -> list[TrialRecord]:
+    def reported(self) -> list[TrainingRecord]:
         """The trials that came to an epoch."""
-        return [record for record in self.records if record.best]
+        return [record for record in self.records if record.best_val_loss is not None]
 
-    def ended(self, state: str) -> list[TrialRecord]:
+    def ended(self, state: str) -> list[TrainingRecord]:
         """The trials in `state` that came to an epoch."""
         return [record for record in self.reported if record.state == state]
 
@@ -120,7 +127,7 @@ class Findings:
             for record in self.ended(names.COMPLETE)
         }
         best: dict[int, SavedWeights] = {}
-        for saved in read_saved(self.run.path):  # the lowest loss first
+        for saved in self.run.saved():  # the lowest loss first
             if saved.number in widths:
                 best.setdefault(widths[saved.number], saved)
         return dict(sorted(best.items()))
@@ -209,7 +216,7 @@ class Findings:
         return encoded(self.dataset, names.TRAIN, self.chosen.model)
 
 
-def _lowest(trials: list[TrialRecord], epoch: int) -> list[float]:
+def _lowest(trials: list[TrainingRecord], epoch: int) -> list[float]:
     """Each trial's lowest loss until `epoch`."""
     return [min(row[names.VAL_LOSS] for row in record.epochs if row[names.EPOCH] <= epoch) for record in trials]
 

@@ -21,7 +21,7 @@ from resvae_ray.errors import DataError
 from resvae_ray.reporting import style
 from resvae_ray.reporting.run_contents import Findings
 from resvae_ray.reporting.style import count, dressed
-from resvae_ray.search.run.trials import TrialRecord
+from resvae_ray.search.run.trainings import TrainingRecord
 from resvae_ray.search.space import describe
 
 LOSS = "lowest validation loss"
@@ -217,7 +217,7 @@ def _share(value: float, low: float, high: float) -> float:
     return float((value - low) / (high - low)) if high > low else 0.5
 
 
-def _line(record: TrialRecord, shares: list[float], colour: str) -> go.Scatter:
+def _line(record: TrainingRecord, shares: list[float], colour: str) -> go.Scatter:
     return go.Scatter(
         x=list(range(len(shares))),
         y=shares,
@@ -274,7 +274,7 @@ def _searched(domain: Domain | None) -> dict[str, Any]:
     return {**kind, "range": [low - margin, high + margin]}
 
 
-def _by_state(trace: Any, reported: Sequence[TrialRecord]) -> Iterator[go.Scatter]:
+def _by_state(trace: Any, reported: Sequence[TrainingRecord]) -> Iterator[go.Scatter]:
     """One trace per state of a subplot of Optuna's, in which a marker's colour is the trial's position in the study."""
     trials = [reported[place] for place in trace.marker.color]
     for state in SHOWN_STATES:
@@ -295,7 +295,7 @@ def _by_state(trace: Any, reported: Sequence[TrialRecord]) -> Iterator[go.Scatte
             )
 
 
-def _reported(findings: Findings) -> list[TrialRecord]:
+def _reported(findings: Findings) -> list[TrainingRecord]:
     if not findings.reported:
         raise DataError("no trial has finished an epoch yet")
     return findings.reported
@@ -305,7 +305,7 @@ def _marker(state: str) -> dict[str, Any]:
     return {"color": style.STATE_COLOURS[state], "symbol": style.STATE_SYMBOLS[state], "size": 8}
 
 
-def _about(record: TrialRecord) -> str:
+def _about(record: TrainingRecord) -> str:
     """The text of a trial's hover box."""
     best = record.best or {}
     where = f"{style.loss(best[names.VAL_LOSS])} at epoch {best[names.EPOCH]}"

@@ -14,9 +14,10 @@ from resvae_ray.evaluation.encoded_rows import Proteins
 from resvae_ray.evaluation.results import tables
 from resvae_ray.reporting.run_contents import Findings
 from resvae_ray.reporting.style import loss, number
+from resvae_ray.search.run.epoch_log import EpochRow
 from resvae_ray.search.run.finalists import Finalist
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.trials import BestTrial, EpochRow
+from resvae_ray.search.run.trainings import BestTrial
 from resvae_ray.search.space import describe
 
 Value = TypeVar("Value")

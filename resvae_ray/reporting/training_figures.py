@@ -12,8 +12,9 @@ from resvae_ray.progress import duration
 from resvae_ray.reporting import style
 from resvae_ray.reporting.run_contents import Findings
 from resvae_ray.reporting.style import count, dressed
+from resvae_ray.search.run.epoch_log import EpochRow
 from resvae_ray.search.run.finalists import Finalist
-from resvae_ray.search.run.trials import EpochRow, TrialRecord
+from resvae_ray.search.run.trainings import TrainingRecord
 
 # Later ones are drawn on top.
 LAYERS = (names.PRUNED, names.FAILED, names.COMPLETE, names.RUNNING, names.FINALIST)
@@ -72,7 +73,7 @@ def _listed(parts: list[str]) -> str:
     return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
 
 
-def _curves(trials: list[TrialRecord], name: str, colour: str, width: float, opacity: float) -> go.Scatter:
+def _curves(trials: list[TrainingRecord], name: str, colour: str, width: float, opacity: float) -> go.Scatter:
     """The trials' curves as one trace, with a gap after each."""
     x: list[int | None] = []
     y: list[float | None] = []
@@ -94,7 +95,7 @@ def _curves(trials: list[TrialRecord], name: str, colour: str, width: float, opa
     )
 
 
-def _ends(stopped: list[TrialRecord]) -> go.Scatter:
+def _ends(stopped: list[TrainingRecord]) -> go.Scatter:
     return go.Scatter(
         x=[record.last_epoch for record in stopped],
         y=[record.best_val_loss for record in stopped],
@@ -111,13 +112,13 @@ def _ends(stopped: list[TrialRecord]) -> go.Scatter:
 class Stretch:
     """A trial at work on one node without a pause, in seconds since 1970."""
 
-    trial: TrialRecord
+    trial: TrainingRecord
     node: str
     start: float
     end: float
 
 
-def stretches(trial: TrialRecord) -> Iterator[Stretch]:
+def stretches(trial: TrainingRecord) -> Iterator[Stretch]:
     """When and where a trial was at work; a new stretch begins on another node and after a pause."""
     begun: EpochRow | None = None
     last: EpochRow | None = None

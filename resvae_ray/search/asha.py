@@ -17,6 +17,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from resvae_ray import names
 from resvae_ray.config import Config
+from resvae_ray.search.worker_report import Epoch, decode, task_of
 from resvae_ray.seeds import BRACKET, derive
 
 History = dict[int, dict[int, float]]
@@ -66,7 +67,7 @@ class DurableASHA(AsyncHyperBandScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Ray's hook: the trial gets its bracket and, if it is taken up again, its places at the rungs."""
-        number = trial.config[names.NUMBER]
+        number = task_of(trial.config).number
         bracket = self._bracket(number)
         self._trial_info[trial.trial_id] = bracket
         for _, recorded in bracket._rungs:
@@ -75,7 +76,7 @@ class DurableASHA(AsyncHyperBandScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Ray's hook: go on or stop."""
-        if names.FAILURE in result or names.FAULT in result:
+        if not isinstance(decode(result), Epoch):
             return TrialScheduler.STOP
         return super().on_trial_result(tune_controller, trial, result)
 

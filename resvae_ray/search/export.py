@@ -14,7 +14,7 @@ from resvae_ray.model.portable import require_onnx, write_onnx, write_torch_expo
 from resvae_ray.model.published import load_published_weights
 from resvae_ray.model.tensor_file import load_weights, read_tensors
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.trials import ENDED, SavedWeights, record_of
+from resvae_ray.search.run.trainings import ENDED, SavedWeights, record_of
 
 
 def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_export: bool = False) -> Place:
@@ -128,7 +128,7 @@ def _finalists(run: Run) -> dict[str, Any]:
         return {}
     chosen, among = choice
     about = {name: value for name, value in chosen.row().items() if name not in chosen.params}
-    seed = chosen.best.repeat + 1 if chosen.best else None
+    seed = (chosen.best.repeat or 0) + 1 if chosen.best else None
     return {"finalists": {"chosen_among": among, "seeds": len(chosen.repeats), "weights_of_seed": seed, **about}}
 
 

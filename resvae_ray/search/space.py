@@ -1,4 +1,4 @@
-"""The search space as Optuna has it, and a proposal as a training configuration."""
+"""The search space: its proposals, as training configurations and in words."""
 
 import math
 from collections.abc import Mapping
@@ -6,15 +6,8 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-
-from resvae_ray.config import Config, Domain, TrainingConfig, field_type
+from resvae_ray.config import Config, TrainingConfig
 from resvae_ray.errors import UsageError
-
-
-def distributions(config: Config) -> dict[str, BaseDistribution]:
-    """The space as Optuna's distributions; a field that is whole in TrainingConfig is proposed whole."""
-    return {name: _distribution(name, domain) for name, domain in config.space.items()}
 
 
 def training_config(config: Config, params: Mapping[str, Any]) -> TrainingConfig:
@@ -50,14 +43,3 @@ def describe(params: Mapping[str, Any]) -> str:
     return " ".join(
         f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}" for name, value in params.items()
     )
-
-
-def _distribution(name: str, domain: Domain) -> BaseDistribution:
-    if domain.choices:
-        return CategoricalDistribution(list(domain.choices))
-    low, high = domain.low, domain.high
-    if low is None or high is None:
-        raise UsageError(f"space.{name}: needs low and high, or choices")
-    if field_type(TrainingConfig, name) is int:
-        return IntDistribution(int(low), int(high), log=domain.log)
-    return FloatDistribution(low, high, log=domain.log)

@@ -9,51 +9,19 @@ is taken up again are the trials to go on with.
 """
 
 from collections import deque
-from pathlib import Path
+from copy import deepcopy
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from resvae_ray import names
 from resvae_ray.config import Config
-from resvae_ray.files.atomic import cut_torn_line
-from resvae_ray.search.run.trials import reading_journal
-from resvae_ray.search.space import combinations, distributions, first_proposal
+from resvae_ray.search.study import distributions
+from resvae_ray.search.worker_report import Epoch, Failed, Fault, TrainingTask, decode
 from resvae_ray.seeds import PROPOSAL, derive
-
-
-def open_study(journal: Path, study_name: str) -> optuna.Study:
-    """The study of a RUN, to be written by this process alone; made if it is not there yet.
-
-    Raises:
-        DataError: the journal is damaged.
-    """
-    cut_torn_line(journal)
-    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with reading_journal(journal):
-        storage = JournalStorage(JournalFileBackend(str(journal)))
-        return optuna.create_study(study_name=study_name, storage=storage, direction="minimize", load_if_exists=True)
-
-
-def start_study(study: optuna.Study, config: Config) -> None:
-    """Enqueues what is to be tried first, in a new study: a space of choices whole, if there are trials for it."""
-    if study.get_trials(deepcopy=False):
-        return
-    if config.search.try_first:
-        study.enqueue_trial(first_proposal(config))
-    for proposal in combinations(config):
-        study.enqueue_trial(proposal, skip_if_exists=True)
-
-
-def unfinished(study: optuna.Study) -> list[int]:
-    """The numbers of the trials that began and did not end."""
-    return [trial.number for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING])]
 
 
 class StudySearch(Searcher):
@@ -71,6 +39,7 @@ class StudySearch(Searcher):
         self._space = distributions(config)
         self._take_up = deque(take_up)
         self._trials: dict[str, optuna.Trial] = {}
+        self._told: dict[str, set[int]] = {}  # epochs whose values the study has
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Ray's hook: the space is known already."""
@@ -78,28 +47,36 @@ class StudySearch(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """Ray's hook: the number and the parameters of the next trial."""
-        trial = self._resumed(self._take_up.popleft()) if self._take_up else self._proposed()
-        self._trials[trial_id] = trial
-        return {names.NUMBER: trial.number, "params": dict(trial.params)}
+        if self._take_up:
+            number = self._take_up.popleft()
+            trial, told = self._resumed(number), self._frozen(number).intermediate_values
+        else:
+            trial, told = self._proposed(), {}
+        self._trials[trial_id], self._told[trial_id] = trial, set(told)
+        return TrainingTask(trial.number, dict(trial.params)).as_config()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Ray's hook: one more epoch of a trial that goes on."""
-        trial, epoch = self._trials[trial_id], result[names.EPOCH]
+        if isinstance(report := decode(result), Epoch):
+            self._tell(trial_id, report)
+
+    def _tell(self, trial_id: str, report: Epoch) -> None:
         # An epoch that a trial repeats after a crash is known already.
-        if epoch not in self._study.get_trials(deepcopy=False)[trial.number].intermediate_values:
-            trial.report(result[names.BEST_VAL_LOSS], epoch)
+        if report.epoch not in self._told[trial_id]:
+            self._told[trial_id].add(report.epoch)
+            self._trials[trial_id].report(report.best_val_loss, report.epoch)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Ray's hook: the trial ended. One that never began, or is not to blame for a fault, stays to be taken up."""
-        trial = self._trials[trial_id]
-        if result and names.FAULT in result:
+        trial, report = self._trials[trial_id], decode(result)
+        if isinstance(report, Fault):
             return
-        if error or (result and names.FAILURE in result):
+        if error or isinstance(report, Failed):
             self._study.tell(trial, state=TrialState.FAIL)
-        elif result:
-            self.on_trial_result(trial_id, result)
-            if result[names.EPOCH] >= self._config.training.epochs:
-                self._study.tell(trial, result[names.BEST_VAL_LOSS])
+        elif report is not None:
+            self._tell(trial_id, report)
+            if report.epoch >= self._config.training.epochs:
+                self._study.tell(trial, report.best_val_loss)
             else:
                 self._study.tell(trial, state=TrialState.PRUNED)
 
@@ -119,7 +96,7 @@ class StudySearch(Searcher):
     def _resumed(self, number: int) -> optuna.Trial:
         """A trial that has begun; what of its proposal was not yet written when the process was killed is drawn now."""
         self._study.sampler = self._sampler(number)
-        known = self._study.get_trials(deepcopy=True)[number]
+        known = deepcopy(self._frozen(number))
         trial = optuna.Trial(self._study, known._trial_id)
         for name, distribution in self._space.items():
             if name in known.params and _is_drawn_alone(trial, name, distribution):
@@ -127,6 +104,9 @@ class StudySearch(Searcher):
                 self._study.sampler.sample_independent(self._study, known, name, distribution)
             trial._suggest(name, distribution)
         return trial
+
+    def _frozen(self, number: int) -> optuna.trial.FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
 
     def _proposed(self) -> optuna.Trial:
         self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))

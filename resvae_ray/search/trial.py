@@ -1,4 +1,4 @@
-"""The functions that Ray runs for each trial, and for each retraining of a finalist: train, save, report every epoch.
+"""The function that Ray runs for each training, a trial or a retraining of a finalist: train, save, report every epoch.
 
 A trial reads its data from Parquet and its state from its own folder, so it does not matter why it starts: for the
 first time, after its worker was killed, or in a search that was resumed on other machines. A trial that runs out of
@@ -32,8 +32,8 @@ from resvae_ray.files.place import Place, place
 from resvae_ray.model.training import Diverged, Training
 from resvae_ray.search.ray_tune.failures import refuse_another
 from resvae_ray.search.run.checkpoints import CheckpointFolder, checkpoint_folder
-from resvae_ray.search.run.finalists import finalist_folder
-from resvae_ray.search.run.trials import trial_folder
+from resvae_ray.search.run.trainings import training_folder
+from resvae_ray.search.worker_report import Epoch, Failed, Fault, task_of
 from resvae_ray.seeds import FINALIST, TRIAL, derive
 
 logger = logging.getLogger(__name__)
@@ -125,22 +125,19 @@ class TrainingJob:
     gpu: bool
 
 
-def run_trial(config: dict[str, Any]) -> None:
-    """Trains the trial `config["number"]` with the proposal `config["params"]` of the search `config["job"]`."""
-    job, number = TrainingJob(**config["job"]), config[names.NUMBER]
+def run_training(config: dict[str, Any]) -> None:
+    """Trains the task in a configuration of Ray Tune's for the search `config["job"]`.
+
+    A retraining has a seed of its own, and writes down what it came to.
+    """
+    job, task = TrainingJob(**config["job"]), task_of(config)
+    folder = training_folder(place(job.run), task.number, task.repeat)
     refuse_another(config)
     with _faults_reported():
-        _run(job, config["params"], derive(TRIAL, job.seed, number), trial_folder(place(job.run), number))
-
-
-def run_repeat(config: dict[str, Any]) -> None:
-    """Trains a finalist as `config["final"]` says, under a seed of its own, and writes down what it came to."""
-    job, final = TrainingJob(**config["job"]), config["final"]
-    number, repeat = final[names.NUMBER], final[names.REPEAT]
-    folder = finalist_folder(place(job.run), number, repeat)
-    refuse_another(config)
-    with _faults_reported():
-        result = _run(job, final["params"], derive(FINALIST, job.seed, number, repeat), folder)
+        if task.repeat is None:
+            _run(job, task.params, derive(TRIAL, job.seed, task.number), folder)
+            return
+        result = _run(job, task.params, derive(FINALIST, job.seed, task.number, task.repeat), folder)
         (folder / names.RESULT_FILE).write_json(result)
         (folder / names.RESUME_FILE).unlink(missing_ok=True)
 
@@ -154,15 +151,11 @@ def _faults_reported() -> Iterator[None]:
         yield
     except DataError as error:
         # What is wrong with the data or with a folder is wrong for all trials.
-        _report_fault(str(error))
+        tune.report(Fault(str(error)).as_result())
     except OSError as error:
         if error.errno not in FULL:
             raise
-        _report_fault(system_line(error))
-
-
-def _report_fault(reason: str) -> None:
-    tune.report({names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf"), names.FAULT: reason})
+        tune.report(Fault(system_line(error)).as_result())
 
 
 def _run(job: TrainingJob, params: dict[str, Any], seed: int, folder: Place) -> dict[str, Any]:
@@ -175,8 +168,7 @@ def _run(job: TrainingJob, params: dict[str, Any], seed: int, folder: Place) -> 
     try:
         return with_less_if_short(lambda: attempt(job.data), lambda: attempt(_frugal(job.data)))
     except ShortOfMemory as error:
-        none_yet = {names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf")}
-        failure = none_yet | {names.FAILURE: str(error), names.SHORT_OF_MEMORY: True}
+        failure = Failed(str(error), short_of_memory=True).as_result()
         tune.report(failure)
         return failure
 
@@ -200,7 +192,7 @@ def _attempt(
         training = _taken_up(lambda: Training(config, train, val, seed, device, metric), kept.folder)
         if training.epoch:
             # The process may have been killed after saving this epoch and before the search heard of it.
-            tune.report({**training.last, names.DEVICE: training.device.type})
+            tune.report(Epoch(training.last, device=training.device.type).as_result())
         return _train(training, kept, job)
 
 
@@ -222,11 +214,11 @@ def _train(training: Training, kept: CheckpointFolder, job: TrainingJob) -> dict
                 training.save(kept.folder)
                 kept.send()
                 saved = time.monotonic()
-            tune.report({**metrics, names.DEVICE: training.device.type})
+            tune.report(Epoch(metrics, device=training.device.type).as_result())
     except Diverged as error:
         training.save_best(kept.folder)
         kept.send()
-        failure = _failure(training, str(error))
+        failure = Failed(str(error), last=training.last).as_result()
         tune.report(failure)
         return failure
     return training.last
@@ -241,11 +233,6 @@ def _taken_up(begin: Callable[[], Training], folder: Path) -> Training:
         logger.warning("the trial starts anew, its checkpoint cannot be used: %s", error)
         return begin()
     return training
-
-
-def _failure(training: Training, reason: str) -> dict[str, Any]:
-    none_yet = {names.EPOCH: training.epoch, names.BEST_VAL_LOSS: float("inf")}
-    return none_yet | training.last | {names.FAILURE: reason}
 
 
 @lru_cache(maxsize=1)

@@ -30,7 +30,7 @@ from resvae_ray.search.asha import DurableASHA, history_of
 from resvae_ray.search.callbacks.console import ConsoleProgress
 from resvae_ray.search.callbacks.projector import show_latents
 from resvae_ray.search.callbacks.recorder import Recorder, Sender, clear_staging, forget_resume
-from resvae_ray.search.callbacks.tensorboard import TensorBoard, trial_board
+from resvae_ray.search.callbacks.tensorboard import TensorBoard, board_of
 from resvae_ray.search.callbacks.tensorboard_server import tensorboard_server
 from resvae_ray.search.export import export_best
 from resvae_ray.search.final_round import train_finalists
@@ -41,9 +41,10 @@ from resvae_ray.search.run.disk_space import require_space
 from resvae_ray.search.run.lock import require_lockable
 from resvae_ray.search.run.run import Run, refuse_existing_run
 from resvae_ray.search.run.session import about_search, about_session, created, taken_up
-from resvae_ray.search.run.trials import trial_folder, trial_folders
-from resvae_ray.search.tpe import StudySearch, open_study, start_study, unfinished
-from resvae_ray.search.trial import TrainingJob, run_trial
+from resvae_ray.search.run.trainings import training_folder, trial_folders
+from resvae_ray.search.study import open_study, start_study, unfinished
+from resvae_ray.search.tpe import StudySearch
+from resvae_ray.search.trial import TrainingJob, run_training
 
 
 def tune(
@@ -184,7 +185,7 @@ def _search(run: Run, dataset: Dataset, slots: Slots, seconds: float | None) -> 
         progress = stack.enter_context(closing(ConsoleProgress(run)))
         return run_experiment(
             run,
-            run_trial,
+            run_training,
             {"job": asdict(_job(run, dataset, slots, save_epochs=tuple(scheduler.rung_epochs())))},
             slots,
             name_of=_folder_name,
@@ -218,7 +219,7 @@ def _tidy(run: Run, take_up: list[int]) -> None:
     for number, folder in trial_folders(run.path).items():
         clear_staging(folder)
         if number not in take_up:
-            forget_resume(trial_folder(run.where, number))
+            forget_resume(training_folder(run.where, number))
 
 
 def _job(run: Run, dataset: Dataset, slots: Slots, save_epochs: tuple[int, ...]) -> TrainingJob:
@@ -238,20 +239,20 @@ def _job(run: Run, dataset: Dataset, slots: Slots, save_epochs: tuple[int, ...])
 
 def _folder_name(trial: Trial) -> str:
     """TensorBoard's own, so that a trial has one folder."""
-    return trial_board(trial).folder
+    return board_of(trial).folder
 
 
 def _finish(run: Run, dataset: Dataset, stopped: bool) -> Run:
     run.write_tables()
-    status = run.status()
+    status = run.standing()
     if stopped and run.trainings_left():
         raise Interrupted(f"stopped; go on with: {run.resume_command}")
-    if status["best"] is None and not status["failures"]:
+    if status.best is None and not status.failures:
         raise JobError(
             f"{run.where}: --max-hours was over before the first epoch; go on with --resume and more of them"
         )
-    if status["best"] is None:
-        raise JobError(f"{run.where}: no trial came through; the first one: {status['failures'][0][names.FAILURE]}")
+    if status.best is None:
+        raise JobError(f"{run.where}: no trial came through; the first one: {status.failures[0][names.FAILURE]}")
     with replace_folder(run.path / names.MODEL_FOLDER) as folder:
         export_best(run, folder)
     show_latents(run, dataset)

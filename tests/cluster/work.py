@@ -14,8 +14,8 @@ from resvae_ray.config import Config, DataConfig, Domain, ResourcesConfig, Searc
 from resvae_ray.config_file import config_to_toml
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.synthetic import synthetic_batches
+from resvae_ray.search.run.epoch_log import read_epochs
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.trials import read_epochs
 
 DIM = 32
 TRIALS = 20

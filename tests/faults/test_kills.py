@@ -34,7 +34,7 @@ from resvae_ray.errors import JobError
 from resvae_ray.model.network import ResVAE
 from resvae_ray.on_ray.cluster import RAY_SETTINGS
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.trials import frozen_trials
+from resvae_ray.search.study import frozen_trials
 from resvae_ray.search.tune import tune
 
 pytestmark = [pytest.mark.timeout(6 * 3600), pytest.mark.integration]

@@ -31,9 +31,11 @@ from resvae_ray.model.network import ResVAE
 from resvae_ray.model.training import Training
 from resvae_ray.on_ray.tasks import Outcome
 from resvae_ray.search.callbacks.recorder import METRICS, EpochLog
+from resvae_ray.search.run.epoch_log import read_epochs
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.trials import frozen_trials, read_epochs
-from resvae_ray.search.tpe import StudySearch, open_study, unfinished
+from resvae_ray.search.study import frozen_trials, open_study, unfinished
+from resvae_ray.search.tpe import StudySearch
+from resvae_ray.search.worker_report import Epoch
 
 CONFIG = Config(
     space={"z_dim": Domain(2, 4), "lr": Domain(1e-4, 1e-2, log=True)}, training=TrainingConfig(hidden_dim=8, epochs=2)
@@ -169,7 +171,7 @@ def seen_proposed(folder: Path) -> Seen:
 
 def log_epoch(folder: Path, number: int) -> None:
     log = EpochLog(folder / names.EPOCHS_FILE)
-    log.write({names.NUMBER: number}, dict.fromkeys(METRICS, 1.5) | {names.EPOCH: 1, "hostname": "a" * 300})
+    log.write(number, Epoch(dict.fromkeys(METRICS, 1.5) | {names.EPOCH: 1}, node="a" * 300))
     log.close()
 
 

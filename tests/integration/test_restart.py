@@ -13,7 +13,7 @@ from conftest import ONE_AT_A_TIME, children, command_line, finish, outcome, wai
 
 from resvae_ray.config import SearchConfig
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.trials import frozen_trials
+from resvae_ray.search.study import frozen_trials
 
 CONFIG = replace(ONE_AT_A_TIME, search=replace(ONE_AT_A_TIME.search, trials=6))
 

@@ -31,7 +31,8 @@ from resvae_ray.model.network import ResVAE
 from resvae_ray.model.validation import PAPER_BATCH, validate, validation_noise
 from resvae_ray.search.export import export
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.trials import frozen_trials, trial_folder
+from resvae_ray.search.run.trainings import training_folder
+from resvae_ray.search.study import frozen_trials
 from resvae_ray.search.tune import tune
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -118,7 +119,7 @@ def check_tensorboard(run):
 
 def check_nothing_superfluous_is_kept(run):
     for record in run.records():
-        files = [path.name for path in trial_folder(run.path, record.number).iterdir()]
+        files = [path.name for path in training_folder(run.path, record.number).iterdir()]
         assert files == [checkpoint.best_path(run.path, record.best["epoch"]).name]
 
 
@@ -171,7 +172,7 @@ def test_a_crash_is_tried_again_then_recorded_and_passed_over(make_dataset, tmp_
         assert (record.state == "failed") == (record in crashed)
     for record in crashed:
         assert "overflow" in record.failure.lower()
-        text = (trial_folder(run.path, record.number) / "error.txt").read_text()
+        text = (training_folder(run.path, record.number) / "error.txt").read_text()
         assert text.count("Failure #") == 2, "it was tried twice"
     assert run.status()["failures"][0]["number"] == crashed[0].number
 

@@ -9,6 +9,7 @@ from resvae_ray.data.layout import some_names
 ENOUGH_R2 = 0.6  # about what the paper's model explains of its features' variance
 MUCH = 0.5  # of the total variance, in a few outlier dimensions
 TRAINED = 0.8  # of the rows, by default
+ENOUGH_ROWS = 1000  # training rows; at 640 batches of 32 help, at 2,189 they hurt
 
 
 def advice(check: Check) -> list[str]:
@@ -50,6 +51,17 @@ def _few_rows(check: Check) -> str | None:
     if TRAINED * check.rows >= batch:
         return None
     return f"{check.rows:,} rows: fewer than a batch of {batch} is left to train on"
+
+
+def _memorised(check: Check) -> str | None:
+    """Fewer training rows than a network needs; measured in benchmarks/RESULTS.md, "Few rows"."""
+    rows = round(TRAINED * check.rows)
+    if rows >= ENOUGH_ROWS or rows < Config().training.batch_size:
+        return None
+    return (
+        f"about {rows:,} training rows: a network memorises them and explains much less of unseen rows; train with "
+        "batch_size = 32, and compare with PCA (`evaluate`), which needs fewer rows"
+    )
 
 
 def _few_rows_per_feature(check: Check) -> str | None:
@@ -133,6 +145,7 @@ RULES: tuple[Callable[[Check], str | None], ...] = (
     _no_variance,
     _no_components,
     _few_rows,
+    _memorised,
     _few_rows_per_feature,
     _width,
     _constant,

@@ -10,10 +10,12 @@ from ray.tune.experiment import Trial
 
 from resvae_ray import names
 from resvae_ray.progress import duration
+from resvae_ray.search.ray_tune.failures import crash_of
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.status import epochs_left
-from resvae_ray.search.run.trials import ENDED, best_of
+from resvae_ray.search.run.trainings import best_of
 from resvae_ray.search.space import describe
+from resvae_ray.search.worker_report import Epoch, Failed, decode, task_of
 
 RENEW_S = 1.0  # of the line on a terminal
 LOG_S = 300.0  # between two lines in a log file while no trial ends
@@ -32,7 +34,7 @@ class ConsoleProgress(Callback):
         self._live = self._stream.isatty()
         self._trials, self._length = run.config.search.trials, run.config.training.epochs
         records = run.records()
-        ended = [record for record in records if record.state in ENDED]
+        ended = [record for record in records if record.ended]
         self._ended = Counter(record.state for record in ended)
         self._ended_epochs = [record.last_epoch for record in ended]
         best = best_of(records)
@@ -47,33 +49,30 @@ class ConsoleProgress(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook."""
-        self._running.setdefault(trial.config[names.NUMBER], 0)
+        self._running.setdefault(task_of(trial.config).number, 0)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Ray's hook."""
-        if names.FAILURE in result or names.FAULT in result:
+        report, task = decode(result), task_of(trial.config)
+        if not isinstance(report, Epoch):
             return
-        self._say_if_no_gpu(trial, result)
-        number, params = trial.config[names.NUMBER], trial.config["params"]
-        self._running[number] = result[names.EPOCH]
+        self._say_if_no_gpu(trial, report)
+        self._running[task.number] = report.epoch
         self._epochs += 1
-        if self._best is None or result[names.BEST_VAL_LOSS] < self._best[0]:
-            self._best = (result[names.BEST_VAL_LOSS], f"trial {number} {describe(params)}")
+        if self._best is None or report.best_val_loss < self._best[0]:
+            self._best = (report.best_val_loss, f"trial {task.number} {describe(task.params)}")
         self._renew()
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook."""
-        result = trial.last_result or {}
-        if names.FAULT in result:
-            return
-        if names.FAILURE in result:
-            self._end(trial, names.FAILED, result[names.FAILURE])
-        else:
-            complete = result.get(names.EPOCH, 0) >= self._length
-            loss = f"{result[names.BEST_VAL_LOSS]:,.2f} at epoch {result[names.BEST_EPOCH]}"
-            self._end(trial, names.COMPLETE if complete else names.PRUNED, loss)
+        report = decode(trial.last_result)
+        if isinstance(report, Failed):
+            self._end(trial, names.FAILED, report.reason)
+        elif isinstance(report, Epoch):
+            state = names.COMPLETE if report.epoch >= self._length else names.PRUNED
+            self._end(trial, state, _lowest(report))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook."""
@@ -85,18 +84,18 @@ class ConsoleProgress(Callback):
             self._stream.write("\r\033[K")
             self._stream.flush()
 
-    def _say_if_no_gpu(self, trial: Trial, result: dict[str, Any]) -> None:
-        if trial.config["job"]["gpu"] and result.get(names.DEVICE) == "cpu" and not self._said_no_gpu:
+    def _say_if_no_gpu(self, trial: Trial, report: Epoch) -> None:
+        if trial.config["job"]["gpu"] and report.device == "cpu" and not self._said_no_gpu:
             self._said_no_gpu = True
-            node = result.get("hostname", "a node")
+            node = report.node or "a node"
             self._stream.write(f"trials have a share of a GPU, but torch finds none on {node}: they train on the CPU\n")
 
     def _end(self, trial: Trial, state: str, what: str) -> None:
-        number, params = trial.config[names.NUMBER], trial.config["params"]
+        task = task_of(trial.config)
         self._ended[state] += 1
-        epochs = self._running.pop(number, 0)
+        epochs = self._running.pop(task.number, 0)
         self._ended_epochs.append(epochs)
-        text = f"trial {number:>3} {state:<8} after {epochs:>3} epochs: {what}   {describe(params)}"
+        text = f"trial {task.number:>3} {state:<8} after {epochs:>3} epochs: {what}   {describe(task.params)}"
         self._stream.write(f"\r\033[K{text}\n" if self._live else f"{text}   [{self._summary()}]\n")
         self._stream.flush()
 
@@ -123,3 +122,45 @@ class ConsoleProgress(Callback):
         if rate and left is not None:
             parts.append(f"about {duration(left / rate)} left")
         return ", ".join(parts)
+
+
+class FinalistsProgress(Callback):
+    """Prints a line for each retraining of a finalist that ends.
+
+    Args:
+        trainings: that are left.
+        stream: where to write.
+    """
+
+    def __init__(self, run: Run, trainings: int, stream: TextIO | None = None) -> None:
+        self._training, self._seeds = run.config.training, run.config.search.seeds
+        self._left, self._stream = trainings, stream or sys.stderr
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its callbacks for a restore that is not used here."""
+        return {}
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook: it came to its end, or failed by its own word, or was stopped with the experiment."""
+        report = decode(trial.last_result)
+        if isinstance(report, Failed):
+            self._say(trial, f"failed: {report.reason}")
+        elif isinstance(report, Epoch) and report.epoch == self._training.epochs:
+            self._say(trial, _lowest(report))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray's hook: crashed more often than it may."""
+        self._say(trial, f"failed: {crash_of(trial).splitlines()[-1]}")
+
+    def _say(self, trial: Trial, what: str) -> None:
+        task = task_of(trial.config)
+        self._left -= 1
+        self._stream.write(
+            f"finalist trial {task.number}, seed {(task.repeat or 0) + 1} of {self._seeds}: {what}   "
+            f"{describe(task.params)}   [{self._left} left]\n"
+        )
+        self._stream.flush()
+
+
+def _lowest(report: Epoch) -> str:
+    return f"{report.best_val_loss:,.2f} at epoch {report.best_epoch}"

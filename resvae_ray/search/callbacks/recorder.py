@@ -14,12 +14,16 @@ from ray.tune.experiment import Trial
 
 from resvae_ray import names
 from resvae_ray.errors import JobError
-from resvae_ray.files.atomic import cut_torn_line, write_text
+from resvae_ray.files.atomic import cut_torn_line, write_json, write_text
 from resvae_ray.files.place import Place
+from resvae_ray.search.ray_tune.failures import crash_of
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.trials import trial_folder
+from resvae_ray.search.run.trainings import training_folder
+from resvae_ray.search.worker_report import Epoch, Failed, Fault, TrainingTask, decode, task_of
 
 logger = logging.getLogger(__name__)
+
+SHARE = 0.05  # of the driver's time for the tables
 
 METRICS = (
     names.EPOCH,
@@ -46,11 +50,11 @@ class EpochLog:
         cut_torn_line(path)
         self._file = path.open("a")
 
-    def write(self, of: dict[str, int], result: dict[str, Any]) -> None:
-        """Adds what Ray was reported, after the numbers `of` the training that it belongs to."""
-        row = of | {name: _or_none(result[name]) for name in METRICS}
-        row |= {name: result.get(key) for name, key in ((names.NODE, "hostname"), (names.DEVICE, names.DEVICE))}
-        row[names.TIME] = time.time()
+    def write(self, number: int, report: Epoch, repeat: int | None = None) -> None:
+        """Adds an epoch of a trial, or of a retraining of it."""
+        row = {names.NUMBER: number} | ({} if repeat is None else {names.REPEAT: repeat})
+        row |= {name: _or_none(report.metrics[name]) for name in METRICS}
+        row |= {names.NODE: report.node, names.DEVICE: report.device, names.TIME: time.time()}
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -60,11 +64,48 @@ class EpochLog:
         self._file.close()
 
 
+class Tables:
+    """Rewrites the tables of a RUN when a trial has ended, in at most SHARE of the time.
+
+    They grow with the search, and trials may end faster than they are written. What was left out is in the next ones.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._stale, self._due = run, False, 0.0
+
+    def outdated(self) -> None:
+        """A trial has ended."""
+        self._stale = True
+        self.write_if_due()
+
+    def write_if_due(self) -> None:
+        """Writes them, if they are out of date and were not written just now."""
+        if self._stale and time.monotonic() >= self._due:
+            self.write()
+
+    def write(self) -> None:
+        """Writes them."""
+        began = time.monotonic()
+        try:
+            self._run.write_tables()
+            self._stale = False
+        except (OSError, ValueError, TypeError, JobError) as error:
+            # They are made from the record, and made again at the next end of a trial: no reason to stop a search.
+            logger.warning("%s: the tables could not be written: %s", self._run.path, error)
+        ended = time.monotonic()
+        self._due = ended + (ended - began) / SHARE
+
+    def close(self) -> None:
+        """Writes them, if they are out of date."""
+        if self._stale:
+            self.write()
+
+
 class Recorder(Callback):
     """Keeps epochs.jsonl, the reasons of failures and the tables."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._run, self._tables = run, Tables(run)
         self._log = EpochLog(run.path / names.EPOCHS_FILE)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -74,43 +115,45 @@ class Recorder(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Ray's hook: an epoch, or the reason why a trial cannot go on."""
-        number = trial.config[names.NUMBER]
-        if names.FAULT in result:
-            return
-        if names.FAILURE in result:
-            self._write_reason(number, result[names.FAILURE])
-            return
-        self._log.write({names.NUMBER: number}, result)
+        """Ray's hook: an epoch, or the reason why a training cannot go on."""
+        report, task = decode(result), task_of(trial.config)
+        if isinstance(report, Failed):
+            self._write_reason(task, report.reason)
+        elif isinstance(report, Epoch):
+            self._log.write(task.number, report, task.repeat)
+            self._tables.write_if_due()
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook: complete, pruned, or failed by its own word."""
-        if names.FAULT in (trial.last_result or {}):
-            return
-        self._end(trial.config[names.NUMBER])
+        if not isinstance(decode(trial.last_result), Fault):
+            self._end(task_of(trial.config))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook: crashed more often than it may."""
-        number = trial.config[names.NUMBER]
-        if trial.error_file and os.path.exists(trial.error_file):
-            with open(trial.error_file, errors="replace") as file:
-                self._write_reason(number, file.read())
-        self._end(number)
+        task, text = task_of(trial.config), crash_of(trial)
+        self._write_reason(task, text)
+        if task.repeat is not None:
+            # A retraining has ended when its result is there.
+            folder = training_folder(self._run.path, task.number, task.repeat)
+            write_json(folder / names.RESULT_FILE, {names.FAILURE: text.splitlines()[-1]})
+        self._end(task)
 
     def close(self) -> None:
-        """Closes the files."""
+        """Closes the files, with all that has ended in the tables."""
         self._log.close()
+        self._tables.close()
 
-    def _write_reason(self, number: int, text: str) -> None:
-        write_text(trial_folder(self._run.path, number) / names.ERROR_FILE, text.strip() + "\n")
+    def _write_reason(self, task: TrainingTask, text: str) -> None:
+        write_text(training_folder(self._run.path, task.number, task.repeat) / names.ERROR_FILE, text.strip() + "\n")
 
-    def _end(self, number: int) -> None:
+    def _end(self, task: TrainingTask) -> None:
+        if task.repeat is not None:
+            return  # its worker removes its state when its result is written; the tables have a row per trial
         try:
-            forget_resume(trial_folder(self._run.where, number))
-            self._run.write_tables()
-        except (OSError, ValueError, TypeError, JobError) as error:
-            # They are made from the record, and made again at the next end of a trial: no reason to stop a search.
-            logger.warning("%s: the tables could not be written: %s", self._run.path, error)
+            forget_resume(training_folder(self._run.where, task.number))
+        except (OSError, JobError) as error:
+            logger.warning("%s: the state of trial %d could not be removed: %s", self._run.path, task.number, error)
+        self._tables.outdated()
 
 
 def _or_none(value: float) -> float | None:

@@ -19,7 +19,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from resvae_ray import names
 from resvae_ray.config import Config, Domain
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.space import describe
+from resvae_ray.search.worker_report import Epoch, Failed, Fault, decode, task_of
 
 VERSION = "brain.Event:2"  # with which every such file begins
 _count = itertools.count()
@@ -98,22 +99,21 @@ class Board:
     params: Mapping[str, Any]
 
 
-def trial_board(trial: Trial) -> Board:
-    """Of a trial of the search."""
-    number, params = trial.config[names.NUMBER], trial.config["params"]
-    return Board(board_name(f"trial_{number:04d}", params), f"trial {number:04d}", params)
+def board_of(trial: Trial) -> Board:
+    """Of a training."""
+    task = task_of(trial.config)
+    if task.repeat is None:
+        return Board(board_name(f"trial_{task.number:04d}", task.params), f"trial {task.number:04d}", task.params)
+    name = "finalist_" + names.FINALIST_FOLDER.format(number=task.number, repeat=task.repeat)
+    title = f"finalist {task.number:04d}, seed {task.repeat + 1}"
+    return Board(board_name(name, task.params), title, task.params)
 
 
 class TensorBoard(Callback):
-    """Writes the event files of a search.
+    """Writes the event files of a search."""
 
-    Args:
-        board_of: how one of Ray's trials stands in it.
-    """
-
-    def __init__(self, run: Run, board_of: Callable[[Trial], Board] = trial_board) -> None:
+    def __init__(self, run: Run) -> None:
         self._folder = run.path / names.TUNE_FOLDER
-        self._board_of = board_of
         self._files: dict[str, EventFile] = {}
         if not list(self._folder.glob("events.out.tfevents.*")):
             EventFile(self._folder).add(_columns(run.config))
@@ -124,7 +124,7 @@ class TensorBoard(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook: the trial is in the table from now on."""
-        board = self._board_of(trial)
+        board = board_of(trial)
         if board.folder not in self._files:
             file = EventFile(self._folder / board.folder)
             file.add(hparams_summary.hparams_pb(dict(board.params), trial_id=board.title))
@@ -134,24 +134,24 @@ class TensorBoard(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Ray's hook: one epoch."""
-        file = self._files.get(self._board_of(trial).folder)
-        if file is not None and not {names.FAILURE, names.FAULT} & set(result):
-            values = [Summary.Value(tag=tag, simple_value=result[name]) for name, tag in SCALARS.items()]
-            file.add(Summary(value=values), result[names.EPOCH])
+        file = self._files.get(board_of(trial).folder)
+        report = decode(result)
+        if file is not None and isinstance(report, Epoch):
+            values = [Summary.Value(tag=tag, simple_value=report.metrics[name]) for name, tag in SCALARS.items()]
+            file.add(Summary(value=values), report.epoch)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook: complete, pruned, or failed by its own word."""
-        if names.FAULT in (trial.last_result or {}):
-            return
-        failed = names.FAILURE in (trial.last_result or {})
-        self._end(trial, api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS)
+        report = decode(trial.last_result)
+        if not isinstance(report, Fault):
+            self._end(trial, api_pb2.STATUS_FAILURE if isinstance(report, Failed) else api_pb2.STATUS_SUCCESS)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray's hook: crashed."""
         self._end(trial, api_pb2.STATUS_FAILURE)
 
     def _end(self, trial: Trial, status: Any) -> None:
-        file = self._files.pop(self._board_of(trial).folder, None)
+        file = self._files.pop(board_of(trial).folder, None)
         if file is not None:
             end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
             content = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end))

@@ -16,6 +16,7 @@ from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
 from resvae_ray import names
+from resvae_ray.search.worker_report import Epoch, Fault, decode
 
 NODE_DIED = "node has died"  # in Ray's message; the error has no field for it
 FAILURE = "Failure # "  # with which Tune begins each error in a trial's file of errors
@@ -60,6 +61,13 @@ def refuse_another(config: dict[str, Any]) -> None:
         raise CrashedTooOftenError(config[names.CRASHED])
 
 
+def crash_of(trial: Trial) -> str:
+    """The errors of a trial that crashed more often than it may; the reason is in the last line."""
+    file = Path(trial.error_file) if trial.error_file else None
+    text = file.read_text(errors="replace").strip() if file and file.exists() else ""
+    return text or "the process crashed"
+
+
 def _error_of(trial: Trial) -> Exception | None:
     if trial.pickled_error_file is None:
         return None
@@ -94,13 +102,14 @@ class Guard(Callback, Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Tune's hook of a Stopper: whether this trial must stop."""
-        if names.FAULT in result:
-            self.reason = result[names.FAULT]
-        elif names.FAILURE not in result:
+        report = decode(result)
+        if isinstance(report, Fault):
+            self.reason = report.reason
+        elif isinstance(report, Epoch):
             self._ends = 0
-        elif names.SHORT_OF_MEMORY in result:
+        elif report is not None and report.short_of_memory:
             self._count()
-        return names.FAULT in result
+        return isinstance(report, Fault)
 
     def stop_all(self) -> bool:
         """Tune's hook of a Stopper: whether all must."""

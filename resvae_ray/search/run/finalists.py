@@ -5,57 +5,23 @@ The lowest of many noisy losses is lower than its configuration deserves, all th
 and how far it lies above the loss that the search saw is the overtuning gap.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from resvae_ray import names
 from resvae_ray.config import SearchConfig
-from resvae_ray.files.atomic import read_json, write_json
-from resvae_ray.search.run.trials import (
-    AnyPlace,
-    EpochRow,
+from resvae_ray.files.atomic import write_json
+from resvae_ray.search.run.snapshot import Snapshot
+from resvae_ray.search.run.trainings import (
     SavedWeights,
-    TrialRecord,
-    read_epochs,
+    TrainingRecord,
     record_of,
     saved_weights,
+    training_folder,
 )
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """One retraining of a finalist.
-
-    Attributes:
-        number: the trial whose configuration it is.
-        repeat: which one, from 0; its seed is derived from it.
-        folder: where its state and weights are.
-        loss: the validation loss of its best epoch; None before its end, or if it failed.
-        failure: why it failed.
-        epochs: all that it reported, in order.
-    """
-
-    number: int
-    repeat: int
-    params: dict[str, Any]
-    folder: Path
-    loss: float | None
-    failure: str | None
-    epochs: list[EpochRow] = field(default_factory=list)
-
-    @property
-    def ended(self) -> bool:
-        """Whether there is nothing left to do."""
-        return self.loss is not None or self.failure is not None
-
-    @property
-    def last_epoch(self) -> int:
-        """How far it came; 0 before its first report."""
-        return self.epochs[-1][names.EPOCH] if self.epochs else 0
 
 
 @dataclass(frozen=True)
@@ -74,7 +40,7 @@ class Finalist:
     search_loss: float
     search_epochs: int
     complete: bool
-    repeats: tuple[Repeat, ...]
+    repeats: tuple[TrainingRecord, ...]
 
     @property
     def losses(self) -> list[float]:
@@ -102,7 +68,7 @@ class Finalist:
         return sum(repeat.failure is not None for repeat in self.repeats)
 
     @property
-    def best(self) -> Repeat | None:
+    def best(self) -> TrainingRecord | None:
         """The retraining with the lowest loss."""
         came_through = [repeat for repeat in self.repeats if repeat.loss is not None]
         return min(came_through, key=lambda repeat: repeat.loss or 0.0, default=None)
@@ -122,21 +88,20 @@ class Finalist:
         }
 
 
-def read_finalists(folder: Path, config: SearchConfig, records: Sequence[TrialRecord]) -> list[Finalist]:
-    """The finalists of the RUN in `folder`, the best of the search first.
+def finalists_of(snapshot: Snapshot, config: SearchConfig) -> list[Finalist]:
+    """The finalists of a RUN, the best of the search first.
 
     There are none before all trials have ended; what was proposed for a longer search need not begin. A trial that was
     stopped early may be one, a failed one may not; of trials with equal parameters the first is.
     """
-    begun = [record for record in records if record.state != names.PENDING]
-    if len(begun) < config.trials or any(record.state == names.RUNNING for record in begun):
+    begun = [trial for trial in snapshot.trials if trial.state != names.PENDING]
+    if len(begun) < config.trials or any(trial.state == names.RUNNING for trial in begun):
         return []
-    came_through = [record for record in records if record.best and record.state != names.FAILED]
-    ranked = sorted(came_through, key=lambda record: (record.best_val_loss, record.number))
-    distinct = {tuple(sorted(record.params.items())): record for record in reversed(ranked)}
-    best = [record for record in ranked if distinct[tuple(sorted(record.params.items()))] is record]
-    epochs = _epochs(folder)
-    return [_finalist(folder, record, config.seeds, epochs) for record in best[: config.finalists]]
+    came_through = [trial for trial in begun if trial.best_val_loss is not None and trial.state != names.FAILED]
+    ranked = sorted(came_through, key=lambda trial: (trial.best_val_loss, trial.number))
+    distinct = {tuple(sorted(trial.params.items())): trial for trial in reversed(ranked)}
+    best = [trial for trial in ranked if distinct[tuple(sorted(trial.params.items()))] is trial]
+    return [_finalist(snapshot, trial, config.seeds) for trial in best[: config.finalists]]
 
 
 def winner(finalists: Sequence[Finalist]) -> Finalist | None:
@@ -147,10 +112,10 @@ def winner(finalists: Sequence[Finalist]) -> Finalist | None:
     return min(came_through, key=lambda finalist: (finalist.failed, finalist.mean))
 
 
-def left_to_train(finalists: Sequence[Finalist]) -> list[Repeat]:
+def left_to_train(finalists: Sequence[Finalist]) -> list[TrainingRecord]:
     """The retrainings that have not ended; the first of every finalist before the second of any."""
     repeats = [repeat for finalist in finalists for repeat in finalist.repeats if not repeat.ended]
-    return sorted(repeats, key=lambda repeat: repeat.repeat)
+    return sorted(repeats, key=lambda repeat: repeat.repeat or 0)
 
 
 def write_choice(run: Path, finalists: Sequence[Finalist]) -> None:
@@ -160,45 +125,30 @@ def write_choice(run: Path, finalists: Sequence[Finalist]) -> None:
         write_json(run / names.FINALISTS_FOLDER / names.CHOICE_FILE, about)
 
 
-def read_choice(folder: Path, records: Sequence[TrialRecord]) -> tuple[Finalist, int] | None:
-    """The finalist that was chosen last in the RUN in `folder`, and of how many; None before any was."""
-    path = folder / names.FINALISTS_FOLDER / names.CHOICE_FILE
-    if not path.exists():
+def chosen_of(snapshot: Snapshot, run: object) -> tuple[Finalist, int] | None:
+    """The finalist of a RUN that was chosen last, and of how many; None before any was.
+
+    Args:
+        run: what names it, for the message.
+
+    Raises:
+        DataError: it is none of the study's trials.
+    """
+    if (about := snapshot.choice) is None:
         return None
-    about = read_json(path)
-    record = record_of(records, about[names.NUMBER], path)
-    return _finalist(folder, record, about["seeds"], _epochs(folder)), about["among"]
+    where = f"{run}/{names.FINALISTS_FOLDER}/{names.CHOICE_FILE}"
+    trial = record_of(snapshot.trials, about[names.NUMBER], where)
+    return _finalist(snapshot, trial, about["seeds"]), about["among"]
 
 
-def best_weights(finalist: Finalist) -> SavedWeights | None:
+def best_weights(run: Path, finalist: Finalist) -> SavedWeights | None:
     """The weights of a finalist's best retraining."""
-    return saved_weights(finalist.number, finalist.best.folder) if finalist.best else None
+    if (best := finalist.best) is None:
+        return None
+    return saved_weights(finalist.number, training_folder(run, best.number, best.repeat))
 
 
-def finalist_folder(run: AnyPlace, number: int, repeat: int) -> AnyPlace:
-    """Where a retraining keeps its state, its weights and what it came to."""
-    return run / names.FINALISTS_FOLDER / names.FINALIST_FOLDER.format(number=number, repeat=repeat)
-
-
-Epochs = dict[tuple[int, int], list[EpochRow]]  # by trial and repeat
-
-
-def _epochs(run: Path) -> Epochs:
-    found: Epochs = defaultdict(list)
-    for row in read_epochs(run / names.FINALISTS_FOLDER / names.EPOCHS_FILE):
-        found[row[names.NUMBER], row[names.REPEAT]].append(row)
-    return found
-
-
-def _finalist(run: Path, record: TrialRecord, seeds: int, epochs: Epochs) -> Finalist:
-    repeats = tuple(_repeat(run, record, repeat, epochs[record.number, repeat]) for repeat in range(seeds))
-    complete = record.state == names.COMPLETE
-    return Finalist(record.number, record.params, record.best_val_loss or 0.0, record.last_epoch, complete, repeats)
-
-
-def _repeat(run: Path, record: TrialRecord, repeat: int, epochs: list[EpochRow]) -> Repeat:
-    folder = finalist_folder(run, record.number, repeat)
-    result = read_json(folder / names.RESULT_FILE) if (folder / names.RESULT_FILE).exists() else {}
-    failure = result.get(names.FAILURE)
-    loss = None if failure else result.get(names.BEST_VAL_LOSS)
-    return Repeat(record.number, repeat, record.params, folder, loss, failure, epochs)
+def _finalist(snapshot: Snapshot, trial: TrainingRecord, seeds: int) -> Finalist:
+    repeats = tuple(snapshot.retraining(trial, repeat) for repeat in range(seeds))
+    complete = trial.state == names.COMPLETE
+    return Finalist(trial.number, trial.params, trial.best_val_loss or 0.0, trial.last_epoch, complete, repeats)

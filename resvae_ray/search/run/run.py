@@ -9,37 +9,30 @@ The study's journal and epochs.jsonl are the record. Everything else (trials.csv
 """
 
 import shlex
-from collections import Counter
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from resvae_ray import names
 from resvae_ray.config import Config
 from resvae_ray.config_file import config_from_dict, config_to_dict, config_to_toml
-from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.files.atomic import read_json, write_json, write_text
 from resvae_ray.files.place import AnyPath, LocalPlace, Place, place, place_to_write
 from resvae_ray.search.run.bucket_copy import BucketCopy, copy_to_read, working_copy
-from resvae_ray.search.run.finalists import Finalist, best_weights, left_to_train, read_choice, read_finalists
+from resvae_ray.search.run.epoch_log import read_epochs
+from resvae_ray.search.run.finalists import Finalist, best_weights, chosen_of, finalists_of, left_to_train
 from resvae_ray.search.run.lock import Worker, hold, worker, worker_in_bucket
-from resvae_ray.search.run.status import as_html, as_line, status_of
-from resvae_ray.search.run.tables import result_table, trials_table, write_result, write_trials
-from resvae_ray.search.run.trials import (
-    ENDED,
-    BestTrial,
-    SavedWeights,
-    TrialRecord,
-    best_of,
-    read_epochs,
-    read_saved,
-    read_trials,
-    record_of,
-)
+from resvae_ray.search.run.snapshot import Snapshot, SnapshotReader
+from resvae_ray.search.run.status import Status, as_html, as_line, status_of
+from resvae_ray.search.run.trainings import BestTrial, SavedWeights, TrainingRecord, best_of, record_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from resvae_ray.data.dataset import Dataset
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,7 +56,7 @@ class Run:
         cls,
         path: AnyPath,
         config: Config,
-        dataset: Dataset,
+        dataset: "Dataset",
         about: dict[str, Any],
         copy: BucketCopy | None = None,
     ) -> "Run":
@@ -112,7 +105,7 @@ class Run:
         except (KeyError, TypeError, UsageError) as error:
             raise DataError(f"{where / names.RUN_FILE}: not a run of this version: {error}") from None
 
-    def begin_session(self, config: Config, dataset: Dataset, session: dict[str, Any]) -> "Run":
+    def begin_session(self, config: Config, dataset: "Dataset", session: dict[str, Any]) -> "Run":
         """Writes down that the search is taken up with `config`, before it is."""
         info = {**self.info, **_content(config, dataset), "sessions": [*self.info["sessions"], session]}
         write_text(self.path / names.SEARCH_FILE, config_to_toml(config))
@@ -143,16 +136,33 @@ class Run:
         """
         return hold(self.path / names.LOCK_FILE)
 
-    def records(self) -> list[TrialRecord]:
+    @cached_property
+    def _reader(self) -> SnapshotReader:
+        return SnapshotReader(self.path, self.info["study"])
+
+    def snapshot(self) -> Snapshot:
+        """All that is recorded, as it is now; of what an earlier call has read, nothing is read again.
+
+        Raises:
+            DataError: the record is damaged.
+        """
+        return self._reader.read()
+
+    def records(self) -> list[TrainingRecord]:
         """All that is recorded of the trials, by number."""
-        return read_trials(self.path, self.info["study"])
+        return self.snapshot().trials
 
-    def epochs(self) -> pd.DataFrame:
-        """All epochs reported, a row each, by trial and epoch; of an epoch that was repeated, the last report."""
-        return pd.DataFrame(read_epochs(self.path / names.EPOCHS_FILE))
+    def epochs(self) -> "pd.DataFrame":
+        """All epochs of the trials, a row each, by trial and epoch; of an epoch that was repeated, the last report."""
+        import pandas as pd
 
-    def trials(self) -> pd.DataFrame:
+        rows = read_epochs(self.path / names.EPOCHS_FILE)
+        return pd.DataFrame([row for row in rows if row.get(names.REPEAT) is None])
+
+    def trials(self) -> "pd.DataFrame":
         """A row a trial: number, state, parameters, best loss and epoch, epochs, seconds, node, reason of a failure."""
+        from resvae_ray.search.run.tables import trials_table
+
         return trials_table(self.records(), self.config)
 
     def best(self) -> BestTrial | None:
@@ -162,27 +172,30 @@ class Run:
     def finalists(self) -> list[Finalist]:
         """The configurations that are trained again, the best of the search first; none while trials are left."""
         self._fetch_weights()
-        return read_finalists(self.path, self.config.search, self.records())
+        return finalists_of(self.snapshot(), self.config.search)
 
     def trainings_left(self) -> int:
         """Trials and retrainings of finalists that have not ended."""
-        counts = Counter(record.state for record in self.records())
-        ended = sum(counts[state] for state in ENDED)
+        ended = sum(trial.ended for trial in self.records())
         return max(0, self.config.search.trials - ended) + len(left_to_train(self.finalists()))
 
     def chosen(self) -> tuple[Finalist, int] | None:
         """The finalist that was chosen last, and among how many; None before any was."""
-        return read_choice(self.path, self.records())
+        return chosen_of(self.snapshot(), self.path)
+
+    def saved(self) -> list[SavedWeights]:
+        """The newest weights of each trial that has saved some, the best first."""
+        return self._reader.saved()
 
     def weights(self) -> SavedWeights | None:
-        """What `export` takes: the best of the chosen finalist; while none is chosen, of all trials.
+        """The weights that `export` takes: the best of the chosen finalist, or of all trials while none is chosen.
 
         Only saved ones count: a trial that was cut off may have come lower after its last checkpoint.
         """
         self._fetch_weights()
         if (chosen := self.chosen()) is not None:
-            return best_weights(chosen[0])
-        return next(iter(read_saved(self.path)), None)
+            return best_weights(self.path, chosen[0])
+        return next(iter(self.saved()), None)
 
     def saved_best(self) -> BestTrial | None:
         """The trial whose configuration `weights` belong to, with their loss and epoch."""
@@ -194,7 +207,7 @@ class Run:
     def lost_best(self) -> str | None:
         """A sentence about a reported loss that is lower than any saved one, if there is such a loss."""
         self._fetch_weights()
-        best, saved = self.best(), next(iter(read_saved(self.path)), None)
+        best, saved = self.best(), next(iter(self.saved()), None)
         at_work = self._worker()
         if best is None or (saved is not None and saved.val_loss <= best.best_val_loss) or (at_work and at_work.alive):
             return None
@@ -205,20 +218,24 @@ class Run:
             f"before it saved that; {ends}"
         )
 
+    def standing(self) -> Status:
+        """How the search stands: counts, the best, trainings under way, failures, rate and time left."""
+        snapshot = self.snapshot()
+        finalists = finalists_of(snapshot, self.config.search)
+        chosen = chosen_of(snapshot, self.path)
+        at_work, sessions = self._worker(), self.info["sessions"]
+        return status_of(snapshot.trials, finalists, chosen and chosen[0], self.config, at_work, sessions)
+
     def status(self) -> dict[str, Any]:
-        """What `resvae-ray status --json` prints."""
-        records = self.records()
-        finalists = read_finalists(self.path, self.config.search, records)
-        at_work = self._worker()
-        chosen = read_choice(self.path, records)
-        return status_of(records, finalists, chosen and chosen[0], self.config, at_work, self.info["sessions"])
+        """`standing` as `resvae-ray status --json` prints it."""
+        return self.standing().as_json()
 
     def __repr__(self) -> str:
-        return as_line(self.where, self.status())
+        return as_line(self.where, self.standing())
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return as_html(self.where, self.status())
+        return as_html(self.where, self.standing())
 
     def _fetch_weights(self) -> None:
         if self.copy:
@@ -231,16 +248,20 @@ class Run:
 
     def write_tables(self) -> None:
         """trials.csv, trials.parquet and best.csv, each replaced in one step."""
+        from resvae_ray.search.run.tables import write_result, write_trials
+
         write_trials(self.path, self.trials())
         if (best := self.saved_best()) is not None:
             write_result(self.path, self.result_table(best))
 
-    def result_table(self, best: BestTrial) -> pd.DataFrame:
+    def result_table(self, best: BestTrial) -> "pd.DataFrame":
         """The result table of the paper, with this search's best in it."""
+        from resvae_ray.search.run.tables import result_table
+
         return result_table(best, self.config, self.info["dataset"]["dim"])
 
 
-def _content(config: Config, dataset: Dataset) -> dict[str, Any]:
+def _content(config: Config, dataset: "Dataset") -> dict[str, Any]:
     return {"config": config_to_dict(config), "dataset": {**asdict(dataset), "path": str(dataset.path)}}
 
 

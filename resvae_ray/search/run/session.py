@@ -21,7 +21,7 @@ from resvae_ray.search.resources import NodeResources, Slots
 from resvae_ray.search.run.bucket_copy import BucketCopy, working_copy
 from resvae_ray.search.run.lock import hold, hold_in_bucket
 from resvae_ray.search.run.run import Run, refuse_existing_run
-from resvae_ray.search.run.trials import ENDED
+from resvae_ray.search.run.trainings import training_folder
 
 PACKAGES = ("torch", "ray", "optuna", "numpy", "pyarrow", "pandas", "safetensors")
 
@@ -109,13 +109,8 @@ def _held(copy: BucketCopy) -> Iterator[None]:
 
 def _last_epochs(run: Run) -> dict[str, int | None]:
     """The last epoch recorded of each training, None for one that has ended, by its folder."""
-    known = {
-        f"{names.TRIALS_FOLDER}/{names.TRIAL_FOLDER.format(number=record.number)}": None
-        if record.state in ENDED
-        else record.last_epoch
-        for record in run.records()
+    trainings = [*run.records(), *(repeat for finalist in run.finalists() for repeat in finalist.repeats)]
+    return {
+        training_folder(Path(), each.number, each.repeat).as_posix(): None if each.ended else each.last_epoch
+        for each in trainings
     }
-    for repeat in (repeat for finalist in run.finalists() for repeat in finalist.repeats):
-        name = names.FINALIST_FOLDER.format(number=repeat.number, repeat=repeat.repeat)
-        known[f"{names.FINALISTS_FOLDER}/{name}"] = None if repeat.ended else repeat.last_epoch
-    return known

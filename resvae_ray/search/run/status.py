@@ -4,18 +4,60 @@ import calendar
 import html
 import time
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
 from statistics import fmean
 from typing import Any
 
 from resvae_ray import names
 from resvae_ray.config import Config
 from resvae_ray.files.place import Place
-from resvae_ray.search.run.finalists import Finalist, Repeat, left_to_train
+from resvae_ray.search.run.finalists import Finalist, left_to_train
 from resvae_ray.search.run.lock import Worker
-from resvae_ray.search.run.trials import ENDED, STATES, TrialRecord, best_of
+from resvae_ray.search.run.trainings import STATES, BestTrial, TrainingRecord, best_of
 from resvae_ray.search.space import describe
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a search. `as_json` is what `resvae-ray status --json` prints.
+
+    Attributes:
+        state: running, interrupted (trials or finalists are left, and no process trains them), finished, or failed (all
+            trials have ended, and none with a loss).
+        counts: trials by state.
+        best: the lowest loss of a trial.
+        running: the trainings that have begun, while a process trains them.
+        finalists: a row per finalist.
+        finalist_trainings_left: retrainings that have not ended.
+        chosen: the row of the finalist that the model is of.
+        failures: number, repeat and reason of each training that failed.
+        epochs: reported by all trainings.
+        epochs_per_s, seconds_left: None where they cannot be known.
+        last_epoch_s: seconds since the last report.
+        seconds: of training.
+        worker: the process that trains, or did until it was killed.
+    """
+
+    state: str
+    counts: dict[str, int]
+    best: BestTrial | None
+    running: list[dict[str, Any]]
+    finalists: list[dict[str, Any]]
+    finalist_trainings_left: int
+    chosen: dict[str, Any] | None
+    failures: list[dict[str, Any]]
+    epochs: int
+    epochs_per_s: float | None
+    seconds_left: float | None
+    last_epoch_s: float | None
+    seconds: float
+    worker: Worker | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields, in their order."""
+        return asdict(self)
 
 
 def epochs_left(trials: int, length: int, ended: Collection[int], running: Collection[int]) -> float | None:
@@ -41,83 +83,68 @@ def _rest(epochs: int, length: int, ended: Collection[int]) -> float:
 
 
 def status_of(
-    records: list[TrialRecord],
-    finalists: list[Finalist],
+    trials: Sequence[TrainingRecord],
+    finalists: Sequence[Finalist],
     chosen: Finalist | None,
     config: Config,
     worker: Worker | None,
     sessions: list[dict[str, Any]],
-) -> dict[str, Any]:
-    """Counts, the best, trainings under way, failures, rate and time left, as JSON has it.
+) -> Status:
+    """Counts, the best, trainings under way, failures, rate and time left.
 
     Args:
-        finalists: whose retrainings count as trainings like the trials.
+        finalists: their retrainings count as trainings like the trials.
         chosen: the finalist that the model is of.
-        worker: who works on it, or did.
+        worker: the process that trains, or did.
         sessions: of run.json.
-
-    Returns:
-        `state` is running, interrupted (trials or finalists are left, and nobody works on them), finished, or failed
-        (all trials have ended, and none with a loss). `best` is the lowest loss of a trial, `chosen` the finalist that
-        the model is of. `epochs_per_s` and `seconds_left` are None where they cannot be known.
     """
     alive = worker is not None and worker.alive
-    counts = _counts(records, config.search.trials, alive)
-    best = best_of(records)
+    counts = _counts(trials, config.search.trials, alive)
+    best = best_of(trials)
     repeats = [repeat for finalist in finalists for repeat in finalist.repeats]
-    rows = [row for training in (*records, *repeats) for row in training.epochs]
-    times, began = sorted(row[names.TIME] for row in rows), _began(sessions)
+    trainings = [*trials, *repeats]
+    times, began = sorted(chain.from_iterable(each.curve.times for each in trainings)), _began(sessions)
     rate = _rate([at for at in times if at >= began][-config.training.epochs :]) if alive else None
     left = counts[names.PENDING] + counts[names.RUNNING] + len(left_to_train(finalists))
-    return {
-        "state": _state(left, alive, best is not None),
-        "counts": counts,
-        "best": asdict(best) if best else None,
-        "running": [*_running_trials(records), *_running_repeats(repeats, began)] if alive else [],
-        "finalists": [finalist.row() for finalist in finalists],
-        "finalist_trainings_left": len(left_to_train(finalists)),
-        "chosen": chosen.row() if chosen else None,
-        "failures": _failures(records, repeats),
-        "epochs": len(times),
-        "epochs_per_s": rate,
-        "seconds_left": _seconds_left(records, repeats, config, rate, began),
-        "last_epoch_s": round(max(0.0, time.time() - times[-1]), 1) if times else None,
-        "seconds": sum(row[names.SECONDS] for row in rows),
-        "worker": asdict(worker) if worker else None,
+    return Status(
+        state=_state(left, alive, best is not None),
+        counts=counts,
+        best=best,
+        running=[_running(each) for each in trainings if _is_running(each, began)] if alive else [],
+        finalists=[finalist.row() for finalist in finalists],
+        finalist_trainings_left=len(left_to_train(finalists)),
+        chosen=chosen.row() if chosen else None,
+        failures=[_failure(each) for each in trainings if each.state == names.FAILED],
+        epochs=len(times),
+        epochs_per_s=rate,
+        seconds_left=_seconds_left(trials, repeats, config, rate, began),
+        last_epoch_s=round(max(0.0, time.time() - times[-1]), 1) if times else None,
+        seconds=sum(chain.from_iterable(each.curve.seconds for each in trainings)),
+        worker=worker,
+    )
+
+
+def _is_running(training: TrainingRecord, began: float) -> bool:
+    """A retraining is one if it has reported in this session: nothing is known of one that waits or has just begun."""
+    if training.state != names.RUNNING:
+        return False
+    return training.repeat is None or training.curve.times[-1] >= began
+
+
+def _running(training: TrainingRecord) -> dict[str, Any]:
+    about = {
+        names.NUMBER: training.number,
+        names.EPOCHS: training.last_epoch,
+        names.BEST_VAL_LOSS: training.best_val_loss,
+        names.NODE: training.curve.node,
     }
+    if training.repeat is None:
+        return about | {names.REPEAT: None}
+    return {names.NUMBER: training.number, names.REPEAT: training.repeat} | about
 
 
-def _running_trials(records: list[TrialRecord]) -> list[dict[str, Any]]:
-    kept = (names.NUMBER, names.EPOCHS, names.BEST_VAL_LOSS, names.NODE)
-    return [
-        {name: record.row()[name] for name in kept} | {names.REPEAT: None}
-        for record in records
-        if record.state == names.RUNNING
-    ]
-
-
-def _running_repeats(repeats: list[Repeat], began: float) -> list[dict[str, Any]]:
-    """Those that have reported in this session; what waits for its turn is not known from one that just began."""
-    return [
-        {
-            names.NUMBER: repeat.number,
-            names.REPEAT: repeat.repeat,
-            names.EPOCHS: repeat.last_epoch,
-            names.BEST_VAL_LOSS: min(row[names.VAL_LOSS] for row in repeat.epochs),
-            names.NODE: repeat.epochs[-1][names.NODE],
-        }
-        for repeat in repeats
-        if not repeat.ended and repeat.epochs and repeat.epochs[-1][names.TIME] >= began
-    ]
-
-
-def _failures(records: list[TrialRecord], repeats: list[Repeat]) -> list[dict[str, Any]]:
-    trials = [(record.number, None, record.failure) for record in records if record.state == names.FAILED]
-    trainings = [(repeat.number, repeat.repeat, repeat.failure) for repeat in repeats if repeat.failure is not None]
-    return [
-        {names.NUMBER: number, names.REPEAT: repeat, names.FAILURE: failure}
-        for number, repeat, failure in (*trials, *trainings)
-    ]
+def _failure(training: TrainingRecord) -> dict[str, Any]:
+    return {names.NUMBER: training.number, names.REPEAT: training.repeat, names.FAILURE: training.failure}
 
 
 def _state(left: int, alive: bool, has_best: bool) -> str:
@@ -128,11 +155,11 @@ def _state(left: int, alive: bool, has_best: bool) -> str:
     return "finished" if has_best else "failed"
 
 
-def _counts(records: list[TrialRecord], trials: int, alive: bool) -> dict[str, int]:
-    """Trials by state; of a search that is not running, the unfinished ones are pending."""
-    found = Counter(record.state for record in records)
-    counts = {state: found[state] for state in STATES.values()}
-    counts[names.PENDING] = max(0, trials - (len(records) - found[names.PENDING]))
+def _counts(trials: Sequence[TrainingRecord], wanted: int, alive: bool) -> dict[str, int]:
+    """Trials by state; in a search that is not running, the unfinished ones are pending."""
+    found = Counter(trial.state for trial in trials)
+    counts = {state: found[state] for state in STATES}
+    counts[names.PENDING] = max(0, wanted - (len(trials) - found[names.PENDING]))
     if not alive:
         counts[names.PENDING] += counts[names.RUNNING]
         counts[names.RUNNING] = 0
@@ -152,12 +179,16 @@ def _rate(times: list[float]) -> float | None:
 
 
 def _seconds_left(
-    records: list[TrialRecord], repeats: list[Repeat], config: Config, rate: float | None, began: float
+    trials: Sequence[TrainingRecord],
+    repeats: Sequence[TrainingRecord],
+    config: Config,
+    rate: float | None,
+    began: float,
 ) -> float | None:
-    """By the rate, but no longer than --max-hours lets it."""
+    """By the rate, but not more than --max-hours leaves."""
     length = config.training.epochs
-    ended = [record.last_epoch for record in records if record.state in ENDED]
-    running = [record.last_epoch for record in records if record.state == names.RUNNING]
+    ended = [trial.last_epoch for trial in trials if trial.ended]
+    running = [trial.last_epoch for trial in trials if trial.state == names.RUNNING]
     left = epochs_left(config.search.trials, length, ended, running)
     if rate is None or left is None:
         return None
@@ -170,25 +201,25 @@ def _seconds_left(
     return round(max(0.0, seconds), 1)
 
 
-def as_line(path: Place, status: dict[str, Any]) -> str:
+def as_line(path: Place, status: Status) -> str:
     """For a prompt."""
     return f"Run({str(path)!r}: {'; '.join(f'{name} {text}' for name, text in _rows(status))})"
 
 
-def as_html(path: Place, status: dict[str, Any]) -> str:
+def as_html(path: Place, status: Status) -> str:
     """For a notebook: a small table."""
     rows = [("run", str(path)), *_rows(status)]
     cells = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in rows)
     return f"<table>{''.join(cells)}</table>"
 
 
-def _rows(status: dict[str, Any]) -> list[tuple[str, str]]:
-    counts = ", ".join(f"{many} {state}" for state, many in status["counts"].items() if many)
-    rows = [("state", status["state"]), ("trials", counts), ("epochs", f"{status['epochs']:,}")]
-    if best := status["best"]:
-        where = f"{best['best_val_loss']:,.2f} in trial {best['number']} at epoch {best['best_epoch']}"
-        rows += [("lowest loss", where), ("parameters", describe(best["params"]))]
-    if chosen := status["chosen"]:
+def _rows(status: Status) -> list[tuple[str, str]]:
+    counts = ", ".join(f"{many} {state}" for state, many in status.counts.items() if many)
+    rows = [("state", status.state), ("trials", counts), ("epochs", f"{status.epochs:,}")]
+    if best := status.best:
+        where = f"{best.best_val_loss:,.2f} in trial {best.number} at epoch {best.best_epoch}"
+        rows += [("lowest loss", where), ("parameters", describe(best.params))]
+    if chosen := status.chosen:
         spread = f" ± {chosen['sd']:,.2f}" if chosen["sd"] is not None else ""
         mean = f"{chosen['mean']:,.2f}{spread} over {len(chosen['losses'])} fresh seeds"
         rows.append(("chosen finalist", f"trial {chosen['number']}, {mean}"))

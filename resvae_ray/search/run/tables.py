@@ -9,17 +9,17 @@ import pandas as pd
 from resvae_ray import names
 from resvae_ray.config import Config, TrainingConfig, field_type
 from resvae_ray.files.atomic import staged_file
-from resvae_ray.search.run.trials import BestTrial, TrialRecord
+from resvae_ray.search.run.trainings import BestTrial, TrainingRecord
 
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def trials_table(records: list[TrialRecord], config: Config) -> pd.DataFrame:
+def trials_table(trials: list[TrainingRecord], config: Config) -> pd.DataFrame:
     """A row a trial, as trials.csv has it."""
-    columns = list(TrialRecord(0, "", dict.fromkeys(config.space)).row())
+    columns = list(TrainingRecord(0, "", dict.fromkeys(config.space)).row())
     whole = [name for name in config.space if field_type(TrainingConfig, name) is int]
     kinds = dict.fromkeys([names.NUMBER, *whole, names.BEST_EPOCH, names.EPOCHS], "Int64")
-    return pd.DataFrame([record.row() for record in records], columns=columns).astype(kinds)
+    return pd.DataFrame([trial.row() for trial in trials], columns=columns).astype(kinds)
 
 
 def result_table(best: BestTrial, config: Config, input_dim: int) -> pd.DataFrame:

@@ -14,7 +14,8 @@ from resvae_ray.cli import status_verb as status_module
 from resvae_ray.config import Config, SearchConfig
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.tpe import StudySearch, open_study
+from resvae_ray.search.study import open_study
+from resvae_ray.search.tpe import StudySearch
 
 CONFIG = replace(Config(), search=SearchConfig(trials=3), data=replace(Config().data, mode="resident"))
 

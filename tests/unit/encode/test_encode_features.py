@@ -1,14 +1,19 @@
 """Which model encodes, where latents may lie, and what becomes of an output that is not whole."""
 
+import json
+
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features
+from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.data.schema import vector_type
 from resvae_ray.encode.encode_features import encode_features
+from resvae_ray.encode.latents import Output, weights_hash
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.model.axes import fit_axes
 from resvae_ray.model.network import ResVAE
@@ -140,3 +145,60 @@ def test_an_output_that_is_not_whole_is_made_anew_by_the_same_command(rows, mode
         encode_features(model, features, target)
     assert encode_features(model, features, target) == 40
     assert (latents_in(target) == whole).all()
+
+
+def expected_reconstruction(model, features):
+    network = ResVAE.from_pretrained(model)
+    x = torch.tensor(next(Features.open(features).batches()).features)
+    with torch.inference_mode():
+        return network.decode(network.encode(x)[0]).numpy()
+
+
+def test_decoded_features_are_the_reconstruction_of_the_posterior_mean(model, features, tmp_path, encoded):
+    encode_features(model, features, tmp_path / "latents.parquet", Output(decoded=True, recon_error=True))
+    table = pq.read_table(tmp_path / "latents.parquet")
+    decoded = np.stack(table["decoded"].to_pylist())
+    assert table.schema.field("decoded").type == vector_type(6)
+    np.testing.assert_allclose(decoded, expected_reconstruction(model, features), atol=1e-6)
+    x = next(Features.open(features).batches()).features
+    np.testing.assert_allclose(table["recon_error"].to_numpy(), ((decoded - x) ** 2).sum(1), rtol=1e-5)
+
+
+def test_the_metadata_name_the_model_that_decoded_and_keep_the_provenance(model, features, tmp_path, encoded):
+    for target, output, latents in (
+        ("mean", Output(decoded=True), "posterior mean"),
+        ("draw", Output(sample=True, seed=3, decoded=True), "posterior sample, seed 3"),
+    ):
+        encode_features(model, features, tmp_path / target, output)
+        found = Features.open(tmp_path / target, ColumnChoice(features_column="decoded"))
+        assert found.dim == 6
+        assert found.provenance["model"] == "SYNTHETIC"
+        assert found.provenance["decoded"] == {"from": latents, "weights": weights_hash(model)}
+    encode_features(model, features, tmp_path / "plain")
+    assert "decoded" not in Features.open(tmp_path / "plain", ColumnChoice(features_column="z")).provenance
+
+
+def test_an_interrupted_job_resumes_with_its_decoded_features_and_refuses_without(model, features, tmp_path, encoded):
+    target = tmp_path / "latents"
+    encode_features(model, features, target, Output(decoded=True))
+    whole = (target / "a.parquet").read_bytes()
+    (target / "a.parquet").unlink()
+    with pytest.raises(UsageError, match="holds latents of another model, other features or other options"):
+        encode_features(model, features, target)
+    encode_features(model, features, target, Output(decoded=True))
+    assert (target / "a.parquet").read_bytes() == whole
+
+
+def test_a_job_that_began_before_decoded_features_existed_resumes(model, features, tmp_path, encoded):
+    encode_features(model, features, tmp_path / "latents")
+    record = json.loads((tmp_path / "latents" / "_encoding.json").read_text())
+    assert record["output"] == {"sample": False, "seed": 0, "logvar": False, "recon_error": False}
+
+
+def test_a_column_of_that_name_among_the_features_is_refused(model, features, tmp_path, encoded):
+    table = pq.read_table(features / "a.parquet")
+    table = table.append_column("decoded", pa.array(["x"] * len(table)))
+    pq.write_table(table, features / "a.parquet")
+    with pytest.raises(DataError, match="a column 'decoded', which the latents need for themselves; rename it"):
+        encode_features(model, features, tmp_path / "latents", Output(decoded=True))
+    assert encode_features(model, features, tmp_path / "without") == 40

@@ -1,6 +1,8 @@
 """Network and loss are the published class's: by its own text where that is at hand, and by golden numbers."""
 
+import copy
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -149,11 +151,32 @@ def test_worst_row_and_explained_variance(model):
     found = evaluation.validate(model, ResidentRows(x), TrainingConfig().metric)
     assert found.worst_row == 41
     assert found.worst_loss > 10 * found.reconstruction
-    reconstruction, mu, _ = model(x, evaluation.validation_noise(0, ROWS, LATENTS))
+    reconstruction, mu, logvar = model(x, evaluation.validation_noise(0, ROWS, LATENTS))
     spread = (x - x.mean(0)).pow(2).sum()
     assert found.r2 == pytest.approx(1 - ((reconstruction - x).pow(2).sum() / spread).item(), rel=1e-5)
-    assert found.active_units == int((mu.var(0, correction=0) > 0.01).sum())
+    assert found.active_units == int((mu.var(0, correction=0) > 0.01 * logvar.exp().mean(0)).sum())
     assert np.isfinite(found.loss)
+
+
+def test_active_units_do_not_depend_on_the_scale_of_the_latents(model):
+    """Half of the latents are idle: mean 0, variance 1. The others keep their signal whatever their unit."""
+    rows, half = ResidentRows(features()), LATENTS // 2
+    with torch.no_grad():
+        model.fc21.weight[:half], model.fc21.bias[:half] = 0, 0
+        model.fc22.weight[:], model.fc22.bias[:half] = 0, 0
+        model.fc22.bias[half:] = -4
+    metric, expected = TrainingConfig().metric, LATENTS - half
+    assert evaluation.validate(model, rows, metric).active_units == expected
+    for scale in (1e-3, 1e3):
+        other = copy.deepcopy(model)
+        with torch.no_grad():
+            other.fc21.weight *= scale
+            other.fc21.bias *= scale
+            other.fc22.bias += 2 * math.log(scale)
+            other.fc3.weight /= scale
+        found = evaluation.validate(other, rows, metric)
+        assert found.active_units == expected
+        assert found.r2 == pytest.approx(evaluation.validate(model, rows, metric).r2, rel=1e-3)
 
 
 def test_evaluation_does_not_depend_on_blocks_or_mode(model, monkeypatch):

@@ -15,7 +15,7 @@ from resvae_ray.progress import silent
 from resvae_ray.reporting.figures import figures
 from resvae_ray.reporting.latent_figures import rate_distortion
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.trials import trial_folder
+from resvae_ray.search.run.trainings import training_folder
 from resvae_ray.search.space import training_config
 
 WIDTHS = {"z_dim": Domain(choices=(2, 3, 5))}
@@ -31,7 +31,7 @@ def swept(searched):
         config = replace(training_config(run.config, record.params), hidden_dim=8, epochs=2)
         training = Training(config, *sides, seed=record.number)
         list(training.epochs())
-        training.save_best(trial_folder(path, record.number))
+        training.save_best(training_folder(path, record.number))
     return path
 
 

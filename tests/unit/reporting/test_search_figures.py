@@ -14,8 +14,9 @@ from resvae_ray.reporting import style
 from resvae_ray.reporting.figures import figures
 from resvae_ray.reporting.search_figures import _importance_bars, _method
 from resvae_ray.reporting.training_figures import CLOCK_S, stretches
+from resvae_ray.search.run.epoch_log import Curve
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.trials import TrialRecord
+from resvae_ray.search.run.trainings import TrainingRecord
 
 
 def named(figure, text):
@@ -261,7 +262,8 @@ def epoch(time, node="a", seconds=1.0):
 
 
 def test_a_trial_that_paused_or_moved_has_a_stretch_for_each():
-    trial = TrialRecord(0, "complete", {}, [epoch(10), epoch(11), epoch(500), epoch(501, "b"), epoch(502, "b")])
+    rows = [epoch(10), epoch(11), epoch(500), epoch(501, "b"), epoch(502, "b")]
+    trial = TrainingRecord(0, "complete", {}, Curve.of(rows))
     found = [(part.node, part.start, part.end) for part in stretches(trial)]
     assert found == [("a", 9, 11), ("a", 499, 500), ("b", 500, 502)]
 

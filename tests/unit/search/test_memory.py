@@ -15,7 +15,7 @@ from resvae_ray import names
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import ResidentRows, StreamedRows
 from resvae_ray.search import trial as trial_module
-from resvae_ray.search.trial import ShortOfMemory, TrainingJob, ran_out, run_trial, with_less_if_short
+from resvae_ray.search.trial import ShortOfMemory, TrainingJob, ran_out, run_training, with_less_if_short
 
 CUDA = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
 
@@ -121,7 +121,7 @@ def work(make_dataset, tmp_path, monkeypatch):
     trial_module._rows.cache_clear()
 
     def run():
-        run_trial({"job": vars(job), "number": 0, "params": {"lr": 1e-3}})
+        run_training({"job": vars(job), "number": 0, "params": {"lr": 1e-3}})
         trial_module._rows.cache_clear()
         gc.collect()
         return reports

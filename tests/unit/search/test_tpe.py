@@ -8,7 +8,8 @@ from optuna.trial import TrialState
 
 from resvae_ray.config import Config, Domain, SearchConfig
 from resvae_ray.errors import UsageError
-from resvae_ray.search.tpe import StudySearch, open_study, start_study, unfinished
+from resvae_ray.search.study import open_study, start_study, unfinished
+from resvae_ray.search.tpe import StudySearch
 
 CONFIG = replace(Config(), search=SearchConfig(trials=20, startup_trials=3))
 FULL = CONFIG.training.epochs

@@ -231,6 +231,16 @@ def test_shapes_that_disappoint(shape, message, write):
     assert any(message in text for text in check.warnings)
 
 
+def test_few_training_rows_are_memorised_whatever_the_width(matrix, write):
+    check = check_features(write(matrix))
+    for rows, told in ((39, False), (40, True), (800, True), (1249, True), (1250, False)):
+        found = [text for text in advice(replace(check, rows=rows)) if "memorises" in text]
+        assert bool(found) is told, rows
+    (text,) = [text for text in advice(replace(check, rows=800)) if "memorises" in text]
+    assert text.startswith("about 640 training rows: ")
+    assert "batch_size = 32" in text
+
+
 def test_a_width_beyond_the_default_search(matrix, write):
     check = check_features(write(matrix))
     assert any("2,001 features: the default search" in text for text in advice(replace(check, dim=2001)))

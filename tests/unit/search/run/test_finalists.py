@@ -8,23 +8,37 @@ from resvae_ray.config import SearchConfig
 from resvae_ray.errors import DataError
 from resvae_ray.model.checkpoint import best_path
 from resvae_ray.model.tensor_file import write_tensors
+from resvae_ray.search.run.epoch_log import Curve
 from resvae_ray.search.run.finalists import (
     best_weights,
-    finalist_folder,
+    chosen_of,
+    finalists_of,
     left_to_train,
-    read_choice,
-    read_finalists,
     winner,
     write_choice,
 )
-from resvae_ray.search.run.trials import TrialRecord
+from resvae_ray.search.run.snapshot import SnapshotReader
+from resvae_ray.search.run.trainings import TrainingRecord, training_folder
 
 SEARCH = SearchConfig(trials=5, finalists=2, seeds=2)
 
 
 def record(number, state, loss, z_dim=None):
-    rows = [] if loss is None else [{"epoch": 1, "val_loss": loss}]
-    return TrialRecord(number, state, {"z_dim": number if z_dim is None else z_dim}, rows)
+    curve = Curve() if loss is None else Curve([1], [loss], [2.0], [10.0], ["host"])
+    return TrainingRecord(number, state, {"z_dim": number if z_dim is None else z_dim}, curve)
+
+
+def snapshot(folder, trials):
+    """Of a RUN with these trials and what stands in `folder`."""
+    return replace(SnapshotReader(folder, "s").read(), trials=trials)
+
+
+def read_finalists(folder, config, trials):
+    return finalists_of(snapshot(folder, trials), config)
+
+
+def read_choice(folder, trials):
+    return chosen_of(snapshot(folder, trials), folder)
 
 
 ENDED = [
@@ -41,7 +55,7 @@ def train(tmp_path):
     """Leaves on the disk what a retraining leaves when it ends."""
 
     def write(number, repeat, loss, failure=None):
-        folder = finalist_folder(tmp_path, number, repeat)
+        folder = training_folder(tmp_path, number, repeat)
         folder.mkdir(parents=True)
         if loss is not None:
             state = {"metrics": {"epoch": 3, "val_loss": loss}}
@@ -87,7 +101,7 @@ def test_the_lowest_mean_wins_not_the_lowest_loss(tmp_path, train):
     assert (chosen.number, chosen.mean, chosen.gap) == (3, 21.0, 1.0)
     assert winner(read_finalists(tmp_path, SEARCH, ENDED)).repeats[0].loss == 19.0
     assert chosen.sd == pytest.approx(8.0**0.5)
-    assert best_weights(chosen).val_loss == 19.0
+    assert best_weights(tmp_path, chosen).val_loss == 19.0
 
 
 def test_no_winner_while_trainings_are_left(tmp_path, train):

@@ -13,8 +13,9 @@ from resvae_ray.model.tensor_file import write_tensors
 from resvae_ray.search.resume import first_config, resumed_config
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.session import created
-from resvae_ray.search.run.trials import trial_folder, trial_folders
-from resvae_ray.search.tpe import StudySearch, open_study
+from resvae_ray.search.run.trainings import training_folder, trial_folders
+from resvae_ray.search.study import open_study
+from resvae_ray.search.tpe import StudySearch
 
 CONFIG = replace(
     Config(),
@@ -60,8 +61,8 @@ def used(run):
     searcher.on_trial_complete("a", {"epoch": 4, "best_val_loss": 3.0})
     searcher.on_trial_complete("b", {"epoch": 2, "best_val_loss": 7.0})
     searcher.on_trial_complete("c", {"epoch": 1, "best_val_loss": 6.0, "failure": "NaN"})
-    trial_folder(run.path, 2).mkdir(parents=True)
-    (trial_folder(run.path, 2) / "error.txt").write_text("Traceback\nthe loss is nan\n")
+    training_folder(run.path, 2).mkdir(parents=True)
+    (training_folder(run.path, 2) / "error.txt").write_text("Traceback\nthe loss is nan\n")
     return run
 
 
@@ -192,7 +193,7 @@ def test_a_search_over_a_number_with_whole_bounds_has_a_table(dataset, tmp_path)
 
 
 def save_weights(run, number, epoch, loss):
-    folder = trial_folder(run.path, number)
+    folder = training_folder(run.path, number)
     write_tensors(
         folder / f"best-{epoch:04d}.safetensors", {"a": torch.zeros(1)}, {"metrics": {"epoch": epoch, "val_loss": loss}}
     )

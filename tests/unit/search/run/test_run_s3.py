@@ -21,8 +21,9 @@ from resvae_ray.search.export import export
 from resvae_ray.search.run import lock as lock_module
 from resvae_ray.search.run.run import Run, refuse_existing_run
 from resvae_ray.search.run.session import created, taken_up
-from resvae_ray.search.tpe import open_study, start_study
-from resvae_ray.search.trial import TrainingJob, run_trial
+from resvae_ray.search.study import open_study, start_study
+from resvae_ray.search.trial import TrainingJob, run_training
+from resvae_ray.search.worker_report import Epoch
 
 CONFIG = Config(
     space={"z_dim": Domain(2, 4)},
@@ -38,7 +39,7 @@ def search(root, reported, monkeypatch):
     log = None
 
     def report(metrics):
-        log.write({names.NUMBER: 0}, metrics)
+        log.write(0, Epoch(metrics))
         reported.append(metrics[names.EPOCH])
 
     monkeypatch.setattr(trial.tune, "report", report)
@@ -62,7 +63,7 @@ def search(root, reported, monkeypatch):
             gpu=False,
         )
         try:
-            run_trial({"job": asdict(job), names.NUMBER: 0, "params": PARAMS})
+            run_training({"job": asdict(job), names.NUMBER: 0, "params": PARAMS})
             study.tell(asked, 1.0)
         finally:
             run.write_tables()

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from resvae_ray.config import Config, SearchConfig
-from resvae_ray.search.run.finalists import Finalist, Repeat
+from resvae_ray.search.run import status as status_module
+from resvae_ray.search.run.epoch_log import Curve
+from resvae_ray.search.run.finalists import Finalist
 from resvae_ray.search.run.lock import Worker
-from resvae_ray.search.run.status import status_of
-from resvae_ray.search.run.trials import TrialRecord
+from resvae_ray.search.run.trainings import TrainingRecord
 
 CONFIG = replace(Config(), search=SearchConfig(trials=5), training=replace(Config().training, epochs=4))
 ALIVE = Worker("process 1 on here", 3.0, True)
@@ -28,7 +29,12 @@ def trial(number, state, epochs, at, every_s=2.0, failure=None):
         }
         for n in range(epochs)
     ]
-    return TrialRecord(number, state, {"z_dim": 18}, rows, failure)
+    return TrainingRecord(number, state, {"z_dim": 18}, Curve.of(rows), failure)
+
+
+def status_of(*search):
+    """As JSON has it."""
+    return status_module.status_of(*search).as_json()
 
 
 def sessions(*began):
@@ -113,12 +119,13 @@ def test_before_anything_happened():
     assert (status["best"], status["epochs"], status["last_epoch_s"], status["worker"]) == (None, 0, None, None)
 
 
-def test_the_final_round(now, tmp_path):
+def test_the_final_round(now):
     """Retrainings run, fail and take time like trials, and are counted so."""
 
     def repeat(place, epochs, loss=None, failure=None):
-        rows = trial(0, "", epochs, now - 40 + 10 * place).epochs
-        return Repeat(0, place, {}, tmp_path, loss, failure, rows)
+        curve = trial(0, "", epochs, now - 40 + 10 * place).curve
+        state = "complete" if loss else "failed" if failure else "running" if epochs else "pending"
+        return TrainingRecord(0, state, {}, curve, failure, place, loss)
 
     repeats = (repeat(0, 4, loss=5.0), repeat(1, 2), repeat(2, 1, failure="the loss is nan"), repeat(3, 0))
     finalist = Finalist(0, {}, 4.0, 4, True, repeats)

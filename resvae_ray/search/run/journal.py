@@ -1,0 +1,140 @@
+"""The study's journal, as Optuna 5.0 writes it, read without Optuna: a trial's number, state and parameters.
+
+Optuna needs seconds for the journal of some thousand trials, most of them for the values of each epoch, which stand in
+epochs.jsonl as well, and it reads the whole file again in every process. This reader skips these lines and after the
+first time reads what was appended. tests/unit/search/run/test_journal.py compares it with Optuna's own.
+"""
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resvae_ray import names
+from resvae_ray.errors import DataError, first_line
+
+CREATE_STUDY, CREATE_TRIAL, SET_PARAM, SET_STATE = 0, 4, 5, 6
+IGNORED = (1, 2, 3, 7, 8, 9, 10)  # a study is deleted, attributes, values of epochs, trials of another library
+VALUE_OF_EPOCH = re.compile(
+    rb'\{"op_code":7,"worker_id":"[^"\\]*","trial_id":\d+,"step":\d+,"intermediate_value":-?\d[\d.eE+-]*\}\n'
+)
+STATES = (names.RUNNING, names.COMPLETE, names.PRUNED, names.FAILED, names.PENDING)  # by Optuna's number
+
+
+@dataclass
+class Proposal:
+    """A trial as the journal has it.
+
+    Attributes:
+        state: pending, running, complete, pruned or failed.
+    """
+
+    number: int
+    state: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing changes in it any more."""
+        return self.state in (names.COMPLETE, names.PRUNED, names.FAILED)
+
+
+class JournalReader:
+    """Reads a journal that another process, or this one, may be writing.
+
+    Attributes:
+        proposals: the trials of the study, by number.
+    """
+
+    def __init__(self, path: Path, study: str) -> None:
+        self._path, self._study = path, study
+        self._forget()
+
+    def _forget(self) -> None:
+        self.proposals: list[Proposal] = []
+        self._studies: list[str] = []
+        self._trials: dict[int, Proposal | None] = {}  # of all studies, by Optuna's id
+        self._distributions: dict[str, dict[str, Any]] = {}
+        self._file, self._offset = -1, 0
+
+    def refresh(self) -> set[int]:
+        """Reads what was appended since the last call; the numbers of the trials that it changes.
+
+        Raises:
+            DataError: the journal is damaged.
+        """
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            self._forget()
+            return set()
+        with file:
+            found = os.fstat(file.fileno())
+            if found.st_ino != self._file or found.st_size < self._offset:
+                self._forget()
+                self._file = found.st_ino
+            file.seek(self._offset)
+            content = file.read()
+        changed: set[int] = set()
+        lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+        for place, line in enumerate(lines, 1):
+            try:
+                if VALUE_OF_EPOCH.fullmatch(line) is None and (trial := self._apply(json.loads(line))) is not None:
+                    changed.add(trial.number)
+            except (ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError) as error:
+                if place == len(lines) and isinstance(error, json.JSONDecodeError):
+                    break  # as Optuna does: a last line may be half there
+                self._forget()
+                kind = f"{type(error).__name__}: {first_line(error)}"
+                raise DataError(f"{self._path}: the study's journal is damaged ({kind})") from None
+            self._offset += len(line)
+        return changed
+
+    def _apply(self, entry: dict[str, Any]) -> Proposal | None:
+        """The trial that an entry changes, if it changes one of this study."""
+        code = entry["op_code"]
+        if code == CREATE_STUDY:
+            if entry["study_name"] not in self._studies:
+                self._studies.append(entry["study_name"])
+        elif code == CREATE_TRIAL:
+            return self._created(entry)
+        elif code in (SET_PARAM, SET_STATE):
+            trial = self._trials.get(entry["trial_id"])
+            if trial is None or trial.ended:
+                return None
+            if code == SET_PARAM:
+                value = self._value(entry["distribution"], entry["param_value_internal"])
+                trial.params[entry["param_name"]] = value
+            else:
+                trial.state = STATES[entry["state"]]
+            return trial
+        elif code not in IGNORED:
+            raise ValueError(f"unknown entry {code}")
+        return None
+
+    def _created(self, entry: dict[str, Any]) -> Proposal | None:
+        if entry["study_id"] not in range(len(self._studies)):
+            return None
+        trial = None
+        if self._studies[entry["study_id"]] == self._study:
+            kinds, values = entry.get("distributions", {}), entry.get("params", {})
+            params = {name: self._value(kinds[name], value) for name, value in values.items()}
+            trial = Proposal(len(self.proposals), STATES[entry.get("state", 0)], params)
+            self.proposals.append(trial)
+        self._trials[len(self._trials)] = trial
+        return trial
+
+    def _value(self, distribution: str, internal: float) -> Any:
+        """A parameter as it was proposed; the journal keeps numbers only."""
+        if distribution not in self._distributions:
+            self._distributions[distribution] = json.loads(distribution)
+        kind, about = (self._distributions[distribution][key] for key in ("name", "attributes"))
+        if kind == "IntDistribution":
+            return int(internal)
+        if kind == "FloatDistribution":
+            return float(internal)
+        if kind == "CategoricalDistribution":
+            return about["choices"][int(internal)]
+        raise ValueError(f"unknown distribution {kind}")

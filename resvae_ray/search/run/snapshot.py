@@ -1,0 +1,127 @@
+"""What a RUN has recorded, read once: tables, status, report and the finalists are made from a `Snapshot`.
+
+    reader = SnapshotReader(Path("run"), study="resvae-0123")
+    reader.read()         # a Snapshot; the next one reads only what was added since
+
+The record is the study's journal, epochs.jsonl, the results of retrainings and the choice among the finalists. A search
+asks its own RUN again at the end of each trial, so the cost of an answer depends on what is new and not on the past.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resvae_ray import names
+from resvae_ray.files.atomic import read_json
+from resvae_ray.search.run.epoch_log import Curve, EpochReader, Key
+from resvae_ray.search.run.journal import JournalReader, Proposal
+from resvae_ray.search.run.trainings import (
+    SavedWeights,
+    TrainingRecord,
+    failure_in,
+    saved_weights,
+    training_folder,
+    trial_folders,
+)
+
+UNKNOWN = "unknown"  # the reason of a failure that has left none
+NO_EPOCH = Curve()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A RUN at one moment.
+
+    Attributes:
+        trials: by number.
+        curves: the epochs of retrainings, by trial and repeat.
+        results: what ended retrainings came to, as result.json has it, by trial and repeat.
+        choice: which finalist was chosen last, as choice.json has it; None before any was.
+    """
+
+    trials: list[TrainingRecord] = field(default_factory=list)
+    curves: Mapping[Key, Curve] = field(default_factory=dict)
+    results: Mapping[Key, dict[str, Any]] = field(default_factory=dict)
+    choice: dict[str, Any] | None = None
+
+    def retraining(self, trial: TrainingRecord, repeat: int) -> TrainingRecord:
+        """A retraining of a finalist, begun or not."""
+        key = (trial.number, repeat)
+        curve, result = self.curves.get(key, Curve()), self.results.get(key)
+        if result is None:
+            state = names.RUNNING if curve.epochs else names.PENDING
+            return TrainingRecord(trial.number, state, trial.params, curve, None, repeat)
+        failure = result.get(names.FAILURE)
+        state = names.COMPLETE if failure is None else names.FAILED
+        loss = None if failure else result.get(names.BEST_VAL_LOSS)
+        return TrainingRecord(trial.number, state, trial.params, curve, failure, repeat, loss)
+
+
+class SnapshotReader:
+    """Reads a RUN without writing anything, and remembers what it has read."""
+
+    def __init__(self, folder: Path, study: str) -> None:
+        self._folder = folder
+        self._journal = JournalReader(folder / names.JOURNAL_FILE, study)
+        self._epochs = EpochReader(folder / names.EPOCHS_FILE)
+        self._retrained = EpochReader(folder / names.FINALISTS_FOLDER / names.EPOCHS_FILE)  # of version 0.1.0
+        self._trials: dict[int, TrainingRecord] = {}
+        self._saved: dict[int, tuple[int, SavedWeights]] = {}  # with the time of the folder
+
+    def read(self) -> Snapshot:
+        """
+        Raises:
+            DataError: the record is damaged; it says where.
+        """
+        # The epochs come first: a trial that ends meanwhile then has all of them, or has not ended.
+        self._retrained.refresh()
+        self._epochs.refresh()
+        changed = self._journal.refresh()
+        trials = [self._trial(proposal, proposal.number in changed) for proposal in self._journal.proposals]
+        self._trials = {trial.number: trial for trial in trials}
+        return Snapshot(trials, self._retrainings(), self._results(), self._choice())
+
+    def saved(self) -> list[SavedWeights]:
+        """The newest weights of each trial that has saved some, the best first."""
+        found = []
+        for number, folder in trial_folders(self._folder).items():
+            written = folder.stat().st_mtime_ns
+            known, weights = self._saved.get(number, (0, None))
+            if known != written:
+                weights = saved_weights(number, folder)
+            if weights is None:
+                continue
+            found.append(weights)
+            if (trial := self._trials.get(number)) is not None and trial.ended:
+                self._saved[number] = (written, weights)
+        return sorted(found, key=lambda weights: (weights.val_loss, weights.number))
+
+    def _trial(self, proposal: Proposal, changed: bool) -> TrainingRecord:
+        known, curve = self._trials.get(proposal.number), self._epochs.curves.get((proposal.number, None), NO_EPOCH)
+        if known is not None and known.curve is curve and not changed and known.failure != UNKNOWN:
+            return known
+        failure = None
+        if proposal.state == names.FAILED:
+            failure = failure_in(training_folder(self._folder, proposal.number)) or UNKNOWN
+        return TrainingRecord(proposal.number, proposal.state, dict(proposal.params), curve, failure)
+
+    def _retrainings(self) -> dict[Key, Curve]:
+        """Their epochs. Version 0.1.0 kept them in a file of their own, and a later one may have resumed them."""
+        curves = dict(self._retrained.curves)
+        for key, curve in self._epochs.curves.items():
+            if key[1] is not None:
+                curves[key] = curves[key].followed_by(curve) if key in curves else curve
+        return curves
+
+    def _results(self) -> dict[Key, dict[str, Any]]:
+        found = {}
+        for path in (self._folder / names.FINALISTS_FOLDER).glob(f"*/{names.RESULT_FILE}"):
+            number, _, repeat = path.parent.name.partition("-")
+            if number.isdigit() and repeat.isdigit():
+                found[int(number), int(repeat)] = read_json(path)
+        return found
+
+    def _choice(self) -> dict[str, Any] | None:
+        path = self._folder / names.FINALISTS_FOLDER / names.CHOICE_FILE
+        return read_json(path) if path.exists() else None

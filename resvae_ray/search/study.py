@@ -1,0 +1,92 @@
+"""The study of a search as Optuna has it: the journal in a RUN, opened to propose trials or to draw them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from resvae_ray.config import Config, Domain, TrainingConfig, field_type
+from resvae_ray.errors import DataError, UsageError, first_line
+from resvae_ray.files.atomic import cut_torn_line
+from resvae_ray.search.space import combinations, first_proposal
+
+
+def open_study(journal: Path, study_name: str) -> optuna.Study:
+    """The study of a RUN, to be written by this process alone; made if it is not there yet.
+
+    Raises:
+        DataError: the journal is damaged.
+    """
+    cut_torn_line(journal)
+    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with _reading(journal):
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        return optuna.create_study(study_name=study_name, storage=storage, direction="minimize", load_if_exists=True)
+
+
+def start_study(study: optuna.Study, config: Config) -> None:
+    """Enqueues what is to be tried first, in a new study: a space of choices whole, if there are trials for it."""
+    if study.get_trials(deepcopy=False):
+        return
+    if config.search.try_first:
+        study.enqueue_trial(first_proposal(config))
+    for proposal in combinations(config):
+        study.enqueue_trial(proposal, skip_if_exists=True)
+
+
+def unfinished(study: optuna.Study) -> list[int]:
+    """The numbers of the trials that began and did not end."""
+    return [trial.number for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING])]
+
+
+def frozen_trials(journal: Path, study_name: str) -> list[FrozenTrial]:
+    """Optuna's record of the trials, by number; nothing is written.
+
+    Raises:
+        DataError: the journal is damaged.
+    """
+    if not journal.exists():
+        return []
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with _reading(journal):
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        if study_name not in [study.study_name for study in storage.get_all_studies()]:
+            return []
+        return optuna.load_study(study_name=study_name, storage=storage).get_trials(deepcopy=False)
+
+
+def distributions(config: Config) -> dict[str, BaseDistribution]:
+    """The space as Optuna's distributions; a field that is whole in TrainingConfig is proposed whole."""
+    return {name: _distribution(name, domain) for name, domain in config.space.items()}
+
+
+@contextmanager
+def _reading(journal: Path) -> Iterator[None]:
+    """
+    Raises:
+        DataError: Optuna cannot read the journal; nothing in it is code.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # whatever a damaged line makes Optuna raise
+        kind = type(error).__name__
+        raise DataError(f"{journal}: the study's journal is damaged ({kind}: {first_line(error)})") from None
+
+
+def _distribution(name: str, domain: Domain) -> BaseDistribution:
+    if domain.choices:
+        return CategoricalDistribution(list(domain.choices))
+    low, high = domain.low, domain.high
+    if low is None or high is None:
+        raise UsageError(f"space.{name}: needs low and high, or choices")
+    if field_type(TrainingConfig, name) is int:
+        return IntDistribution(int(low), int(high), log=domain.log)
+    return FloatDistribution(low, high, log=domain.log)

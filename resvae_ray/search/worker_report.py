@@ -1,0 +1,114 @@
+"""What a worker is given and what it reports: a training, and an epoch of it or the reason why it cannot go on.
+
+Ray Tune carries both as dictionaries. Their keys are known here alone: who listens to a search asks `task_of` and
+`decode`, and gets an `Epoch`, a `Failed` or a `Fault`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from resvae_ray import names
+
+HOST = "hostname"  # Ray's own key in each result
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """A training that a worker is given.
+
+    Attributes:
+        number: of the trial.
+        params: its proposal.
+        repeat: which retraining of the trial, from 0; None for the trial itself.
+    """
+
+    number: int
+    params: dict[str, Any]
+    repeat: int | None = None
+
+    def as_config(self) -> dict[str, Any]:
+        """As Ray Tune hands it to the worker, beside what all trainings have in common."""
+        config = {names.NUMBER: self.number, "params": self.params}
+        return config if self.repeat is None else config | {names.REPEAT: self.repeat}
+
+
+def task_of(config: Mapping[str, Any]) -> TrainingTask:
+    """The task in a configuration of Ray Tune's."""
+    return TrainingTask(config[names.NUMBER], config.get("params", {}), config.get(names.REPEAT))
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch has ended.
+
+    Attributes:
+        metrics: of the epoch, by the names in names.py.
+        node, device: where it was trained.
+    """
+
+    metrics: Mapping[str, Any]
+    node: str | None = None
+    device: str | None = None
+
+    @property
+    def epoch(self) -> int:
+        """From 1."""
+        return self.metrics[names.EPOCH]
+
+    @property
+    def best_val_loss(self) -> float:
+        """The lowest validation loss up to this epoch."""
+        return self.metrics[names.BEST_VAL_LOSS]
+
+    @property
+    def best_epoch(self) -> int:
+        """Its epoch."""
+        return self.metrics[names.BEST_EPOCH]
+
+    def as_result(self) -> dict[str, Any]:
+        """As Ray Tune carries it, which adds the node itself."""
+        return {**self.metrics, names.DEVICE: self.device}
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The training cannot go on.
+
+    Attributes:
+        short_of_memory: it was because of memory, of which other trainings will not have more.
+        last: the metrics of its last epoch, if it came to one.
+    """
+
+    reason: str
+    short_of_memory: bool = False
+    last: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_result(self) -> dict[str, Any]:
+        """As Ray Tune carries it; the scheduler needs an epoch and a loss in each result."""
+        result = {names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf"), **self.last, names.FAILURE: self.reason}
+        return result | ({names.SHORT_OF_MEMORY: True} if self.short_of_memory else {})
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something is wrong with the data or the machine, from which all trainings would suffer."""
+
+    reason: str
+
+    def as_result(self) -> dict[str, Any]:
+        """As Ray Tune carries it."""
+        return {names.EPOCH: 0, names.BEST_VAL_LOSS: float("inf"), names.FAULT: self.reason}
+
+
+def decode(result: Mapping[str, Any] | None) -> Epoch | Failed | Fault | None:
+    """The report in a result of Ray Tune's; None for a training that has not reported yet."""
+    if not result:
+        return None
+    if names.FAULT in result:
+        return Fault(result[names.FAULT])
+    if names.FAILURE in result:
+        return Failed(result[names.FAILURE], result.get(names.SHORT_OF_MEMORY, False), result)
+    if names.EPOCH not in result:
+        return None
+    return Epoch(result, result.get(HOST), result.get(names.DEVICE))
