@@ -23,7 +23,7 @@ def place(tmp_path, monkeypatch, make_dataset):
     (tmp_path / "nan.csv").write_text("id,f0,f1\na,1,2\nb,inf,4\n")
     (tmp_path / "infinite.csv").write_text("id,f0,f1\na,inf,-inf\n")
     (tmp_path / "twice.csv").write_text("id,f0,f1\na,1,2\na,3,4\n")
-    (tmp_path / "noid.csv").write_text("f0,f1\n1,2\n")
+    (tmp_path / "noid.csv").write_text("who,f0,f1\nx,1,2\n")
     (tmp_path / "few.csv").write_text("id,f0,f1\na,1,2\n")
     vectors = pa.array([[1.0, 2.0], [1.0]], pa.list_(pa.float32()))
     pq.write_table(pa.table({"id": ["a", "b"], "features": vectors}), tmp_path / "widths.parquet")
@@ -58,7 +58,7 @@ MISTAKES = [
     ("import nan.csv out.parquet", 3, "nan.csv: row 2 (id b), column f0: inf"),
     ("import infinite.csv out.parquet", 3, "infinite.csv: row 1 (id a), column f0: inf"),
     ("import twice.csv out.parquet", 3, "id 'a' stands in row 1 and in row 2"),
-    ("import noid.csv out.parquet", 3, "no id column; name it with --id-column, the columns are 'f0', 'f1'"),
+    ("import noid.csv out.parquet", 3, "no id column; name it with --id-column, or number the rows with --ids rows"),
     ("import few.csv out.parquet --id-column Entry", 2, "--id-column Entry: no such column"),
     ("import few.csv out.parquet --prefix ESM2_cls", 2, "--prefix ESM2_cls: no column ESM2_cls0"),
     ("import few.csv out.parquet --describe model", 2, "--describe model: expected KEY=VALUE"),
@@ -78,7 +78,7 @@ MISTAKES = [
     ("split dataset.parquet out --stratify --val-ids x", 2, "not allowed with argument --stratify"),
     ("split dataset.parquet out --stratify --group label", 2, "not allowed with argument --stratify"),
     ("split dataset.parquet out --group=", 2, "--group COLUMN: the column of groups is missing"),
-    ("split dataset.parquet out --exclude pickled.npz", 3, "pickled.npz: not FEATURES, which are Parquet; run"),
+    ("split dataset.parquet out --exclude pickled.npz", 3, "pickled.npz: array 'ids': a pickled array, which is not loaded"),
     ("split dataset.parquet out --by-hash --stratify", 2, "not allowed with argument --by-hash"),
     ("split dataset.parquet out --val-ids absent.txt", 3, "absent.txt: no such file or folder"),
     ("split dataset.parquet out --val-ids few.csv", 3, "1 of its ids are not in dataset.parquet: 'a'"),
