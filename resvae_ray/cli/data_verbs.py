@@ -159,6 +159,7 @@ def _add_rule(rules: Any, flag: str, rule: str, **options: Any) -> None:
 
 
 def _split(options: argparse.Namespace) -> None:
+    from resvae_ray.data.splitting.exclude import forms_in_words
     from resvae_ray.data.splitting.split import split_features
 
     with progress_bar("splitting") as progress:
@@ -175,7 +176,8 @@ def _split(options: argparse.Namespace) -> None:
             progress=progress,
         )
     excluded = f", {_left_out(dataset)}" if options.exclude else ""
-    print(f"{dataset.path}: {dataset.train_rows:,} to train on, {dataset.val_rows:,} to validate{excluded}")
+    listed = forms_in_words(dataset.val_id_forms)
+    print(f"{dataset.path}: {dataset.train_rows:,} to train on, {dataset.val_rows:,} to validate{excluded}{listed}")
     if dataset.repeated_sequences:
         _warn_of_repeats(dataset.repeated_sequences, dataset.sequences_on_both_sides)
 

@@ -26,6 +26,7 @@ class Dataset:
         fingerprint: of all ids and features, in order; equal fingerprints mean equal content.
         split: the rule that made it.
         provenance: what produced the features.
+        val_id_forms: how many validation ids of a file agreed in which form; see same_protein.py.
         excluded: rows left out because a test set holds them.
         excluded_by: how many of them by id, by sequence and by vector, as far as these were compared.
         excluded_id_forms: how many of those excluded by id agreed in which form; see same_protein.py.
@@ -43,6 +44,7 @@ class Dataset:
     fingerprint: str
     split: dict[str, Any]
     provenance: dict[str, Any]
+    val_id_forms: dict[str, int] = field(default_factory=dict)
     excluded: int = 0
     excluded_by: dict[str, int] = field(default_factory=dict)
     excluded_id_forms: dict[str, int] = field(default_factory=dict)

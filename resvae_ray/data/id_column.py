@@ -85,7 +85,7 @@ def in_order_of_number(keys: Sequence[str]) -> list[str] | None:
 def settle_ids(
     names: Sequence[str], others: Sequence[str], texts: Texts, choice: ColumnChoice, where: str
 ) -> tuple[ColumnChoice, list[str], bool]:
-    """The choice with the id column named, or with ids=ROWS where the rows are to be numbered.
+    """The choice with the id column named, or with ids=ROWS if the rows get numbers.
 
     Args:
         names: of all columns.
@@ -152,14 +152,14 @@ def _numbering_called_id(others: Sequence[str], column: str | None, texts: Texts
 
 
 def _distinct_texts(others: Sequence[str], texts: Texts, besides: str | None) -> list[str]:
-    """The first column whose texts all differ and are no numbers; sequences are no ids."""
+    """The first column of texts, other than numbers and sequences, that all differ."""
     sequence = find_column(others, SEQUENCE_COLUMNS)
     candidates = (name for name in others if name not in (besides, sequence, *INDEX_COLUMNS))
     return next(([name] for name in candidates if _all_differ(texts(name), numbers=False)), [])
 
 
 def _all_differ(pieces: Iterable[pa.Array], numbers: bool = True) -> bool:
-    """Whether no text is missing or repeated, and, unless `numbers` may stand there, they are no numbers."""
+    """Whether every text is present and differs from all others; unless `numbers`, a column of numbers fails."""
     hashes = [np.empty(0, np.uint64)]
     for texts in pieces:
         part = np.unique(hash_texts(texts))
@@ -171,7 +171,7 @@ def _all_differ(pieces: Iterable[pa.Array], numbers: bool = True) -> bool:
 
 
 def _mostly_repeats(pieces: Iterable[pa.Array]) -> bool:
-    """Whether a text stands in two rows or more on average: a class does; an id may stand twice by mistake."""
+    """Whether each text has two rows or more on average, as classes do; an id may be repeated by mistake."""
     hashes = np.concatenate([np.empty(0, np.uint64), *map(hash_texts, pieces)])
     return 2 * len(np.unique(hashes)) <= len(hashes)
 

@@ -33,6 +33,7 @@ class OtherTable(ABC):
     """A table whose columns are read one by one; `names` are the columns."""
 
     names: list[str]
+    has_columns = True  # a list of ids has none
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -106,6 +107,7 @@ class _Fasta(OtherTable):
 
 
 class _IdList(OtherTable):
+    has_columns = False
     names = [ID]  # noqa: RUF012
 
     def texts(self, name: str) -> Iterator[pa.Array]:

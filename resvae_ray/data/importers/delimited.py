@@ -17,8 +17,15 @@ from resvae_ray.data.vector_columns import text_vectors
 
 def text_vectors_in(text: TextTable, choice: ColumnChoice) -> list[str]:
     """The columns of a table that hold vectors as text; those of unusual names only if no columns are numbered."""
-    first = dict(zip(text.names, text.fields, strict=False))
-    found = text_vectors(text.names, first.get, choice)
+    fields = dict(zip(text.names, text.fields, strict=False))
+
+    def first(name: str) -> str | None:
+        if fields:
+            return fields.get(name)
+        # A vector of many thousands of numbers is too long for the first look at the line.
+        return next((value for piece in text.texts(name) for value in piece[:1].to_pylist()), None)
+
+    found = text_vectors(text.names, first, choice)
     usual = find_column(found, FEATURES_COLUMNS) is not None or choice.features_column is not None
     return found if usual or not has_numbered(text.names) else []
 

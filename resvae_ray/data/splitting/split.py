@@ -18,9 +18,10 @@ from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.hashes import ABSENT, find_repeats, members
 from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
+from resvae_ray.data.same_protein import form_counts
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.data.splitting.exclude import Leaks, find_leaks, is_numbered, require_none
-from resvae_ray.data.splitting.split_rules import split_request
+from resvae_ray.data.splitting.split_rules import listed_forms, split_request
 from resvae_ray.errors import UsageError
 from resvae_ray.files.atomic import write_json
 from resvae_ray.files.place import place_to_write, refuse_inside
@@ -83,6 +84,7 @@ def split_features(
             fingerprint=fingerprint,
             split=request.record(),
             provenance=provenance,
+            val_id_forms=form_counts(listed_forms(source, request.by)) if request.rule == "given" else {},
             excluded=int(leaks.rows.sum()),
             excluded_by=leaks.found,
             excluded_id_forms=leaks.id_forms,

@@ -213,17 +213,30 @@ def shares(counts: np.ndarray, draws: int, random: np.random.RandomState) -> np.
 
 def given_ids(source: Features, keep: np.ndarray, request: SplitRequest) -> np.ndarray:
     """The rows whose ids a file lists; ids are compared in the forms of same_protein.py."""
-    table, column = id_list(request.by)
+    return keep & (listed_forms(source, request.by) >= 0)
+
+
+def listed_forms(source: Features, path: str) -> np.ndarray:
+    """The answer of `match_ids` (n) for a list of ids.
+
+    Raises:
+        DataError: it cannot be read, lists no ids, some that are not there, or numbers of rows.
+    """
+    table, column = id_list(path)
+    if table.has_columns and table.is_numbered(column):
+        raise DataError(
+            f"{path}: its ids are row numbers, which belong to one table; list ids, or numbers one per line in a text"
+        )
     listed, ours = ProteinIds(lambda: _not_empty(table.texts(column))), ProteinIds(source.ids)
     count = sum(map(len, _not_empty(table.texts(column))))
     if not count:
-        raise DataError(f"{request.by}: it lists no ids")
+        raise DataError(f"{path}: it lists no ids")
     unknown = match_ids(listed, ours, count) < 0
     if unknown.any():
         names = pa.concat_arrays(list(_not_empty(table.texts(column)))).filter(pa.array(unknown)).unique().to_pylist()
         kinds = "" if ours.kind.name == listed.kind.name else f"; these are {listed.kind}, those are {ours.kind}"
-        raise DataError(f"{request.by}: {len(names):,} of its ids are not in {source.path}: {some_names(names)}{kinds}")
-    return keep & (match_ids(ours, listed, len(keep)) >= 0)
+        raise DataError(f"{path}: {len(names):,} of its ids are not in {source.path}: {some_names(names)}{kinds}")
+    return match_ids(ours, listed, source.rows)
 
 
 def _not_empty(pieces: Iterable[pa.Array]) -> Iterator[pa.Array]:

@@ -23,7 +23,7 @@ def place(tmp_path, monkeypatch, make_dataset):
     (tmp_path / "nan.csv").write_text("id,f0,f1\na,1,2\nb,inf,4\n")
     (tmp_path / "infinite.csv").write_text("id,f0,f1\na,inf,-inf\n")
     (tmp_path / "twice.csv").write_text("id,f0,f1\na,1,2\na,3,4\n")
-    (tmp_path / "noid.csv").write_text("gene,f0,f1\nabc,1,2\ndef,3,4\n")
+    (tmp_path / "noid.csv").write_text("who,f0,f1\nx,1,2\n")
     (tmp_path / "few.csv").write_text("id,f0,f1\na,1,2\n")
     vectors = pa.array([[1.0, 2.0], [1.0]], pa.list_(pa.float32()))
     pq.write_table(pa.table({"id": ["a", "b"], "features": vectors}), tmp_path / "widths.parquet")
@@ -78,7 +78,11 @@ MISTAKES = [
     ("split dataset.parquet out --stratify --val-ids x", 2, "not allowed with argument --stratify"),
     ("split dataset.parquet out --stratify --group label", 2, "not allowed with argument --stratify"),
     ("split dataset.parquet out --group=", 2, "--group COLUMN: the column of groups is missing"),
-    ("split dataset.parquet out --exclude pickled.npz", 3, "pickled.npz: array 'ids': a pickled array"),
+    (
+        "split dataset.parquet out --exclude pickled.npz",
+        3,
+        "pickled.npz: array 'ids': a pickled array, which is not loaded",
+    ),
     ("split dataset.parquet out --by-hash --stratify", 2, "not allowed with argument --by-hash"),
     ("split dataset.parquet out --val-ids absent.txt", 3, "absent.txt: no such file or folder"),
     ("split dataset.parquet out --val-ids few.csv", 3, "1 of its ids are not in dataset.parquet: 'a'"),
@@ -98,8 +102,6 @@ MISTAKES = [
     ("tune dataset out --epochs 0", 2, "training.epochs is 0"),
     ("tune dataset out --z-dim 0", 2, "training.z_dim is 0; it must be at least 1"),
     ("tune dataset out --schedule linear", 2, "expected constant, cosine, one_cycle, wsd"),
-    ("tune dataset out --beta best", 2, "training.beta is 'best'; expected a number above 0, or 'auto'"),
-    ("tune dataset out --nested some", 2, "invalid float value: 'some'"),
     ("tune dataset out --z-dim 2 --hidden-dim 8 --lr 1e-3", 2, "there is nothing left to search"),
     ("tune dataset out --seeds 0", 2, "search.seeds is 0"),
     ("tune dataset out --config typo.toml", 2, "[training] has no key 'betta'; did you mean 'beta'?"),

@@ -249,6 +249,12 @@ def test_mistakes_in_vectors_as_text(text, message, tmp_path):
         imported(tmp_path / "a.csv")
 
 
+def test_text_that_is_longer_than_the_csv_module_takes(tmp_path):
+    vector = np.linspace(0, 1, 9000)
+    pd.DataFrame({"id": ["a", "b"], "embedding": [str(vector.tolist())] * 2}).to_csv(tmp_path / "a.csv", index=False)
+    np.testing.assert_allclose(imported(tmp_path / "a.csv")[1], [vector] * 2, rtol=1e-6)
+
+
 def test_vectors_of_spark(tmp_path):
     kind = pa.struct(
         [

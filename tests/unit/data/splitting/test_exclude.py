@@ -311,3 +311,12 @@ class TestFormsOfIds:
         (tmp_path / "val.txt").write_text("P10003\nPROT5_ECOLI\n")
         dataset = split_features(features(self.HEADERS), tmp_path / "d", rule="given", by=tmp_path / "val.txt")
         assert ids_of(dataset.path / "val") == [self.HEADERS[3], self.HEADERS[5]]
+        assert dataset.val_id_forms == {"by accession": 1, "by entry name": 1}
+
+    def test_row_numbers_of_another_table_do_not_validate(self, features, tmp_path):
+        path = features([str(n) for n in range(8)])
+        (tmp_path / "val.csv").write_text("id,note\n0,a\n1,b\n")
+        with pytest.raises(DataError, match="val.csv: its ids are row numbers"):
+            split_features(path, tmp_path / "d", rule="given", by=tmp_path / "val.csv")
+        (tmp_path / "val.txt").write_text("0\n1\n")
+        assert split_features(path, tmp_path / "d", rule="given", by=tmp_path / "val.txt").val_rows == 2
