@@ -78,7 +78,11 @@ MISTAKES = [
     ("split dataset.parquet out --stratify --val-ids x", 2, "not allowed with argument --stratify"),
     ("split dataset.parquet out --stratify --group label", 2, "not allowed with argument --stratify"),
     ("split dataset.parquet out --group=", 2, "--group COLUMN: the column of groups is missing"),
-    ("split dataset.parquet out --exclude pickled.npz", 3, "pickled.npz: array 'ids': a pickled array, which is not loaded"),
+    (
+        "split dataset.parquet out --exclude pickled.npz",
+        3,
+        "pickled.npz: array 'ids': a pickled array, which is not loaded",
+    ),
     ("split dataset.parquet out --by-hash --stratify", 2, "not allowed with argument --by-hash"),
     ("split dataset.parquet out --val-ids absent.txt", 3, "absent.txt: no such file or folder"),
     ("split dataset.parquet out --val-ids few.csv", 3, "1 of its ids are not in dataset.parquet: 'a'"),
