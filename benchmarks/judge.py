@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.recipe import _field
+from benchmarks.recipe import as_field
 from resvae_ray.config import DataConfig, TrainingConfig
 from resvae_ray.config_file import load_config
 from resvae_ray.data.dataset import Dataset
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--latents", type=int, nargs="+", default=[34, 18])
-    parser.add_argument("--base", nargs="*", type=_field, default=[], metavar="FIELD=VALUE")
+    parser.add_argument("--base", nargs="*", type=as_field, default=[], metavar="FIELD=VALUE")
     options = parser.parse_args()
     torch.set_num_threads(1)
     known = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []

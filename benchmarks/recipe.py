@@ -25,7 +25,8 @@ import pandas as pd
 import torch
 
 from resvae_ray import names
-from resvae_ray.config import DataConfig, TrainingConfig, field_type
+from resvae_ray.config import DataConfig, TrainingConfig, field_of, field_type
+from resvae_ray.config_field import about
 from resvae_ray.config_file import load_config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import open_sides
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--base", nargs="*", type=_field, default=[], metavar="FIELD=VALUE")
+    parser.add_argument("--base", nargs="*", type=as_field, default=[], metavar="FIELD=VALUE")
     parser.add_argument("--only", nargs="*", default=RECIPES, choices=RECIPES, metavar="NAME")
     options = parser.parse_args()
     wanted = [
@@ -102,13 +103,18 @@ def _found(tasks: list[Task], rows: list[dict[str, Any]]) -> list[dict[str, Any]
     ]
 
 
-def _field(text: str) -> tuple[str, Any]:
+def as_field(text: str) -> tuple[str, Any]:
+    """FIELD=VALUE of a command line: a field of [training] with its value.
+
+    Raises:
+        argparse.ArgumentTypeError: no such field, or no value of its type.
+    """
     name, _, value = text.partition("=")
     if name not in {field.name for field in fields(TrainingConfig)}:
         raise argparse.ArgumentTypeError(f"{name!r} is not a field of [training]")
     kind = field_type(TrainingConfig, name)
     try:
-        return name, kind(value)
+        return name, value if value in about(field_of(TrainingConfig, name)).words else kind(value)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{name} is {value!r}; expected {kind.__name__}") from None
 

@@ -17,11 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,7 +46,7 @@ PLACES = {
     "Recorder": ("search.callbacks.recorder", "search.recorder"),
     "Sender": ("search.callbacks.recorder", "search.recorder"),
     "TensorBoard": ("search.callbacks.tensorboard", "search.tensorboard"),
-    "ConsoleProgress": ("search.callbacks.console", "search.progress"),
+    "ConsoleProgress": ("search.callbacks.console", "search.progress:Progress"),
     "StudySearch": ("search.tpe", "search.optimizer"),
     "open_study": ("search.study", "search.tpe", "search.optimizer"),
 }
@@ -56,8 +55,9 @@ PLACES = {
 def part(name: str) -> Any:
     """A class or function of the search, from the module that has it in this version."""
     for place in PLACES[name]:
+        module, _, other = place.partition(":")
         with suppress(ImportError):
-            found = getattr(importlib.import_module(f"resvae_ray.{place}"), name, None)
+            found = getattr(importlib.import_module(f"resvae_ray.{module}"), other or name, None)
             if found is not None:
                 return found
     raise SystemExit(f"{name}: not in this version")
@@ -155,58 +155,67 @@ def measure(source: Path, scratch: Path, ended: int) -> dict[str, Any]:
     searcher = part("StudySearch")(study, run.config, [])
     callbacks = [part("Recorder")(run), part("TensorBoard")(run)]
     callbacks += [part("ConsoleProgress")(run, io.StringIO()), part("Sender")(run)]
-    propose, epoch, end = [], [], []
+    propose, epoch, end = Spent(), Spent(), Spent()
     began = time.perf_counter()
     for number in range(trials, trials + ended):
         _one_trial(str(number), searcher, callbacks, propose, epoch, end)
     for callback in callbacks:
         if hasattr(callback, "close"):
-            end.append(_timed(callback.close))
-    table = _timed(run.write_tables)
+            with end:
+                callback.close()
+    with Spent() as table:
+        run.write_tables()
     return {
         "trials": trials,
-        "end_ms": 1e3 * sum(end) / ended,
-        "tables_ms": 1e3 * table,
-        "epoch_ms": 1e3 * fmean(epoch),
-        "propose_ms": 1e3 * fmean(propose),
+        "end_ms": end.milliseconds(ended),
+        "tables_ms": table.milliseconds(1),
+        "epoch_ms": epoch.milliseconds(ended * EPOCHS),
+        "propose_ms": propose.milliseconds(ended),
         "wall_s": time.perf_counter() - began,
         "status_s": _status(path),
     }
 
 
-def _one_trial(
-    name: str, searcher: Any, callbacks: Sequence[Any], propose: list[float], epoch: list[float], end: list[float]
-) -> None:
-    began = time.perf_counter()
-    proposal = searcher.suggest(name)
-    propose.append(time.perf_counter() - began)
+class Spent:
+    """The wall and CPU time of this process within `with` blocks."""
+
+    def __init__(self) -> None:
+        self.wall, self.cpu = 0.0, 0.0
+
+    def __enter__(self) -> "Spent":
+        self._began = (time.perf_counter(), time.process_time())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.wall += time.perf_counter() - self._began[0]
+        self.cpu += time.process_time() - self._began[1]
+
+    def milliseconds(self, times: int) -> dict[str, float]:
+        """Per one of `times`."""
+        return {"wall": round(1e3 * self.wall / times, 2), "cpu": round(1e3 * self.cpu / times, 2)}
+
+
+def _one_trial(name: str, searcher: Any, callbacks: Sequence[Any], propose: Spent, epoch: Spent, end: Spent) -> None:
+    with propose:
+        proposal = searcher.suggest(name)
     trial = SimpleNamespace(config=proposal | {"job": {"gpu": False}}, last_result=None, error_file=None)
     _all(callbacks, "on_trial_start", trial)
     losses = 26000 + 60000 * np.exp(-np.arange(EPOCHS) / 15)
     for at in range(1, EPOCHS + 1):
-        report = result(at, losses[:at])
-        trial.last_result = report
-        began = time.perf_counter()
-        if at < EPOCHS:
-            searcher.on_trial_result(name, report)
-        _all(callbacks, "on_trial_result", trial, report)
-        epoch.append(time.perf_counter() - began)
-    began = time.perf_counter()
-    searcher.on_trial_complete(name, trial.last_result)
-    _all(callbacks, "on_trial_complete", trial)
-    end.append(time.perf_counter() - began)
+        trial.last_result = report = result(at, losses[:at])
+        with epoch:
+            if at < EPOCHS:
+                searcher.on_trial_result(name, report)
+            _all(callbacks, "on_trial_result", trial, report)
+    with end:
+        searcher.on_trial_complete(name, trial.last_result)
+        _all(callbacks, "on_trial_complete", trial)
 
 
 def _all(callbacks: Sequence[Any], hook: str, trial: Any, *report: Any) -> None:
     for callback in callbacks:
         if (found := getattr(callback, hook, None)) is not None:
             found(0, [], trial, *report)
-
-
-def _timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def _status(path: Path) -> dict[str, float]:
@@ -222,14 +231,15 @@ def _status(path: Path) -> dict[str, float]:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    lines = ["trials   end ms   tables ms   epoch ms   propose ms   status s (CPU)"]
-    lines += [
-        f"{row['trials']:>6} {row['end_ms']:>8.1f} {row['tables_ms']:>11.1f} {row['epoch_ms']:>10.2f} "
-        f"{row['propose_ms']:>12.1f} {row['status_s']['wall']:>10.2f} ({row['status_s']['cpu']:.2f})"
-        for row in rows
-    ]
+    lines = ["wall (CPU): trials, ms per end, rewrite of the tables, report and proposal; s per status"]
+    for row in rows:
+        cells = [f"{row[name]['wall']:,.1f} ({row[name]['cpu']:,.1f})" for name in COLUMNS]
+        status = f"{row['status_s']['wall']:.2f} ({row['status_s']['cpu']:.2f})"
+        lines.append("  ".join(f"{cell:>19}" for cell in [f"{row['trials']:,}", *cells, status]))
     return "\n".join(lines)
 
+
+COLUMNS = ("end_ms", "tables_ms", "epoch_ms", "propose_ms")
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ import difflib
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from resvae_ray.config_field import check_fields, setting
 from resvae_ray.errors import UsageError
@@ -18,7 +18,10 @@ LOSS_TYPES = ("MSE", "RMSE")
 REDUCTIONS = ("sum", "mean")
 OUTPUT_BIASES = ("random", "mean")
 SCHEDULES = ("constant", "cosine", "one_cycle", "wsd")
+LINEAR_PATHS = ("none", "pca")
 DATA_MODES = ("auto", "resident", "stream")
+AUTO = "auto"
+AUTO_R2 = 0.95  # explained variance at whose residual error a metric with beta = "auto" is calibrated
 FROM_MACHINE = "chosen from the machine"
 
 
@@ -37,6 +40,7 @@ class Metric:
 
 
 PAPER_BATCH = 32  # rows; the scale of val_loss, whatever the batch size in training
+PAPER_METRIC = Metric(1000.0, "MSE", "sum")
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,9 @@ class TrainingConfig:
     lr: float = setting(4.69e-4, "learning rate of Adam", above=0)
     epochs: int = setting(80, "passes over the training rows per trial, unless ASHA stops it", at_least=1)
     batch_size: int = setting(32, "rows per gradient step", at_least=2, why="batch norm needs at least 2 rows")
-    beta: float = setting(1000.0, "weight of the reconstruction error against the KLD", above=0)
+    beta: float | str = setting(
+        1000.0, "weight of the reconstruction error against the KLD; auto follows the error", above=0, words=(AUTO,)
+    )
     loss_type: str = setting("MSE", "measure of the reconstruction error", choices=LOSS_TYPES)
     reduction: str = setting("sum", "reduction of the loss over the rows and features of a batch", choices=REDUCTIONS)
     dropout: float = setting(0.3, "dropout probability", at_least=0, below=1)
@@ -82,9 +88,23 @@ class TrainingConfig:
         below=1,
         rare=True,
     )
+    linear: str = setting(
+        "none", "linear path beside the network; pca begins as PCA of the training rows", choices=LINEAR_PATHS
+    )
+    nested: float = setting(
+        0.0,
+        "fraction of a batch's rows that keep only their first latents, so that every prefix is a code; 0 disables it",
+        at_least=0,
+        at_most=1,
+    )
 
     def __post_init__(self) -> None:
         check_fields("training", self)
+        _require(
+            self.beta != AUTO or (self.loss_type, self.reduction) == ("MSE", "sum"),
+            f"training.beta = {AUTO!r} needs loss_type MSE and reduction sum, not {self.loss_type} and "
+            f"{self.reduction}; change them or set beta to a number",
+        )
         _require(
             self.schedule != "wsd" or self.warmup <= 0.8,
             f"training.warmup is {self.warmup}; schedule wsd falls over the last 20 %, so it must be at most 0.8",
@@ -92,7 +112,13 @@ class TrainingConfig:
 
     @property
     def metric(self) -> Metric:
-        """The loss that this configuration trains with, as a measure of models."""
+        """The loss that this configuration trains with, as a measure of models.
+
+        Raises:
+            UsageError: beta is "auto"; see `metric_for` in model/principal.py, which knows the training rows.
+        """
+        if isinstance(self.beta, str):
+            raise UsageError(f"training.beta = {AUTO!r} has no metric without the training rows; set beta to a number")
         return Metric(self.beta, self.loss_type, self.reduction)
 
 
@@ -215,6 +241,10 @@ class Config:
     def __post_init__(self) -> None:
         _require(bool(self.space), "[space] is empty: there is nothing to search")
         _require("epochs" not in self.space, "space.epochs cannot be searched: trials are compared at equal epochs")
+        _require(
+            self.training.beta != AUTO or not {"loss_type", "reduction"} & set(self.space),
+            f"training.beta = {AUTO!r} needs loss_type MSE and reduction sum; leave both out of [space]",
+        )
         for name, domain in self.space.items():
             _require(
                 bool(domain.choices) or get_type_hints(TrainingConfig).get(name) is not str,
@@ -222,7 +252,7 @@ class Config:
             )
             for edge in domain.choices or (domain.low, domain.high):
                 value: Any = typed_field(TrainingConfig, name, edge, "space")
-                TrainingConfig(**{name: value})
+                TrainingConfig(**cast(dict[str, Any], {name: value}))
 
 
 def pinned(config: Config, values: Mapping[str, Any]) -> Config:

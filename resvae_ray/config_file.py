@@ -175,6 +175,8 @@ def _domain(name: str, value: Any) -> Domain:
     for key, item in table.items():
         if key in ("low", "high"):
             given[key] = typed_field(TrainingConfig, name, item, "space")
+            if isinstance(given[key], str):
+                raise UsageError(f"{where}: words are searched as choices = [...], not in a range")
         elif key == "choices" and isinstance(item, list):
             given[key] = tuple(typed_field(TrainingConfig, name, choice, "space") for choice in item)
         elif key == "choices":

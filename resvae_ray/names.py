@@ -79,6 +79,7 @@ VAL_RECONSTRUCTION = "val_reconstruction"  # squared error a protein, at the sam
 VAL_KLD = "val_kld"  # Kullback-Leibler divergence a protein, in nats
 R2 = "r2"  # explained variance of the validation rows, at the sampled latents
 ACTIVE_UNITS = "active_units"  # latents whose posterior mean varies by > 1 % of the posterior's own variance
+PAPER_LOSS = "paper_loss"  # where trials are compared by another beta: VAL_LOSS with the paper's, 1000
 WORST_LOSS = "worst_row_loss"  # the largest beta * squared error + KLD of a validation row
 WORST_ROW = "worst_row"  # its position in the validation split, from 0
 LEARNING_RATE = "lr"

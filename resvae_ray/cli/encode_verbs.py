@@ -32,6 +32,14 @@ def _add_encode(verbs: Any) -> None:
     )
     columns = parser.add_argument_group("latents and further columns")
     columns.add_argument(
+        "--latents",
+        type=_at_least_one,
+        default=0,
+        dest="first",
+        metavar="K",
+        help="write only the first K latents, of a model with nested latents (at least 1; default: all)",
+    )
+    columns.add_argument(
         "--sample", action="store_true", help="draw the latents from the posterior instead of taking its mean"
     )
     columns.add_argument(
@@ -64,7 +72,9 @@ def _encode(options: argparse.Namespace) -> None:
     from resvae_ray.encode.latents import Output
     from resvae_ray.encode.skipped import stop
 
-    output = Output(options.sample, options.seed, options.logvar, options.recon_error, options.decoded)
+    output = Output(
+        options.sample, options.seed, options.logvar, options.recon_error, options.decoded, latents=options.first
+    )
     with progress_bar("encoding") as progress:
         rows = encode_features(
             options.model,
@@ -77,6 +87,12 @@ def _encode(options: argparse.Namespace) -> None:
             on_bad_file=stop if options.on_bad_file == "stop" else _warn_of,
         )
     print(f"{options.latents}: {rows:,} proteins")
+
+
+def _at_least_one(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number}: it must be at least 1")
+    return number
 
 
 def _warn_of(error: DataError) -> None:

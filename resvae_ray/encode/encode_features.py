@@ -59,7 +59,8 @@ def encode_features(
 
     Raises:
         DataError: no MODEL, no FEATURES, no DATASET, or features of another width than the model's.
-        UsageError: `latents` holds something else, or lies in the folder of the features.
+        UsageError: `latents` holds something else, or lies in the folder of the features; or `output` asks for the
+            first latents of a model whose latents are not nested.
         JobError: rows are missing at the end, or files were skipped.
     """
     target, home = place(latents), place(model)
@@ -68,10 +69,12 @@ def encode_features(
     if axes is not None:
         refuse_inside(target, axes)
     config = read_model_config(home)
+    output = output or Output()
+    output.require_fits(config, home)
     source, listed = open_readable(features, home, config["input_dim"], skipped)
     whole = target.suffix != SUFFIX
     folder = target if whole else target.with_name(f".{target.name}.parts")
-    job = EncodingJob(home, weights_hash(home), source, folder, output or Output(), _dataset(axes, config["input_dim"]))
+    job = EncodingJob(home, weights_hash(home), source, folder, output, _dataset(axes, config["input_dim"]))
     units = units_of(source, listed)
     about = about_of(job, units)
     if not whole:
@@ -224,7 +227,7 @@ def _kept_axes(job: EncodingJob, begun: bool) -> Axes | None:
     from resvae_ray.model.network import ResVAE
 
     # On the cores: the GPUs are the tasks'.
-    axes = fit_axes(ResVAE.from_pretrained(job.model), job.axes)
+    axes = fit_axes(ResVAE.from_pretrained(job.model), job.axes, job.output.latents)
     file.write_json(axes.to_json())
     return axes
 

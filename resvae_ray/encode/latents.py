@@ -1,6 +1,7 @@
 """LATENTS of some rows: what they hold, and how a model makes them."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,7 @@ class Output:
         logvar: also write the logarithm of the posterior variance.
         recon_error: also write the squared error of each protein's reconstruction from `z`.
         decoded: also write that reconstruction, D numbers per protein in units of the features.
+        latents: write only the first so many latents, of a model whose latents are nested; 0 writes all.
     """
 
     sample: bool = False
@@ -32,17 +34,18 @@ class Output:
     logvar: bool = False
     recon_error: bool = False
     decoded: bool = False
+    latents: int = 0
 
     def __post_init__(self) -> None:
+        if self.latents < 0:
+            raise UsageError(f"latents is {self.latents}; 0 writes all, else it must be at least 1")
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: it must be 0 or above")
 
     def record(self) -> dict[str, Any]:
-        """The options as `_encoding.json` keeps them; `decoded` only where it is set, so that older jobs resume."""
-        record = asdict(self)
-        if not self.decoded:
-            del record[names.DECODED]
-        return record
+        """The options as `_encoding.json` keeps them; newer ones only where set, so that older jobs resume."""
+        newer = (names.DECODED, "latents")
+        return {name: value for name, value in asdict(self).items() if name not in newer or value}
 
     def provenance(self, weights: str) -> dict[str, Any]:
         """Entries for the Parquet metadata of LATENTS: which model made `decoded`, and from which latents.
@@ -54,6 +57,24 @@ class Output:
             return {}
         latents = f"posterior sample, seed {self.seed}" if self.sample else "posterior mean"
         return {names.DECODED: {"from": latents, "weights": weights}}
+
+    def require_fits(self, config: Mapping[str, Any], model: object) -> None:
+        """
+        Args:
+            config: config.json of the MODEL.
+            model: where it is, for the error.
+
+        Raises:
+            UsageError: the model cannot give the first `latents` latents alone.
+        """
+        most, wanted = config["z_dim"], self.latents
+        if wanted > most:
+            raise UsageError(f"--latents {wanted}: {model} has {most} latents; give 1 to {most}")
+        if wanted not in (0, most) and not config.get("nested", False):
+            raise UsageError(
+                f"--latents {wanted}: the {most} latents of {model} are not nested, so the first {wanted} are not a "
+                "code; leave --latents out, or train a model with `tune --config recommended`"
+            )
 
 
 def weights_hash(model: Place) -> str:
@@ -99,6 +120,8 @@ def latents_table(model: Any, batch: FeatureBatch, output: Output, seed: int, ax
         if output.sample:
             noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
             z = model.reparameterize(z, logvar, noise.to(device))
+        if output.latents:
+            z, logvar = z[:, : output.latents], logvar[:, : output.latents]
         columns = {names.ID: batch.ids, names.LATENT: vectors(z.cpu().numpy())}
         if axes is not None:
             columns[names.AXES] = vectors(axes.scores(z.double().cpu().numpy()).astype(np.float32))

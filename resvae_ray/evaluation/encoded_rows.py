@@ -72,8 +72,8 @@ def encoded(dataset: Dataset, side: str, model: ResVAE, most: int = MOST_ROWS) -
     parts = []
     for batch in some_batches(features, most, np.random.default_rng(derive(SHOWN_ROWS, features.rows))):
         x = torch.from_numpy(np.array(batch.features))
-        mu, logvar = model.encode(x)
-        parts.append([x, mu, logvar, squared_error(model.decode(mu), x)])
+        mu, logvar = model.posterior(x)
+        parts.append([x, mu, logvar, squared_error(model.decode(mu * model.prior_spread), x)])
         ids += batch.ids.to_pylist()
         labels += _labels(batch)
     x, mu, logvar, errors = (torch.cat(part).double().numpy() for part in zip(*parts, strict=True))

@@ -9,33 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
-class Scatter:
-    """Mean (D) and summed products of the deviations from it (D, D), in blocks (Chan, Golub & LeVeque 1983).
-
-    Args:
-        dim: D.
-    """
-
-    def __init__(self, dim: int) -> None:
-        self.rows = 0
-        self.mean = np.zeros(dim)
-        self.products = np.zeros((dim, dim))
-
-    def add(self, x: np.ndarray) -> None:
-        """Takes in some rows (n, D), n at least 1."""
-        x = x.astype(np.float64)
-        mean, total = x.mean(0), self.rows + len(x)
-        x -= mean
-        shift = mean - self.mean
-        self.products += x.T @ x + np.outer(shift, shift) * (self.rows * len(x) / total)
-        self.mean += shift * (len(x) / total)
-        self.rows = total
-
-    @property
-    def spread(self) -> np.ndarray:
-        """Summed squared deviations from the mean, a feature (D)."""
-        return self.products.diagonal()
+from resvae_ray.data.moments import Covariance
 
 
 @dataclass(frozen=True)
@@ -51,11 +25,11 @@ class PCA:
     components: np.ndarray
 
     @classmethod
-    def fit(cls, scatter: Scatter) -> "PCA":
-        """The components of the rows that `scatter` has seen: min(D, rows - 1) of them."""
-        rank = min(len(scatter.mean), scatter.rows - 1)
-        vectors = np.linalg.eigh(scatter.products).eigenvectors
-        return cls(scatter.mean, vectors.T[::-1][:rank].copy())
+    def fit(cls, rows: Covariance) -> "PCA":
+        """The components of the rows that `rows` has seen: min(D, rows - 1) of them."""
+        rank = min(len(rows.mean), rows.rows - 1)
+        vectors = np.linalg.eigh(rows.products).eigenvectors
+        return cls(rows.mean, vectors.T[::-1][:rank].copy())
 
     def scores(self, x: np.ndarray, width: int) -> np.ndarray:
         """(n, D) to the scores of the first `width` components (n, width)."""
@@ -73,7 +47,7 @@ class PCA:
         used = np.minimum(widths, len(self.components))
         return np.maximum((off**2).sum(1)[:, None] - explained[:, used], 0.0)
 
-    def errors(self, rows: Scatter) -> np.ndarray:
+    def errors(self, rows: Covariance) -> np.ndarray:
         """Squared error of the reconstruction, summed over the rows of `rows`, by 0 … R components (R + 1)."""
         shift = rows.mean - self.mean
         products = rows.products + rows.rows * np.outer(shift, shift)

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from resvae_ray.data.features import Features
+from resvae_ray.data.moments import Covariance
 from resvae_ray.data.stream import StreamedRows
 from resvae_ray.errors import DataError, JobError
 from resvae_ray.evaluation.intervals import Difference, GroupedSums, difference
-from resvae_ray.evaluation.pca import PCA, Scatter
+from resvae_ray.evaluation.pca import PCA
 from resvae_ray.evaluation.representations import LATENTS, SCORES
 from resvae_ray.model.loss import squared_error
 from resvae_ray.model.network import ResVAE
@@ -68,11 +69,11 @@ class Reconstruction(PrefixFit):
 
 def fit_pca(features: Features, progress: Progress) -> PCA:
     """PCA of all rows of FEATURES."""
-    scatter = Scatter(features.dim)
+    rows = Covariance(features.dim)
     for x in _blocks(features):
-        scatter.add(x.numpy())
-        progress(scatter.rows, features.rows)
-    return PCA.fit(scatter)
+        rows.add(x.numpy())
+        progress(rows.rows, features.rows)
+    return PCA.fit(rows)
 
 
 def reconstruction(
@@ -122,14 +123,14 @@ class _Rebuilt:
         leads: PCA's squared error of each row minus the model's, likewise.
     """
 
-    rows: Scatter
+    rows: Covariance
     errors: np.ndarray
     leads: list[GroupedSums]
     active_units: int
 
 
 def _rebuilt(model: ResVAE, pca: PCA, features: Features, widths: Sequence[int], progress: Progress) -> _Rebuilt:
-    rows, means, noise = Scatter(features.dim), Scatter(model.z_dim), np.zeros(model.z_dim)
+    rows, means, noise = Covariance(features.dim), Covariance(model.z_dim), np.zeros(model.z_dim)
     total, leads = np.zeros(len(widths)), [GroupedSums() for _ in widths]
     device = next(model.parameters()).device
     for block in _blocks(features):
@@ -147,7 +148,7 @@ def _rebuilt(model: ResVAE, pca: PCA, features: Features, widths: Sequence[int],
         means.add(mu.cpu().numpy())
         noise += logvar.exp().sum(0, dtype=torch.float64).cpu().numpy()
         progress(rows.rows, features.rows)
-    active = active_latents(means.spread / rows.rows, noise / rows.rows)
+    active = active_latents(means.squares / rows.rows, noise / rows.rows)
     return _Rebuilt(rows, total, leads, int(active.sum()))
 
 
@@ -158,8 +159,8 @@ def _errors(model: ResVAE, mu: torch.Tensor, latents: int, x: torch.Tensor) -> n
     return squared_error(model.decode(kept), x).double().cpu().numpy()
 
 
-def _difference(lead: GroupedSums, rows: Scatter, seed: int) -> Difference | None:
-    spread = float(rows.spread.sum()) / rows.rows
+def _difference(lead: GroupedSums, rows: Covariance, seed: int) -> Difference | None:
+    spread = float(rows.squares.sum()) / rows.rows
     return difference(LATENTS, SCORES, R2, lead.means(seed) / spread, rows.rows) if spread > 0 else None
 
 
@@ -182,12 +183,12 @@ def rates(models: Sequence[ResVAE], pca: PCA, features: Features) -> Rates:
     Raises:
         DataError: the rows do not vary, so that there is nothing to keep.
     """
-    rows, errors = Scatter(features.dim), np.zeros(len(models))
+    rows, errors = Covariance(features.dim), np.zeros(len(models))
     for x in _blocks(features):
         rows.add(x.numpy())
         with torch.inference_mode():
             errors += [float(squared_error(model.decode(model.encode(x)[0]), x).sum()) for model in models]
-    spread = float(rows.spread.sum())
+    spread = float(rows.squares.sum())
     if spread == 0:
         raise DataError(f"{features.path}: all rows are alike")
     return Rates(1 - errors / spread, 1 - pca.errors(rows) / spread)
@@ -197,11 +198,11 @@ def _blocks(features: Features) -> Iterator[torch.Tensor]:
     return StreamedRows(features, "cpu", BLOCK_ROWS).in_order(BLOCK_ROWS)
 
 
-def _pca_fit(by_width: np.ndarray, width: int, rows: Scatter) -> Fit:
+def _pca_fit(by_width: np.ndarray, width: int, rows: Covariance) -> Fit:
     width = min(width, len(by_width) - 1)
     return _fit(width, float(by_width[width]), rows)
 
 
-def _fit(width: int, error: float, rows: Scatter) -> Fit:
-    spread = float(rows.spread.sum())
+def _fit(width: int, error: float, rows: Covariance) -> Fit:
+    spread = float(rows.squares.sum())
     return Fit(width, float(error / rows.rows), float(1 - error / spread) if spread > 0 else None)

@@ -13,6 +13,7 @@ import numpy as np
 
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import some_batches
+from resvae_ray.data.moments import Covariance, CrossCovariance
 from resvae_ray.errors import DataError, JobError
 from resvae_ray.files.place import Place
 from resvae_ray.names import TRAIN
@@ -72,57 +73,32 @@ def refuse_other_width(dataset: Dataset, input_dim: int) -> None:
         raise DataError(f"{dataset.path}: vectors of {dataset.dim} numbers, but the model takes {input_dim}")
 
 
-def fit_axes(model: Any, dataset: Dataset) -> Axes:
+def fit_axes(model: Any, dataset: Dataset, latents: int = 0) -> Axes:
     """The axes of a ResVAE in eval mode, on the training rows of a DATASET, or about MOST_ROWS of them.
+
+    Args:
+        latents: only the first so many; 0 takes all.
 
     Raises:
         DataError: the vectors have another width than the model's.
         JobError: a latent is not finite.
     """
     refuse_other_width(dataset, model.input_dim)
-    latents, features = _Products(model.z_dim, model.z_dim), _Products(model.z_dim, dataset.dim)
+    width = latents or model.z_dim
+    among_latents, with_features = Covariance(width), CrossCovariance(width, dataset.dim)
     random = np.random.default_rng(derive(AXES_ROWS, dataset.train_rows))
     for batch in some_batches(dataset.features(TRAIN), MOST_ROWS, random):
-        z = _means(model, batch.features)
+        z = _means(model, batch.features)[:, :width]
         if not np.isfinite(z).all():
             raise JobError(f"{dataset.path}: a latent of the model is not finite; it is of no use")
-        latents.add(z, z)
-        features.add(z, batch.features.astype(np.float64))
-    whiten = _inverse_root(latents.covariance())
-    u, s, vt = np.linalg.svd(whiten.T @ features.covariance(), full_matrices=False)
+        among_latents.add(z)
+        with_features.add(z, batch.features)
+    whiten = _inverse_root(among_latents.products / among_latents.rows)
+    u, s, vt = np.linalg.svd(whiten.T @ with_features.covariance(), full_matrices=False)
     signs = np.sign(vt[np.arange(len(vt)), np.abs(vt).argmax(1)])  # else they would be any
-    turn = np.zeros((model.z_dim, min(model.z_dim, dataset.dim)))
+    turn = np.zeros((width, min(width, dataset.dim)))
     turn[:, : len(s)] = whiten @ (u * s * signs)
-    return Axes(latents.mean, turn)
-
-
-class _Products:
-    """Covariance (Z, W) of what are rows (n, Z) and (n, W) in blocks.
-
-    The means of the first block are subtracted everywhere, so that nothing cancels where means are long.
-    """
-
-    def __init__(self, z_dim: int, width: int) -> None:
-        self._rows, self._origins = 0, (np.zeros(z_dim), np.zeros(width))
-        self._sums, self._products = (np.zeros(z_dim), np.zeros(width)), np.zeros((z_dim, width))
-
-    def add(self, z: np.ndarray, x: np.ndarray) -> None:
-        """Takes in a block."""
-        if not self._rows:
-            self._origins = z.mean(0), x.mean(0)
-        z, x = z - self._origins[0], x - self._origins[1]
-        self._sums = self._sums[0] + z.sum(0), self._sums[1] + x.sum(0)
-        self._products += z.T @ x
-        self._rows += len(z)
-
-    @property
-    def mean(self) -> np.ndarray:
-        """(Z)."""
-        return self._origins[0] + self._sums[0] / self._rows
-
-    def covariance(self) -> np.ndarray:
-        """(Z, W)."""
-        return (self._products - np.outer(*self._sums) / self._rows) / self._rows
+    return Axes(among_latents.mean, turn)
 
 
 def _means(model: Any, features: np.ndarray) -> np.ndarray:

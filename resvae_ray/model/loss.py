@@ -2,6 +2,10 @@
 
 REC is the squared error between reconstruction and input, or its root, and KLD the divergence of the posterior from a
 standard normal (Kingma & Welling, 2014); both are summed or averaged over the rows of a batch and their features.
+
+`beta = "auto"` takes, for each batch, the beta at which its error is most likely: 1 / (2 error per feature). That is a
+decoder with an optimal variance (sigma-VAE, Rybkin, Daniilidis & Levine 2021, arXiv:2006.13202), and it fits features
+of any scale.
 """
 
 from dataclasses import dataclass
@@ -9,8 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from resvae_ray.config import LOSS_TYPES, REDUCTIONS
+from resvae_ray.config import AUTO, LOSS_TYPES, REDUCTIONS
 from resvae_ray.errors import UsageError
+
+LEAST_ERROR = 1e-30  # of a batch; a smaller one would make its beta infinite
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class LossTerms:
 
     reconstruction: torch.Tensor
     kld: torch.Tensor
-    beta: float
+    beta: float | torch.Tensor
 
     @property
     def total(self) -> torch.Tensor:
@@ -48,22 +54,43 @@ def loss_terms(
     mu: torch.Tensor,
     logvar: torch.Tensor,
     *,
-    beta: float = 1.0,
+    beta: float | str = 1.0,
     loss_type: str = "MSE",
     reduction: str = "sum",
+    kept: torch.Tensor | None = None,
+    weights: torch.Tensor | None = None,
 ) -> LossTerms:
     """The loss of one batch: reconstruction and x (B, D), mu and logvar (B, Z).
 
+    Args:
+        beta: a number, or "auto", which needs MSE and sum.
+        kept: (B, Z), 1 for the latents that the reconstruction was made from and 0 for others, whose KLD does not
+            count; by default all.
+        weights: (B), by which the squared error of each row is multiplied; by default 1.
+
     Raises:
-        UsageError: (a ValueError) see `check_loss`.
+        UsageError: (a ValueError) see `check_loss`; or `beta` is "auto" with another loss.
     """
     check_loss(loss_type, reduction)
-    error = F.mse_loss(reconstruction, x, reduction=reduction)
+    if weights is None:
+        error = F.mse_loss(reconstruction, x, reduction=reduction)
+    else:
+        errors = squared_error(reconstruction, x) * weights
+        error = errors.sum() if reduction == "sum" else errors.mean() / x.shape[1]
     if loss_type == "RMSE":
         error = torch.sqrt(error)
     divergence = 1 + logvar - mu.pow(2) - logvar.exp()
-    kld = -0.5 * (divergence.mean() if reduction == "mean" else divergence.sum())
-    return LossTerms(error, kld, beta)
+    if kept is not None:
+        divergence = divergence * kept
+    if reduction == "sum":
+        kld = -0.5 * divergence.sum()
+    else:
+        kld = -0.5 * (divergence.mean() if kept is None else divergence.sum() / kept.sum())
+    if not isinstance(beta, str):
+        return LossTerms(error, kld, beta)
+    if (beta, loss_type, reduction) != (AUTO, "MSE", "sum"):
+        raise UsageError(f"beta {beta!r}, {loss_type}, {reduction}: beta is a number, or {AUTO!r} with MSE and sum")
+    return LossTerms(error, kld, x.numel() / (2 * error.detach().clamp_min(LEAST_ERROR)))
 
 
 def squared_error(reconstruction: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

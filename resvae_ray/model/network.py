@@ -5,6 +5,11 @@
 
 Parameter names (`fc1`, `bn1`, `resblock1.fc`, …, `fc4`) and the order in which layers are made are those of the
 published class: its weights load here, and equal seeds give equal initial weights.
+
+With `linear="pca"` a linear path runs beside the network, on features centred and scaled by one number. It begins as
+PCA of the training rows, and the network learns what PCA leaves (PCA-boosted autoencoders, arXiv:2205.11673).
+With `nested=True` the latents are ordered by worth: the first k of `z` are a code of their own (nested dropout, Rippel,
+Gelbart & Adams 2014; Matryoshka representations, Kusupati et al. 2022, arXiv:2205.13147).
 """
 
 from collections.abc import Callable
@@ -17,6 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resvae_ray import names
+from resvae_ray.config import LINEAR_PATHS, TrainingConfig
 from resvae_ray.errors import UsageError
 from resvae_ray.files.hub import fetch, is_hub_name, require_hub_name
 from resvae_ray.files.place import AnyPath, Place, place, place_to_write
@@ -41,6 +47,37 @@ class ResidualBlock(nn.Module):
         return out + (x if self.downsample is None else self.downsample(x))
 
 
+class Scaling(nn.Module):
+    """Constants of a network with a linear path, which are saved with its weights.
+
+    Attributes:
+        mean, scale: (D) and (); the network sees features less their mean, divided by one number for all of them.
+        spread: (Z), the prior's standard deviation of each latent. Latents are amounts of scaled features, as scores of
+            principal components are, so that distances between them say how much proteins differ.
+        logvar: (Z), the log of the posterior's variance relative to the prior's, before the network adds to it.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+    spread: torch.Tensor
+    logvar: torch.Tensor
+
+    def __init__(self, dim: int, z_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("spread", torch.ones(z_dim))
+        self.register_buffer("logvar", torch.zeros(z_dim))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, D) to (B, D)."""
+        return (x - self.mean) / self.scale
+
+    def back(self, x: torch.Tensor) -> torch.Tensor:
+        """The inverse of `forward`."""
+        return torch.addcmul(self.mean, x, self.scale)
+
+
 class ResVAE(nn.Module):
     """Encoder D to Z through hidden_dim, hidden_dim / 2 and / 4; the decoder goes the same way back.
 
@@ -51,13 +88,26 @@ class ResVAE(nn.Module):
         hidden_dim: units of the first encoder and the last decoder layer, at least 4.
         z_dim: Z, the number of latents.
         dropout: probability, in training mode.
+        linear: "none", or "pca" for a linear path beside the network.
+        nested: whether the first k latents are a code for every k; says how the model is trained.
 
     Raises:
-        UsageError: a width that leaves a layer without units.
+        UsageError: a width that leaves a layer without units, or an unknown linear path.
     """
 
-    def __init__(self, input_dim: int, hidden_dim: int, z_dim: int, dropout: float = 0.3) -> None:
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dim: int,
+        z_dim: int,
+        dropout: float = 0.3,
+        *,
+        linear: str = "none",
+        nested: bool = False,
+    ) -> None:
         super().__init__()
+        if linear not in LINEAR_PATHS:
+            raise UsageError(f"linear is {linear!r}; expected {' or '.join(LINEAR_PATHS)}")
         if input_dim < 1 or z_dim < 1:
             raise UsageError(f"input_dim {input_dim} and z_dim {z_dim} must be at least 1")
         if hidden_dim < 4:
@@ -77,6 +127,24 @@ class ResVAE(nn.Module):
         self.resblock3 = ResidualBlock(quarter, half, dropout)
         self.resblock4 = ResidualBlock(half, hidden_dim, dropout)
         self.fc4 = Linear(hidden_dim, input_dim)
+        self.linear, self.nested = linear, nested
+        # Last, so that the layers above draw the same initial weights with the path and without it.
+        with_path = linear == "pca"
+        self.scaling = Scaling(input_dim, z_dim) if with_path else None
+        self.path_in = nn.Linear(input_dim, z_dim, bias=False) if with_path else None
+        self.path_out = nn.Linear(z_dim, input_dim, bias=False) if with_path else None
+
+    @classmethod
+    def configured(cls, config: TrainingConfig, input_dim: int) -> "ResVAE":
+        """The network that `config` trains, with initial weights; input_dim is D."""
+        return cls(
+            input_dim,
+            config.hidden_dim,
+            config.z_dim,
+            config.dropout,
+            linear=config.linear,
+            nested=config.nested > 0,
+        )
 
     @classmethod
     def from_pretrained(cls, path: AnyPath, *, revision: str | None = None) -> "ResVAE":
@@ -95,9 +163,10 @@ class ResVAE(nn.Module):
         folder = place(path)
         tensors, config = read_bundle(folder)
         shape = (config["input_dim"], config["hidden_dim"], config["z_dim"], config.get("dropout", 0.3))
+        kind = {"linear": config.get("linear", "none"), "nested": config.get("nested", False)}
         with torch.device("meta"):  # no memory for widths that the weights do not have
-            require_fit(cls(*shape), tensors, folder)
-        model = cls(*shape)
+            require_fit(cls(*shape, **kind), tensors, folder)
+        model = cls(*shape, **kind)
         load_weights(model, tensors, folder)
         return model.eval()
 
@@ -124,6 +193,8 @@ class ResVAE(nn.Module):
             "hidden_dim": self.hidden_dim,
             "z_dim": self.z_dim,
             "dropout": self.dropout,
+            "linear": self.linear,
+            "nested": self.nested,
         }
         folder = place_to_write(path)
         write_bundle(folder, self.state_dict(), shape | (about or {}), add_files)
@@ -151,11 +222,28 @@ class ResVAE(nn.Module):
         """The dropout probability."""
         return self.dropout1.p
 
+    @property
+    def prior_spread(self) -> torch.Tensor:
+        """(Z): the prior's standard deviation of each latent of `encode`; 1 without a linear path."""
+        return torch.ones_like(self.fc21.bias) if self.scaling is None else self.scaling.spread
+
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, D) to the posterior's mean and log variance, both (B, Z)."""
+        mu, logvar = self.posterior(x)
+        if self.scaling is None:
+            return mu, logvar
+        return mu * self.scaling.spread, logvar + 2 * self.scaling.spread.log()
+
+    def posterior(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, D) to the posterior's mean and log variance, both (B, Z), for a prior with standard deviation 1."""
+        if self.scaling is not None:
+            x = self.scaling(x)
         h = self.dropout1(F.leaky_relu(self.bn1(self.fc1(x))))
         h = self.resblock2(self.resblock1(h))
-        return self.fc21(h), self.fc22(h)
+        mu, logvar = self.fc21(h), self.fc22(h)
+        if self.scaling is None or self.path_in is None:
+            return mu, logvar
+        return mu + self.path_in(x), logvar + self.scaling.logvar
 
     @staticmethod
     def reparameterize(mu: torch.Tensor, logvar: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
@@ -164,16 +252,39 @@ class ResVAE(nn.Module):
         return mu + (torch.randn_like(std) if noise is None else noise) * std
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """(B, Z) to the reconstruction (B, D)."""
+        """(B, Z) to the reconstruction (B, D); of nested latents the first k, (B, k), are enough.
+
+        Raises:
+            UsageError: z has another width than Z, and is not the beginning of nested latents.
+        """
+        if z.shape[1] != self.z_dim:
+            z = F.pad(z, (0, self.z_dim - self._require_prefix(z.shape[1])))
+        return self._rebuilt(z if self.scaling is None else z / self.scaling.spread)
+
+    def _rebuilt(self, z: torch.Tensor) -> torch.Tensor:
+        """(B, Z), for a prior with standard deviation 1, to the reconstruction (B, D)."""
         h = self.dropout3(F.leaky_relu(self.bn3(self.fc3(z))))
-        return self.fc4(self.resblock4(self.resblock3(h)))
+        x = self.fc4(self.resblock4(self.resblock3(h)))
+        return x if self.scaling is None or self.path_out is None else self.scaling.back(x + self.path_out(z))
+
+    def _require_prefix(self, width: int) -> int:
+        if not self.nested:
+            raise UsageError(f"{width} latents, but the model has {self.z_dim} that are not nested; give all of them")
+        if not 1 <= width <= self.z_dim:
+            raise UsageError(f"{width} latents, but the model has {self.z_dim}; give 1 to {self.z_dim}")
+        return width
 
     def forward(
-        self, x: torch.Tensor, noise: torch.Tensor | None = None
+        self, x: torch.Tensor, noise: torch.Tensor | None = None, kept: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(B, D) to the reconstruction (B, D) of a draw from the posterior, its mean and log variance (B, Z)."""
-        mu, logvar = self.encode(x)
-        return self.decode(self.reparameterize(mu, logvar, noise)), mu, logvar
+        """(B, D) to the reconstruction (B, D) of a draw from the posterior, and what `posterior` gives (B, Z).
+
+        Args:
+            kept: (B, Z), 1 for the latents that the reconstruction may use and 0 for others; by default all.
+        """
+        mu, logvar = self.posterior(x)
+        z = self.reparameterize(mu, logvar, noise)
+        return self._rebuilt(z if kept is None else z * kept), mu, logvar
 
     @torch.no_grad()
     def sample_latents(self, x: torch.Tensor, seed: int | None = None) -> torch.Tensor:
@@ -193,12 +304,14 @@ class ResVAE(nn.Module):
 
     def summary(self) -> str:
         """The layers' widths as a small table for people."""
-        rows = [
+        rows: list[tuple[str, list[tuple[str, nn.Linear]]]] = [
             ("encoder", [("fc1", self.fc1), ("resblock1", self.resblock1.fc), ("resblock2", self.resblock2.fc)]),
             ("latents", [("fc21 (mu)", self.fc21), ("fc22 (logvar)", self.fc22)]),
             ("decoder", [("fc3", self.fc3), ("resblock3", self.resblock3.fc), ("resblock4", self.resblock4.fc)]),
             ("output", [("fc4", self.fc4)]),
         ]
+        if self.path_in is not None and self.path_out is not None:
+            rows.append(("linear", [("path_in", self.path_in), ("path_out", self.path_out)]))
         lines = [
             f"{part:<8} {name:<14} {layer.in_features:>5} -> {layer.out_features:>5}"
             for part, layers in rows

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BATCH = "batch"  # the axis that may have any length
 CHECKED_BATCHES = (1, 2, 7, 64)
 TOLERANCE = 1e-4  # of the largest latent: kernels add up in different orders; seen are some 1e-6
-ENCODER = ("fc1", "bn1", "dropout1", "resblock1", "resblock2", "fc21", "fc22")
+ENCODER = ("fc1", "bn1", "dropout1", "resblock1", "resblock2", "fc21", "fc22", "scaling", "path_in")
 METADATA_FILE = "resvae_ray.json"  # inside a .pt2 file
 
 Exported = Callable[[torch.Tensor], torch.Tensor]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from resvae_ray import names
+from resvae_ray.config import LINEAR_PATHS
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.files.atomic import read_json, write_json
 from resvae_ray.files.hub import send
@@ -98,4 +99,8 @@ def read_model_config(folder: Place) -> dict[str, Any]:
     dropout = config.get("dropout", 0.0)
     if not isinstance(dropout, float | int) or not 0 <= dropout <= 1:
         raise DataError(f"{folder / names.CONFIG_FILE}: dropout is {dropout!r}; expected a number from 0 to 1")
+    if (linear := config.get("linear", "none")) not in LINEAR_PATHS:
+        raise DataError(f"{folder / names.CONFIG_FILE}: linear is {linear!r}; expected {' or '.join(LINEAR_PATHS)}")
+    if not isinstance(nested := config.get("nested", False), bool):
+        raise DataError(f"{folder / names.CONFIG_FILE}: nested is {nested!r}; expected true or false")
     return config

@@ -11,7 +11,7 @@ and noise of an epoch are drawn from the seed and the number of the epoch.
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,12 +26,15 @@ from resvae_ray.model import checkpoint
 from resvae_ray.model.average import averaged
 from resvae_ray.model.checkpoint import load_state, state_tensors
 from resvae_ray.model.loss import loss_terms
+from resvae_ray.model.nested import NestedLatents
 from resvae_ray.model.network import ResVAE
+from resvae_ray.model.principal import metric_for, principal_components, start_as_pca
 from resvae_ray.model.schedule import kld_weight, learning_rate
 from resvae_ray.model.tensor_file import read_tensors, require_fit, write_tensors
 from resvae_ray.model.validation import PAPER_BATCH, Validation, validate
 from resvae_ray.seeds import NOISE, WEIGHTS, derive
 
+PATH = ("path_in.", "path_out.")  # parameters of the linear path, the last ones of a network
 CHECK_EVERY = 100  # steps between two looks at the losses; a look waits for the device
 
 Metrics = dict[str, float]
@@ -72,15 +75,18 @@ class Training:
         if train.rows < 2 or val.rows < 1:
             raise DataError(f"{train.rows} training and {val.rows} validation rows: 2 and 1 are needed at least")
         self.config, self.seed, self.device = config, seed, torch.device(device)
-        self.metric = metric or config.metric
+        self.metric = metric or metric_for(config, train)
+        # Of a beta that follows the error the loss is about the same at every error: the metric's beta shows progress.
+        self._reported_beta = self.metric.beta if isinstance(config.beta, str) else config.beta
         self._train, self._val = train, val
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(WEIGHTS, seed))
-            self.model = ResVAE(train.dim, config.hidden_dim, config.z_dim, config.dropout).to(self.device)
+            self.model = ResVAE.configured(config, train.dim).to(self.device)
         self._average = averaged(self.model, config.average) if config.average else None
-        self._optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
+        self._nested = None
+        if config.nested:
+            self._nested = NestedLatents(config.nested, config.z_dim, principal_components(train), self.device)
+        self._optimizer = torch.optim.AdamW(_groups(self.model, config), lr=config.lr, fused=True)
         self.epoch = 0
         self.last: Metrics = {}
         self._best: dict[str, torch.Tensor] = {}
@@ -98,7 +104,9 @@ class Training:
         Raises:
             Diverged: a training or validation loss is not finite; the best weights so far can still be saved.
         """
-        if self.epoch == 0 and self.config.output_bias == "mean":
+        if self.epoch == 0 and self.config.linear == "pca":  # it begins at the mean of the rows, too
+            start_as_pca(self.model, principal_components(self._train))
+        elif self.epoch == 0 and self.config.output_bias == "mean":
             self._start_at_mean()
         while self.epoch < self.config.epochs:
             started = time.perf_counter()
@@ -114,7 +122,7 @@ class Training:
 
     def best_model(self) -> ResVAE:
         """A copy of the network with the weights of the best epoch, in eval mode."""
-        model = ResVAE(self.model.input_dim, self.config.hidden_dim, self.config.z_dim, self.config.dropout)
+        model = ResVAE.configured(self.config, self.model.input_dim)
         model.load_state_dict(self._best or self.judged.state_dict())
         return model.to(self.device).eval()
 
@@ -210,9 +218,11 @@ class Training:
     def _step(self, x: torch.Tensor, done: float) -> torch.Tensor:
         """Learns from a batch (B, D) when the fraction `done` of the training is over; the loss of the batch."""
         config = self.config
-        self._optimizer.param_groups[0]["lr"] = learning_rate(config, done)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(config, done)
         self._optimizer.zero_grad(set_to_none=True)
-        outputs = self.model(x)
+        kept, weights = self._nested.draw(len(x)) if self._nested else (None, None)
+        outputs = self.model(x, kept=kept)
         terms = loss_terms(
             outputs[0],
             x,
@@ -220,6 +230,8 @@ class Training:
             beta=config.beta,
             loss_type=config.loss_type,
             reduction=config.reduction,
+            kept=kept,
+            weights=weights,
         )
         terms.weighted(kld_weight(config, done)).backward()
         if config.gradient_clip:
@@ -227,7 +239,7 @@ class Training:
         self._optimizer.step()
         if self._average is not None:
             self._average.update_parameters(self.model)
-        return terms.total.detach()
+        return replace(terms, beta=self._reported_beta).total.detach()
 
     def _record(self, train_loss: float, validation: Validation, rate: float, seconds: float) -> None:
         self.last = {
@@ -240,6 +252,7 @@ class Training:
             names.ACTIVE_UNITS: validation.active_units,
             names.WORST_LOSS: validation.worst_loss,
             names.WORST_ROW: validation.worst_row,
+            **({names.PAPER_LOSS: validation.paper_loss} if isinstance(self.config.beta, str) else {}),
             names.LEARNING_RATE: self._optimizer.param_groups[0]["lr"],
             names.ROWS_PER_SECOND: rate,
             names.SECONDS: seconds,
@@ -249,6 +262,14 @@ class Training:
             self._best = {name: tensor.detach().clone() for name, tensor in self.judged.state_dict().items()}
         self.last[names.BEST_VAL_LOSS] = self._best_metrics[names.VAL_LOSS]
         self.last[names.BEST_EPOCH] = self._best_metrics[names.EPOCH]
+
+
+def _groups(model: ResVAE, config: TrainingConfig) -> list[dict[str, Any]]:
+    """The parameters in the model's order; weights decay, but towards the linear path, not the path itself."""
+    path = [parameter for name, parameter in model.named_parameters() if name.startswith(PATH)]
+    network = [parameter for name, parameter in model.named_parameters() if not name.startswith(PATH)]
+    groups = [{"params": network, "weight_decay": config.weight_decay}]
+    return [*groups, {"params": path, "weight_decay": 0.0}] if path else groups
 
 
 def _finite_sum(losses: list[torch.Tensor], epoch: int, step: int) -> float:

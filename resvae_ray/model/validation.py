@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from resvae_ray.config import PAPER_BATCH, Metric
+from resvae_ray.config import PAPER_BATCH, PAPER_METRIC, Metric
 from resvae_ray.data.stream import Rows
 from resvae_ray.model.loss import divergence, squared_error
 from resvae_ray.model.network import ResVAE
@@ -34,6 +34,7 @@ class Validation:
     active_units: int
     worst_loss: float
     worst_row: int
+    paper_loss: float  # the loss with the paper's metric, whatever the metric
 
 
 @torch.no_grad()
@@ -58,6 +59,7 @@ def validate(model: ResVAE, rows: Rows, metric: Metric) -> Validation:
         active_units=int(active.sum()),
         worst_loss=float(losses[worst]),
         worst_row=worst,
+        paper_loss=paper_loss(errors, klds, rows.dim, model.z_dim, PAPER_METRIC),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from resvae_ray import names
 from resvae_ray._version import __version__
-from resvae_ray.config import Metric
+from resvae_ray.config import AUTO, PAPER_METRIC
 from resvae_ray.config_file import config_to_toml
 from resvae_ray.errors import ResVAERayError
 from resvae_ray.evaluation.encoded_rows import Proteins
@@ -36,7 +36,6 @@ PAPER = {
     "input_dim": 1280,
 }
 PAPER_PROTEINS = 5549
-PAPER_METRIC = Metric(1000.0, "MSE", "sum")
 WORST = 10  # proteins
 LARGE_GAP = 0.05  # in R² between training and validation rows
 
@@ -126,10 +125,10 @@ def _cell(column: str, value: Any) -> str:
 
 def comparable(findings: Findings) -> str:
     """A sentence that says whether this search's loss and the paper's may be compared."""
-    data, metric = findings.run.info["dataset"], findings.run.config.training.metric
+    data, training = findings.run.info["dataset"], findings.run.config.training
     rows = data["train_rows"] + data["val_rows"]
-    if metric != PAPER_METRIC:
-        how = f"beta {metric.beta:g}, {metric.loss_type}, {metric.reduction}"
+    if training.beta == AUTO or training.metric != PAPER_METRIC:
+        how = f"beta {_cell('beta', training.beta)}, {training.loss_type}, {training.reduction}"
         return f"The losses cannot be compared: this search measures with {how}, the paper with beta 1000, MSE, sum."
     if data["dim"] != PAPER["input_dim"]:
         return (

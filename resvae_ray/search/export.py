@@ -76,7 +76,7 @@ def load_weights_of(saved: SavedWeights) -> tuple[ResVAE, dict[str, Any]]:
     """
     tensors, state = read_tensors(saved.path)
     config = TrainingConfig(**state["config"])
-    model = ResVAE(state["input_dim"], config.hidden_dim, config.z_dim, config.dropout)
+    model = ResVAE.configured(config, state["input_dim"])
     load_weights(model, tensors, saved.path)
     return model.eval(), state
 

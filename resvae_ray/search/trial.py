@@ -29,6 +29,7 @@ from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import STREAM, Rows, open_sides
 from resvae_ray.errors import DataError, JobError, first_line, system_line
 from resvae_ray.files.place import Place, place
+from resvae_ray.model.principal import metric_for
 from resvae_ray.model.training import Diverged, Training
 from resvae_ray.search.ray_tune.failures import refuse_another
 from resvae_ray.search.run.checkpoints import CheckpointFolder, checkpoint_folder
@@ -187,7 +188,7 @@ def _attempt(
     torch.set_num_threads(job.threads)
     device = "cuda" if job.gpu and torch.cuda.is_available() else "cpu"
     train, val = _rows(job.dataset, job.fingerprint, tuple(data.items()), device)
-    config, metric = TrainingConfig(**(job.training | params)), TrainingConfig(**job.training).metric
+    config, metric = TrainingConfig(**(job.training | params)), metric_for(TrainingConfig(**job.training), train)
     with checkpoint_folder(folder) as kept:
         training = _taken_up(lambda: Training(config, train, val, seed, device, metric), kept.folder)
         if training.epoch:

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from resvae_ray.cli import main
+from resvae_ray.data.stream import ResidentRows
 from resvae_ray.model import portable
 from resvae_ray.model.network import ResVAE
+from resvae_ray.model.principal import principal_components, start_as_pca
 from resvae_ray.search.export import export
 
 
@@ -50,6 +52,22 @@ def test_both_files_give_the_posterior_mean_for_any_batch(published, tmp_path):
     assert json.loads(extra["resvae_ray.json"]) == session.get_modelmeta().custom_metadata_map
     assert "`model.onnx` and `model.pt2`." in (folder / "README.md").read_text()
     assert ResVAE.from_pretrained(folder).z_dim == 3
+
+
+def test_a_linear_path_is_in_both_files(tmp_path):
+    torch.manual_seed(0)
+    model, x = ResVAE(20, 16, 3, linear="pca", nested=True).eval(), torch.randn(50, 20) * 4 + 2
+    start_as_pca(model, principal_components(ResidentRows(x)))
+    model.fc21.weight.data.normal_()
+    portable.write_onnx(model, {}, tmp_path)
+    portable.write_torch_export(model, {}, tmp_path)
+    with torch.no_grad():
+        expected = model.encode(x)[0].numpy()
+        np.testing.assert_allclose(torch.export.load(tmp_path / "model.pt2").module()(x).numpy(), expected, atol=1e-4)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(["z"], {"features": x.numpy()})[0], expected, atol=1e-4)
+    names = {weights.name for weights in onnx.load(tmp_path / "model.onnx").graph.initializer}
+    assert not any("path_out" in name or "fc3" in name for name in names), "the decoder stays out"
 
 
 def test_the_file_says_what_it_takes_and_tells_nothing_of_this_machine(tmp_path):

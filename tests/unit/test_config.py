@@ -96,6 +96,15 @@ def test_choices_and_a_pinned_field(tmp_path):
         ("[search]\ntrials = true", "expected a value of type int"),
         ("[training]\nhidden_dim = 3", "at least 4"),
         ("[training]\nloss_type = 'MAE'", "expected MSE or RMSE"),
+        ("[training]\nbeta = 'best'", "training.beta is 'best'; expected a number above 0, or 'auto'"),
+        ("[training]\nbeta = 'auto'\nloss_type = 'RMSE'", "needs loss_type MSE and reduction sum"),
+        (
+            "[training]\nbeta = 'auto'\n[space]\nreduction = { choices = ['sum', 'mean'] }",
+            r"leave both out of \[space\]",
+        ),
+        ("[space]\nbeta = { low = 'auto', high = 7 }", r"space.beta: words are searched as choices"),
+        ("[training]\nlinear = 'ica'", "expected none or pca"),
+        ("[training]\nnested = 1.5", "expected a fraction of the rows"),
         ("[training]\noutput_bias = 'zero'", "expected random or mean"),
         ("[space]\nschedule = { low = 'constant', high = 'wsd' }", r"choices = \[...\], not in a range"),
         ("[space]\nz_dim = { low = 5, high = 2 }", "low is above high"),
@@ -131,7 +140,7 @@ def test_a_file_that_is_no_text(tmp_path):
 
 
 def test_an_unknown_scenario_names_the_known_ones():
-    with pytest.raises(UsageError, match="esm2_650m_cls, high_fidelity, quick, rate_distortion"):
+    with pytest.raises(UsageError, match="esm2_650m_cls, high_fidelity, quick, rate_distortion, recommended"):
         load_config("esm2")
 
 
@@ -146,9 +155,18 @@ def test_not_everything_can_be_pinned():
         pinned(Config(), {"z_dim": 18, "hidden_dim": 859, "lr": 1e-3})
 
 
+def test_an_automatic_beta_survives_and_may_be_searched(tmp_path):
+    config = Config(space={"beta": Domain(choices=("auto", 1000.0))}, training=replace(TrainingConfig(), beta="auto"))
+    (tmp_path / "again.toml").write_text(config_to_toml(config))
+    again = load_config(tmp_path / "again.toml")
+    assert (again.space, again.training) == (config.space, config.training)
+    with pytest.raises(UsageError, match="no metric without the training rows"):
+        config.training.metric  # noqa: B018
+
+
 def test_what_a_scenario_tries_first_lies_in_its_space():
     trying = [config for config in map(load_config, scenario_names()) if config.search.try_first]
-    assert [config.name for config in trying] == ["high_fidelity"]
+    assert [config.name for config in trying] == ["high_fidelity", "recommended"]
     for config in trying:
         assert set(first_proposal(config)) == set(config.space)
 

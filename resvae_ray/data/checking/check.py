@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from resvae_ray.config import PAPER_BATCH, TrainingConfig
+from resvae_ray.config import PAPER_BATCH, PAPER_METRIC
 from resvae_ray.data.checking.advice import advice
 from resvae_ray.data.checking.check_result import GOOD_R2, MOST_CLASSES, Check, Components, Labels, Spread
-from resvae_ray.data.checking.moments import Moments
 from resvae_ray.data.checking.spectrum import components_for, linear_r2, sufficient_beta, usable_latents
 from resvae_ray.data.checking.survey import Location, Survey, place_of, survey
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import Repeats, find_repeats
+from resvae_ray.data.moments import Moments
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.same_protein import ProteinIds, accession_hashes
 from resvae_ray.errors import UsageError
@@ -28,7 +28,7 @@ OUTLIER = 6.0  # robust standard deviations from the median feature; of 1,280 no
 MAD_TO_STD = 1.4826  # a median absolute deviation times this is the standard deviation of a normal distribution
 
 
-def check_features(features: str | Path, *, beta: float = TrainingConfig.beta, progress: Progress = silent) -> Check:
+def check_features(features: str | Path, *, beta: float = PAPER_METRIC.beta, progress: Progress = silent) -> Check:
     """Reads FEATURES, or both sides of a DATASET, in one pass, and tells what they are like.
 
     Memory does not depend on the number of rows but for 24 bytes a row; it holds what moments.py does.

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resvae_ray.data.checking.moments import Moments, moments_for
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import ABSENT, hash_vectors
 from resvae_ray.data.layout import Layout
+from resvae_ray.data.moments import Moments, moments_for
 from resvae_ray.data.schema import all_finite, as_array, as_text, decode_matrix
 from resvae_ray.names import FEATURES
 from resvae_ray.progress import Progress

@@ -37,6 +37,7 @@ METRICS = (
     names.ACTIVE_UNITS,
     names.WORST_LOSS,
     names.WORST_ROW,
+    names.PAPER_LOSS,
     names.LEARNING_RATE,
     names.ROWS_PER_SECOND,
     names.SECONDS,
@@ -53,7 +54,7 @@ class EpochLog:
     def write(self, number: int, report: Epoch, repeat: int | None = None) -> None:
         """Adds an epoch of a trial, or of a retraining of it."""
         row = {names.NUMBER: number} | ({} if repeat is None else {names.REPEAT: repeat})
-        row |= {name: _or_none(report.metrics[name]) for name in METRICS}
+        row |= {name: _or_none(report.metrics[name]) for name in METRICS if name in report.metrics}
         row |= {names.NODE: report.node, names.DEVICE: report.device, names.TIME: time.time()}
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()

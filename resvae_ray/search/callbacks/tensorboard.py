@@ -79,6 +79,7 @@ SCALARS = {
     names.VAL_LOSS: "loss/validation",
     names.BEST_VAL_LOSS: "loss/best_validation",
     names.WORST_LOSS: "loss/worst_row",
+    names.PAPER_LOSS: "loss/paper",
     names.VAL_RECONSTRUCTION: "validation/reconstruction",
     names.VAL_KLD: "validation/kld",
     names.R2: "validation/r2",
@@ -137,7 +138,8 @@ class TensorBoard(Callback):
         file = self._files.get(board_of(trial).folder)
         report = decode(result)
         if file is not None and isinstance(report, Epoch):
-            values = [Summary.Value(tag=tag, simple_value=report.metrics[name]) for name, tag in SCALARS.items()]
+            known = ((tag, report.metrics[name]) for name, tag in SCALARS.items() if name in report.metrics)
+            values = [Summary.Value(tag=tag, simple_value=value) for tag, value in known]
             file.add(Summary(value=values), report.epoch)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

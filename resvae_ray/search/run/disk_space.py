@@ -63,7 +63,7 @@ def _weight_bytes(config: Config, dim: int) -> int:
     hidden, z = (_largest(config, name) for name in ("hidden_dim", "z_dim"))
     try:
         with torch.device("meta"):
-            tensors = ResVAE(dim, hidden, z).state_dict().values()
+            tensors = ResVAE(dim, hidden, z, linear=_linear(config)).state_dict().values()
     except RuntimeError:
         raise UsageError(
             f"hidden_dim up to {hidden}, z_dim up to {z}: 64 bits cannot count the bytes of such a network; lower them"
@@ -77,6 +77,12 @@ def _largest(config: Config, name: str) -> int:
         return getattr(config.training, name)
     highest: Any = max(domain.choices, default=domain.high)
     return int(highest)
+
+
+def _linear(config: Config) -> str:
+    """The linear path of the largest network."""
+    domain = config.space.get("linear")
+    return "pca" if "pca" in (domain.choices if domain else (config.training.linear,)) else "none"
 
 
 def _taken(run: Path) -> int:

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA as SklearnPCA
 
-from resvae_ray.evaluation.pca import PCA, Scatter
+from resvae_ray.data.moments import Covariance
+from resvae_ray.evaluation.pca import PCA
 
 
 def scatter(x, block):
-    found = Scatter(x.shape[1])
+    found = Covariance(x.shape[1])
     for start in range(0, len(x), block):
         found.add(x[start : start + block])
     return found
@@ -34,7 +35,7 @@ def test_blocks_give_mean_and_products_of_the_whole(sides, block):
     x = sides[0].astype(float)
     np.testing.assert_allclose(found.mean, x.mean(0), rtol=1e-12)
     np.testing.assert_allclose(found.products, (x - x.mean(0)).T @ (x - x.mean(0)), atol=1e-9)
-    np.testing.assert_allclose(found.spread, ((x - x.mean(0)) ** 2).sum(0), atol=1e-9)
+    np.testing.assert_allclose(found.squares, ((x - x.mean(0)) ** 2).sum(0), atol=1e-9)
 
 
 def test_errors_of_every_width_are_those_of_scikit_learn(sides):

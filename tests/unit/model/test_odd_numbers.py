@@ -49,7 +49,7 @@ def test_more_latents_than_units_before_them(hidden_dim, z_dim):
 
 
 def test_too_narrow_a_network_is_refused_before_it_is_tried():
-    with pytest.raises(UsageError, match="hidden_dim is 3; the network divides it by 4: at least 4"):
+    with pytest.raises(UsageError, match="hidden_dim is 3; it must be at least 4: the network divides it by 4"):
         replace(CONFIG, hidden_dim=3)
 
 

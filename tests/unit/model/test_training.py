@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from resvae_ray.config import DataConfig, TrainingConfig
+from resvae_ray.config_file import load_config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import ResidentRows, open_sides
+from resvae_ray.data.synthetic import synthetic_batches
 from resvae_ray.errors import DataError
 from resvae_ray.model import checkpoint
 from resvae_ray.model.average import averaged
@@ -250,6 +252,9 @@ KNOBS = {
     "average": 0.9,
     "gradient_clip": 1.0,
     "output_bias": "mean",
+    "linear": "pca",
+    "nested": 0.5,
+    "beta": "auto",
 }
 
 
@@ -319,3 +324,18 @@ def test_the_learning_rate_is_reported(sides):
     found = [metrics["lr"] for metrics in run(Training(replace(CONFIG, schedule="cosine"), *sides))]
     assert found == sorted(found, reverse=True)
     assert found[-1] < 0.01 * CONFIG.lr
+
+
+@pytest.mark.parametrize(
+    ("scenario", "expected"),
+    [
+        ("esm2_650m_cls", {"train_loss": 2582652.8028, "val_loss": 2359771.4751, "val_kld": 0.29462144}),
+        ("high_fidelity", {"train_loss": 72690.677717, "val_loss": 21980.345726, "best_val_loss": 17508.214096}),
+    ],
+)
+def test_scenarios_give_the_numbers_of_version_0_1(scenario, expected):
+    """Recorded before the linear path, nested latents and an automatic beta came; processors round differently."""
+    x = torch.from_numpy(next(iter(synthetic_batches(300, 24))).features)
+    config = replace(load_config(scenario).training, hidden_dim=48, z_dim=6, epochs=4)
+    last = run(Training(config, ResidentRows(x[:230]), ResidentRows(x[230:]), seed=3))[-1]
+    assert {name: last[name] for name in expected} == pytest.approx(expected, rel=1e-4)

@@ -187,7 +187,7 @@ def test_nothing_to_measure(rows, total, constant, write):
 
 
 def test_features_too_wide_for_their_components(matrix, write, monkeypatch):
-    monkeypatch.setattr("resvae_ray.data.checking.moments.LARGEST_MATRIX", 19)
+    monkeypatch.setattr("resvae_ray.data.moments.LARGEST_MATRIX", 19)
     check = check_features(write(matrix))
     assert check.components is None
     assert check.spread.total_variance == pytest.approx(matrix.astype(float).var(0).sum(), rel=1e-10)
@@ -259,8 +259,8 @@ def test_nan_that_pandas_wrote_as_missing(matrix, write, tmp_path):
 
 
 def test_a_common_shape_warns_of_nothing(write):
-    matrix = np.random.default_rng(0).normal(size=(700, 320)).astype(np.float32)
-    assert check_features(write(matrix, label=["a", "b"] * 350)).warnings == ()
+    matrix = np.random.default_rng(0).normal(size=(1300, 320)).astype(np.float32)
+    assert check_features(write(matrix, label=["a", "b"] * 650)).warnings == ()
 
 
 def test_labels(matrix, write, monkeypatch):

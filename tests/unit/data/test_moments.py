@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from resvae_ray.data.checking.moments import Covariance, Gram, Moments, moments_for
+from resvae_ray.data.moments import Covariance, Gram, Moments, moments_for
 
 
 def gathered(matrix, sizes, moments=None):
@@ -39,7 +39,7 @@ def test_large_means_and_rows_in_families_cancel_nothing():
 
 @pytest.mark.parametrize("sizes", [[], [7, 0, 10]])
 def test_fewer_rows_than_features_have_the_same_components(sizes, monkeypatch):
-    monkeypatch.setattr("resvae_ray.data.checking.moments.BLOCK_FEATURES", 7)
+    monkeypatch.setattr("resvae_ray.data.moments.BLOCK_FEATURES", 7)
     generator = np.random.default_rng(0)
     matrix = (3000 + generator.normal(size=(30, 50))).astype(np.float32)
     found, known = gathered(matrix, sizes, Gram(40, 50)), gathered(matrix, sizes)
