@@ -31,6 +31,7 @@ from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import ResidentRows
 from resvae_ray.errors import JobError
 from resvae_ray.evaluation.probe import choose_rows, label_codes, probe
+from resvae_ray.files.place import place
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.pretrained import read_model_config
 from resvae_ray.model.principal import Principal, principal_components
@@ -79,7 +80,7 @@ def _measured(dataset: Dataset, config: TrainingConfig, seed: int, widths: list[
     widths = [width for width in widths if width <= config.z_dim] if config.nested else [config.z_dim]
     codes, chosen = _labelled(dataset, train, val)
     scores = {
-        "about": read_model_config(folder),
+        "about": read_model_config(place(folder)),
         "train_r2": 100 * _r2(model, train.matrix, config.z_dim),
         "widths": {
             str(width): {
