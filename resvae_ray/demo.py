@@ -25,7 +25,7 @@ On your own data, a table with an id column and numbered feature columns; in the
   source .venv/bin/activate
   resvae-ray import YOUR.csv features.parquet --prefix ESM2_cls
   resvae-ray split  features.parquet dataset     # if there is a test set to keep apart: --exclude TEST_SET.csv --drop
-  resvae-ray tune   dataset run --config esm2_650m_cls
+  resvae-ray tune   dataset run --config recommended --trials 1
   resvae-ray encode run/model features.parquet latents.parquet"""
 
 
