@@ -96,7 +96,7 @@ def test_choices_and_a_pinned_field(tmp_path):
         ("[search]\ntrials = true", "expected a value of type int"),
         ("[training]\nhidden_dim = 3", "at least 4"),
         ("[training]\nloss_type = 'MAE'", "expected MSE or RMSE"),
-        ("[training]\nbeta = 'best'", "training.beta is 'best'; expected a number above 0, or 'auto'"),
+        ("[training]\nbeta = 'best'", "training.beta is 'best'; it must be above 0, or auto"),
         ("[training]\nbeta = 'auto'\nloss_type = 'RMSE'", "needs loss_type MSE and reduction sum"),
         (
             "[training]\nbeta = 'auto'\n[space]\nreduction = { choices = ['sum', 'mean'] }",
@@ -104,7 +104,7 @@ def test_choices_and_a_pinned_field(tmp_path):
         ),
         ("[space]\nbeta = { low = 'auto', high = 7 }", r"space.beta: words are searched as choices"),
         ("[training]\nlinear = 'ica'", "expected none or pca"),
-        ("[training]\nnested = 1.5", "expected a fraction of the rows"),
+        ("[training]\nnested = 1.5", "training.nested is 1.5; expected 0 to 1"),
         ("[training]\noutput_bias = 'zero'", "expected random or mean"),
         ("[space]\nschedule = { low = 'constant', high = 'wsd' }", r"choices = \[...\], not in a range"),
         ("[space]\nz_dim = { low = 5, high = 2 }", "low is above high"),

@@ -102,7 +102,7 @@ MISTAKES = [
     ("tune dataset out --epochs 0", 2, "training.epochs is 0"),
     ("tune dataset out --z-dim 0", 2, "training.z_dim is 0; it must be at least 1"),
     ("tune dataset out --schedule linear", 2, "expected constant, cosine, one_cycle, wsd"),
-    ("tune dataset out --beta best", 2, "training.beta is 'best'; expected a number above 0, or 'auto'"),
+    ("tune dataset out --beta best", 2, "training.beta is 'best'; it must be above 0, or auto"),
     ("tune dataset out --nested some", 2, "invalid float value: 'some'"),
     ("tune dataset out --z-dim 2 --hidden-dim 8 --lr 1e-3", 2, "there is nothing left to search"),
     ("tune dataset out --seeds 0", 2, "search.seeds is 0"),
