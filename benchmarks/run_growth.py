@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def written(folder: Path, trials: int) -> Path:
-    """A RUN of so many trials of 80 epochs, all pruned or complete."""
+    """Write a RUN of `trials` trials of 80 epochs, all pruned or complete."""
     path = folder / f"run-{trials}"
     if path.exists():
         return path

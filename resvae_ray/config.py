@@ -281,7 +281,7 @@ def field_type(kind: type, name: str) -> type:
 
 
 def typed_field(kind: type, name: str, value: Any, where: str) -> Any:
-    """`value` as the type of the field `name` of `kind`; a whole number is a fine float, a bool is no number.
+    """`value` as the type of the field `name` of `kind`; an int is accepted as a float, a bool is not.
 
     Raises:
         UsageError: no such field, or a value of another type.

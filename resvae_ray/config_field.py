@@ -47,7 +47,7 @@ class About:
 
     @property
     def range(self) -> str:
-        """The accepted values: `at least 1`, `0 to below 1`, `MSE or RMSE`; empty if there is no rule."""
+        """The accepted values: `at least 1`, `0 to below 1`, `MSE or RMSE`; empty without a rule."""
         if self.choices:
             return (" or " if len(self.choices) == 2 else ", ").join(self.choices)
         low = _bound("at least", self.at_least) or _bound("above", self.above)
@@ -87,7 +87,7 @@ def setting(default: T, meaning: str, **about: Any) -> T:
 
 
 def about(it: Field[Any]) -> About:
-    """What was declared with `setting`."""
+    """The description declared with `setting`."""
     return it.metadata[_KEY]
 
 

@@ -42,7 +42,7 @@ def demo(folder: str | Path, run_command: Callable[[Sequence[str]], int]) -> Non
     place = _fresh_folder(local_target(folder))
     print(f"SYNTHETIC data set: {ROWS} rows of {DIM} numbers in {len(LABELS)} classes, made from {RANK} latent factors")
     write_synthetic_csv(place / "synthetic.csv", ROWS, DIM)
-    # The name stands in the result table.
+    # The result table shows the name.
     write_text(place / "synthetic.toml", config_to_toml(replace(load_config(SCENARIO), name=f"SYNTHETIC ({SCENARIO})")))
     for command in _commands(place):
         print(f"\n$ resvae-ray {shlex.join(command)}", flush=True)

@@ -1,4 +1,4 @@
-"""What can go wrong, as four exceptions under one base. The command line turns each into one line and its exit code."""
+"""Four exceptions under one base. The command line turns each into one line and its exit code."""
 
 
 class ResVAERayError(Exception):
@@ -12,19 +12,19 @@ class JobError(ResVAERayError):
 
 
 class UsageError(ResVAERayError, ValueError):
-    """An argument or a configuration that cannot be meant."""
+    """An invalid argument or configuration."""
 
     exit_code = 2
 
 
 class DataError(ResVAERayError, ValueError):
-    """A file that does not hold what its format promises; the message names file, row and column."""
+    """A file violates its format; the message names file, row and column."""
 
     exit_code = 3
 
 
 class BadFileError(DataError):
-    """One of several files cannot be read; the others can do without it."""
+    """One of several files cannot be read; the others do not depend on it."""
 
 
 class Interrupted(ResVAERayError):
@@ -34,18 +34,18 @@ class Interrupted(ResVAERayError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of its message that is not blank; the name of its type where it has no message."""
+    """The first non-blank line of the error's message; without a message, the name of its type."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)
 
 
 def system_line(error: OSError, place: object = "the system") -> str:
-    """What the system refused, and of which file; of `place`, where it does not say."""
+    """The system error as one line with its file, or with `place` if it names no file."""
     return f"{error.filename or place}: {error.strerror or error}"
 
 
 def in_words(error: Exception) -> tuple[str, str]:
-    """As what an error travels from one process to another: the name of one of these exceptions, and its message."""
+    """An error as it is sent between processes: the name of one of these exceptions, and the message."""
     if isinstance(error, ResVAERayError):
         return type(error).__name__, str(error)
     kind, line = type(error).__name__, first_line(error)

@@ -1,13 +1,13 @@
 """Every file, column and metric name of the project, one line each.
 
-Whatever two modules have to agree on by name stands here, so that a name is changed in one place.
+Names shared by two modules are defined here, so that each is changed in one place.
 """
 
 # --- FEATURES and LATENTS: columns -------------------------------------------------------------------------------
 ID = "id"  # string, unique
-FEATURES = "features"  # fixed-size list of float32, one vector of width D a row
+FEATURES = "features"  # fixed-size list of float32, one vector of width D per row
 LABEL = "label"  # optional string
-SEQUENCE = "sequence"  # of FEATURES that `embed` wrote: the letters that were embedded
+SEQUENCE = "sequence"  # in FEATURES written by `embed`: the embedded residues
 DESCRIPTION = "description"  # of FEATURES from FASTA: the header after the id
 SITES = "_sites"  # while `embed` works: the positions of a protein's sites, from 1
 LATENT = "z"  # the posterior mean, or a draw from the posterior
@@ -89,10 +89,10 @@ SECONDS = "seconds"  # training and validation of the epoch
 # --- records of a trial ------------------------------------------------------------------------------------------
 NUMBER = "number"  # Optuna's number of the trial, from 0
 STATE = "state"
-FAULT = "fault"  # in a result: what is wrong not with the trial, but with the data or the machine
-FAILURE = "failure"  # in a result: the reason why the trial cannot go on
-SHORT_OF_MEMORY = "short_of_memory"  # beside a failure: because of memory, which other trials will not have either
-CRASHED = "crashed"  # in the configuration of a trial that crashed more often than it may: why it did last
+FAULT = "fault"  # in a result: a problem of the data or the machine, not of the trial
+FAILURE = "failure"  # in a result: why the trial failed
+SHORT_OF_MEMORY = "short_of_memory"  # beside a failure: out of memory, as other trials would be too
+CRASHED = "crashed"  # in the configuration of a trial with too many crashes: the last reason
 REPEAT = "repeat"  # which retraining of a finalist, from 0
 EPOCHS = "epochs"
 NODE = "node"

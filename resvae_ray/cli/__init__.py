@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted; nothing half-written is left, run the same command again", Interrupted.exit_code)
     except BrokenPipeError:
-        # Whoever read the output has seen enough; what Python would flush at the end has nowhere to go.
+        # The reader closed the pipe; redirect stdout, so that Python's final flush does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except MemoryError as error:
         return _fail(f"not enough memory: {error}" if str(error) else "not enough memory", JobError.exit_code)

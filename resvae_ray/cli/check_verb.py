@@ -1,4 +1,4 @@
-"""The verb that tells what FEATURES are like: check."""
+"""The `check` verb: reports problems and statistics of FEATURES."""
 
 import argparse
 import json

@@ -24,7 +24,6 @@ SECTION_GROUPS = {  # section of the configuration: the group of its options in 
 
 
 def add_verbs(verbs: Any) -> None:
-    """Adds them."""
     _add_config(verbs)
     _add_tune(verbs)
     status_verb.add_verb_status(verbs)
@@ -96,7 +95,7 @@ def _tune(options: argparse.Namespace) -> None:
     ended = ", ".join(f"{count} {state}" for state, count in stands.counts.items() if count)
     print(f"{run.where}: {ended}; {stands.epochs:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
     if stands.state == "interrupted":
-        print(f"stopped by --max-hours; go on with: {run.resume_command}")
+        print(f"stopped by --max-hours; resume with: {run.resume_command}")
     if best is not None:
         print(run.result_table(best).to_string(index=False))
     for line in status_verb.finalist_lines(stands):
@@ -110,7 +109,7 @@ def _tune_config(options: argparse.Namespace) -> Config:
         from resvae_ray.search.run.run import Run
 
         if options.config:
-            raise UsageError("--resume goes on with the configuration of the run; leave out --config")
+            raise UsageError("--resume uses the configuration of the run; remove --config")
         config = Run.open(options.run).config
     else:
         config = load_config(options.config or DEFAULT_SCENARIO)

@@ -1,4 +1,4 @@
-"""The verb status: how a search stands, once or again and again, for people and for programs."""
+"""The verb status: shows the state of a search, once or repeatedly, as text or JSON."""
 
 import argparse
 import json
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from resvae_ray.search.run.run import Run
     from resvae_ray.search.run.status import Status
 
-WATCH_S = 5.0  # between two looks
-LOG_S = 300.0  # between two lines in a log file while nothing has changed that is worth one
+WATCH_S = 5.0  # between two updates
+LOG_S = 300.0  # between two lines in a log file while the counts do not change
 
 
 def add_verb_status(verbs: Any) -> None:
-    """Adds it."""
     parser = add_verb(
         verbs,
         "status",
@@ -57,12 +56,12 @@ def _watch(options: argparse.Namespace) -> None:
         else:
             _print_changes(looks)
     except KeyboardInterrupt:
-        # A script must not take it for the end of the search, so it is no success.
-        raise Interrupted("stopped watching; the search is not touched by that") from None
+        # The exit status must not be 0, or a script would conclude that the search has ended.
+        raise Interrupted("stopped watching; the search continues") from None
 
 
 def _looks(path: str) -> "Iterator[tuple[Run, Status]]":
-    """How the search stands, every few seconds; the last time when it has ended."""
+    """Yields the status every few seconds until the search ends."""
     from resvae_ray.search.run.run import Run
 
     while True:
@@ -80,7 +79,7 @@ def _print_json(looks: "Iterator[tuple[Run, Status]]") -> None:
 
 
 def _redraw(looks: "Iterator[tuple[Run, Status]]") -> None:
-    """One text on the terminal that changes where it stands."""
+    """Redraws one text in place on the terminal."""
     drawn = 0
     for run, status in looks:
         lines = _text(run, status).splitlines()
@@ -92,7 +91,7 @@ def _redraw(looks: "Iterator[tuple[Run, Status]]") -> None:
 
 
 def _fitting(lines: list[str], width: int, height: int) -> list[str]:
-    """The lines as the terminal has room; what it wraps or scrolls itself could not be drawn over."""
+    """Wraps and cuts the lines to fit the terminal, which could not redraw lines that it wraps or scrolls."""
     wrapped = [part for line in lines for part in textwrap.wrap(line, width - 1, subsequent_indent="  ")]
     if len(wrapped) >= height:
         wrapped = [*wrapped[: height - 2], f"and {len(wrapped) - height + 2} more lines"[: width - 1]]
@@ -100,7 +99,7 @@ def _fitting(lines: list[str], width: int, height: int) -> list[str]:
 
 
 def _print_changes(looks: "Iterator[tuple[Run, Status]]") -> None:
-    """A line when a trial has begun or ended, or after a while; all of it at the end."""
+    """Prints a line when a trial begins or ends, or after a while, and the full status at the end."""
     said, at = None, 0.0
     for run, status in looks:
         if status.state != "running":
@@ -123,14 +122,14 @@ def _text(run: "Run", status: "Status") -> str:
 
 
 def finalist_lines(status: "Status") -> list[str]:
-    """A line a finalist: what the search saw, what fresh seeds give; then what came of the round."""
+    """One line per finalist with its loss in the search and over fresh seeds, then the outcome of the round."""
     lines = [_finalist_line(row) for row in status.finalists]
     if left := status.finalist_trainings_left:
-        lines.append(f"finalists: {left} trainings left; until they have ended the model is that of before")
+        lines.append(f"finalists: {left} trainings left; the model is the earlier one until they end")
     elif chosen := status.chosen:
         lines.append(f"chosen: trial {chosen['number']}, whose retraining with the lowest loss is the model")
     elif lines:
-        lines.append("finalists: no retraining came through; the model is the best trial of the search")
+        lines.append("finalists: every retraining failed; the model is the best trial of the search")
     return lines
 
 
@@ -177,5 +176,5 @@ def _advice(run: "Run", status: "Status") -> list[str]:
     if status.state != "interrupted":
         return []
     last = status.worker
-    heard = f" ({last.who} was last heard of {duration(last.seen_s)} ago)" if last else ""
-    return [f"nobody works on it{heard}; go on with: {run.resume_command}"]
+    heard = f" ({last.who} last reported {duration(last.seen_s)} ago)" if last else ""
+    return [f"no process is running it{heard}; resume with: {run.resume_command}"]

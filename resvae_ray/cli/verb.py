@@ -1,4 +1,4 @@
-"""What all verbs share: how one is added, and how long work is shown."""
+"""Shared by all verbs: adding a parser, and progress bars."""
 
 import argparse
 import shutil
@@ -75,7 +75,7 @@ def progress_bar(what: str, unit: str = "rows") -> Iterator[Progress]:
         def show(rows: int, total: int | None) -> None:
             nonlocal begun
             if not begun:
-                # What an earlier job has done is no work of this one, and says nothing about its speed.
+                # Rows done by an earlier job do not count towards the speed of this one.
                 begun = True
                 bar.reset(total)
                 bar.initial = bar.n = bar.last_print_n = rows

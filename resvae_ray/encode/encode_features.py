@@ -2,7 +2,7 @@
 
 The unit of work is an input file, or some row groups of a large one: a task reads it, encodes it and writes one
 output file of the same name, which appears when it is whole. So ids stay with their rows, nothing is written twice, and
-an interrupted job goes on with the files that are missing.
+an interrupted job resumes with the missing files.
 """
 
 from collections.abc import Iterator
@@ -101,12 +101,12 @@ def _what_is_missing(target: Place, skipped: SkipList) -> str:
     files = len({entry.file for entry in skipped.now})
     return (
         f"{target}: {count(files, 'file')} could not be read and {'is' if files == 1 else 'are'} "
-        f"listed in {skipped.path}; the rest is encoded, and when they are mended, the same command goes on with them"
+        f"listed in {skipped.path}; the rest is encoded; repair them, then rerun the same command to encode them"
     )
 
 
 def encode_unit(unit: Unit, job: EncodingJob, axes: Axes | None = None) -> int:
-    """Encodes a unit and writes its file; the rows in it.
+    """Encodes a unit, writes its file and returns its number of rows.
 
     Args:
         axes: those of the job, if it has any.
@@ -149,7 +149,7 @@ def _prepare_parts(folder: Place, about: dict[str, Any], target: Place, skipped:
             return
         target.refuse_existing()
     if target.exists() or not same:
-        # Left by a job that was killed at its very end, or of something else: nobody but us knows of this folder.
+        # A leftover of a job that was killed at its very end, or of another job; only this job uses the folder.
         folder.remove_folder()
     target.refuse_existing()
 
@@ -157,7 +157,7 @@ def _prepare_parts(folder: Place, about: dict[str, Any], target: Place, skipped:
 def _encode_folder(
     job: EncodingJob, units: list[Unit], about: dict[str, Any], skipped: SkipList, address: str, progress: Progress
 ) -> list[Unit]:
-    """Makes the folder, or goes on with it where it holds a part of the same job; the units that are there then."""
+    """Creates the folder, or resumes it if it holds part of the same job; returns the units it then contains."""
     known = known_of(job.folder)
     if known is None:
         job.folder.refuse_existing()

@@ -18,15 +18,15 @@ from resvae_ray.model.axes import Axes
 
 @dataclass(frozen=True)
 class Output:
-    """What LATENTS hold beside the ids and the columns that pass through.
+    """The content of LATENTS, besides the ids and the passed-through columns.
 
     Attributes:
         sample: draw `z` from the posterior instead of taking its mean.
-        seed: of the draws.
+        seed: seed of the draws.
         logvar: also write the logarithm of the posterior variance.
         recon_error: also write the squared error of each protein's reconstruction from `z`.
         decoded: also write that reconstruction, D numbers per protein in units of the features.
-        latents: write only the first so many latents, of a model whose latents are nested; 0 writes all.
+        latents: number of leading latents to write, if the model's latents are nested; 0 writes all.
     """
 
     sample: bool = False
@@ -78,7 +78,7 @@ class Output:
 
 
 def weights_hash(model: Place) -> str:
-    """Of the weights in a MODEL, which may become others under the same name."""
+    """Hash of the weights in a MODEL, to detect that they have been replaced."""
     return hashlib.blake2b((model / names.WEIGHTS_FILE).read_bytes(), digest_size=16).hexdigest()
 
 
@@ -97,7 +97,7 @@ def kept_model(path: str, weights: str) -> Any:
     from resvae_ray.model.network import ResVAE
 
     if weights_hash(place(path)) != weights:
-        raise DataError(f"{path}: has been replaced while it was encoding; run the same command again")
+        raise DataError(f"{path}: was replaced during encoding; run the same command again")
     return ResVAE.from_pretrained(path).to("cuda" if torch.cuda.is_available() else "cpu")
 
 

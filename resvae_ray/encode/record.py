@@ -1,4 +1,4 @@
-"""What LATENTS come from, as `_encoding.json` records it beside them: an interrupted job goes on only with the same."""
+"""The provenance of LATENTS, recorded in `_encoding.json`: an interrupted job resumes only if it matches."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ DONE = "done"  # in the record: all rows are there
 
 @dataclass(frozen=True)
 class EncodingJob:
-    """What all tasks have in common.
+    """The settings shared by all encoding tasks.
 
     Attributes:
         weights: the hash of the model's weights when the job began.
@@ -34,7 +34,7 @@ class EncodingJob:
 
 
 def about_of(job: EncodingJob, units: list[Unit]) -> dict[str, Any]:
-    """What decides the content of LATENTS; of each file its size, its time and what it becomes."""
+    """Everything that determines the content of LATENTS: options, and the size, time and outputs of each file."""
     source = job.features
     infos = source.filesystem.get_file_info(list(source.files))
     outputs: dict[str, dict[str, int]] = {file: {} for file in source.files}
@@ -54,7 +54,7 @@ def about_of(job: EncodingJob, units: list[Unit]) -> dict[str, Any]:
 
 
 def known_of(folder: Place) -> dict[str, Any] | None:
-    """What the latents in a folder come from; None if it holds none."""
+    """The recorded provenance of the latents in a folder; None if it holds none."""
     record = folder / names.ENCODING_FILE
     if not record.exists():
         return None
@@ -79,7 +79,7 @@ def write_record(folder: Place, record: dict[str, Any]) -> None:
 
 
 def remove_changed(folder: Place, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Removes what a file has become that has been mended since, or is gone; nothing outside of `folder`."""
+    """Removes the outputs of files that have since been repaired or deleted; only within `folder`."""
     changed = [found for file, found in before.items() if now.get(file) != found and isinstance(found, list)]
     stale = {output for found in changed if isinstance(found[-1], dict) for output in found[-1]}
     for name in folder.file_names() & stale if stale else ():

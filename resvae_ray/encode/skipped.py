@@ -1,6 +1,6 @@
 """Files of FEATURES that cannot be read: whether they stop an encoding job, and the list of those that did not.
 
-The list lies beside LATENTS. It is what the next job goes by: a file on it may have been mended since.
+The list lies beside LATENTS. The next job reads it, since a listed file may have been repaired by then.
 """
 
 from collections.abc import Callable
@@ -29,10 +29,10 @@ def stop(error: DataError) -> None:
 
 @dataclass(frozen=True)
 class Skipped:
-    """What was left out.
+    """A skipped file, or part of one.
 
     Attributes:
-        row_groups: of the file; None for all.
+        row_groups: the skipped row groups of the file; None for all.
     """
 
     file: str
@@ -44,15 +44,15 @@ class SkipList:
     """The list, as an earlier job left it and as this one adds to it.
 
     Args:
-        latents: what the list lies beside.
-        on_bad_file: told of each file that cannot be read; raises if that is to end the job.
+        latents: the output; the list is written beside it.
+        on_bad_file: called for each unreadable file; raises to end the job.
 
     Attributes:
-        before: what the earlier job skipped.
-        now: what this one has skipped so far.
+        before: entries skipped by the earlier job.
+        now: entries skipped by this job so far.
 
     Raises:
-        DataError: what lies there is no such list.
+        DataError: the existing file is not a list of skipped files.
     """
 
     def __init__(self, latents: Place, on_bad_file: OnBadFile) -> None:
@@ -61,17 +61,17 @@ class SkipList:
         self._on_bad_file = on_bad_file
 
     def add(self, file: str, row_groups: list[int] | None, error: DataError) -> None:
-        """Puts what cannot be read on the list, if the job goes on without it."""
+        """Adds an unreadable file to the list, if the job continues without it."""
         self._on_bad_file(error)
         self.now.append(Skipped(file, row_groups, str(error)))
 
     def write(self) -> None:
-        """All that was skipped before or now: until the job is through, a file on the list may change."""
+        """Writes all entries, old and new: until the job ends, a listed file may change."""
         if entries := [*self.now, *(entry for entry in self.before if entry not in self.now)]:
             self.path.write_json([asdict(entry) for entry in entries])
 
     def finish(self) -> None:
-        """Only what was skipped now; no list where nothing was."""
+        """Keeps only the entries of this job; removes the list if there are none."""
         self.before = []
         self.write()
         if not self.now:

@@ -41,7 +41,7 @@ def require_own_card(model: AnyPath) -> None:
 
 
 def _metrics(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Of the model alone: whoever reads metadata takes every figure for the model's."""
+    """Metrics of the model alone: readers of the metadata attribute every figure to the model."""
     metrics = []
     if (r2 := evaluation.reconstruction.model.r2) is not None:
         metrics.append({"type": "r2", "name": "explained variance, posterior mean", "value": r2})

@@ -1,7 +1,7 @@
 """PCA of the training rows, exact, in memory that does not depend on how many rows there are.
 
-The D x D products are summed in blocks. What every number of components leaves unexplained of other rows follows from
-*their* products, so that neither side is read twice or held.
+The D x D products are summed in blocks. The unexplained variance of other rows, for every number of
+components, follows from *their* products, so neither side is read twice or held in memory.
 """
 
 from collections.abc import Sequence

@@ -178,10 +178,10 @@ class Rates:
 
 
 def rates(models: Sequence[ResVAE], pca: PCA, features: Features) -> Rates:
-    """What several models keep of the rows of FEATURES at their posterior means, beside PCA of every width.
+    """Explained variance of several models at their posterior means, and of PCA of every width.
 
     Raises:
-        DataError: the rows do not vary, so that there is nothing to keep.
+        DataError: the rows do not vary.
     """
     rows, errors = Covariance(features.dim), np.zeros(len(models))
     for x in _blocks(features):

@@ -173,7 +173,7 @@ def _fit_row(name: str, fit: Fit) -> list[str]:
 def _r2_verdict(evaluation: Evaluation) -> str:
     found = evaluation.reconstruction
     if found.difference is None:
-        return "The validation rows do not vary: there is no variance to explain."
+        return "The validation rows do not vary, so explained variance is undefined."
     shares = [f"{100 * fit.r2:.1f} %" for fit in (found.pca, found.model) if fit.r2 is not None]
     width = count(found.pca.width, "component")
     return (

@@ -42,7 +42,7 @@ def keep_only_best(folder: Path, epoch: int) -> None:
 
 
 def resume_path(folder: Path) -> Path:
-    """Where a training that can go on keeps its state."""
+    """The file with the state that a training resumes from."""
     return folder / RESUME_FILE
 
 

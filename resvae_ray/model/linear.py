@@ -1,7 +1,7 @@
 """A linear layer that computes the gradient of a large weight some rows at a time, on one core.
 
-Where the rows of a large matrix do not begin at cache lines, which is so for 15 of 16 widths, MKL takes up to twice as
-long to write it as a whole as in pieces that stay in the cache. Each number is the same sum of products.
+For 15 of 16 widths, the rows of a large matrix do not begin at cache lines. Writing it as a whole then takes MKL
+up to twice the time of writing pieces that fit in the cache. Each number is the same sum of products.
 """
 
 from typing import Any

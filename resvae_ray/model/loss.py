@@ -94,7 +94,7 @@ def loss_terms(
 
 
 def squared_error(reconstruction: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Of each row, summed over its features: (B, D) to (B)."""
+    """Squared error per row, summed over the features: (B, D) to (B)."""
     return (reconstruction - x).pow(2).sum(1)
 
 

@@ -48,20 +48,20 @@ UNKNOWN = "Nothing is recorded of the language model and pooling that made the f
 LIMITS = """\
 - The features must come from the language model, layer and pooling that it was trained on, and are not normalised:
   others give latents without meaning, and no error.
-- Proteins unlike those it was trained on are compressed worse; `resvae-ray encode --recon-error` tells it of each.
-- The validation rows chose the best of the search's trials, so that its figures are slightly too good. Unless the rows
-  were parted by similarity, relatives of training proteins are among them.
+- Proteins unlike the training proteins are compressed worse; `encode --recon-error` reports the error of each.
+- The validation rows chose the best of the search's trials, so its metrics are slightly optimistic. Unless the rows
+  were split by similarity, relatives of training proteins are among them.
 - Explained variance weighs features by their spread and says nothing of a task; try the latents, PCA and the features.
 - No licence is given here. The terms of the language model and of the proteins' source apply."""
 
 
 @dataclass(frozen=True)
 class CardEvaluation:
-    """What an evaluation adds to a card.
+    """The part of a card that comes from an evaluation.
 
     Attributes:
         markdown: tables and sentences.
-        metrics: as the metadata takes them: type, name, value.
+        metrics: entries of the metadata, each with type, name and value.
     """
 
     markdown: str
@@ -101,7 +101,7 @@ def _recorder(finalists: Mapping[str, Any]) -> str:
 
 
 def is_as_made(card: str) -> bool:
-    """Whether nobody has changed a card since this package, of whatever version, wrote it."""
+    """Whether a card is unchanged since any version of this package wrote it."""
     text, _, seal = card.rstrip("\n").rpartition("\n")
     return seal == SEAL.format(digest=_digest(text))
 
@@ -138,7 +138,7 @@ def _dataset(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _validation_metrics(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the search recorded; its R² is called otherwise than that of an evaluation, at the posterior mean."""
+    """The validation metrics of the search; R² is named differently in an evaluation (posterior mean)."""
     found = _dict(config.get("validation"))
     wanted = [
         (VAL_LOSS, "val_loss", "validation loss, scale of the method's paper"),

@@ -16,7 +16,7 @@ LEAST_UNEXPLAINED = 1e-3  # of the variance, that PCA of any width is taken to l
 
 
 class NestedLatents:
-    """Draws how many latents rows keep, and tells how much their errors count.
+    """Draws the number of latents that each row keeps, and the weights of their errors.
 
     Args:
         fraction: probability that a row keeps only some latents.

@@ -179,9 +179,8 @@ class ResVAE(nn.Module):
         """Writes a MODEL folder.
 
         Args:
-            about: what is known of the model besides its shape (training, best loss, features, search); kept in
-                config.json.
-            add_files: writes into the folder whatever else belongs to it, before anybody sees it.
+            about: metadata besides the shape (training, best loss, features, search), stored in config.json.
+            add_files: writes additional files into the folder before it becomes visible.
 
         Raises:
             UsageError: `path` is there already and not empty.

@@ -1,6 +1,6 @@
-"""The way from features to the posterior mean, as files that run without this package: ONNX and torch.export.
+"""Exports of the encoder (features to posterior mean) that run without this package: ONNX and torch.export.
 
-Each file is compared with the model itself before anybody sees it.
+Each file is compared with the model itself before it is published.
 """
 
 import copy
@@ -115,7 +115,7 @@ def _exported(model: "ResVAE") -> torch.export.ExportedProgram:
     with torch.no_grad():
         program = torch.export.export(PosteriorMean(model), (example,), dynamic_shapes={FEATURES: {0: batch}})
     for node in program.graph.nodes:
-        # The paths of this machine's source files are nobody's business.
+        # Do not publish the source paths of this machine.
         node.meta.pop("stack_trace", None)
     return program
 

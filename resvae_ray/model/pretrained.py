@@ -35,7 +35,7 @@ def write_bundle(
     """Writes a MODEL folder, all of it or nothing.
 
     Args:
-        add_files: writes into the folder whatever else belongs to it, before anybody sees it.
+        add_files: writes additional files into the folder before it becomes visible.
 
     Raises:
         UsageError: `folder` exists and is not empty.

@@ -23,7 +23,7 @@ def load_published_weights(path: str | Path) -> ResVAE:
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except Exception as error:  # torch raises a different type for each way in which a file is no state dict
+    except Exception as error:  # torch raises a different type for each kind of invalid file
         raise DataError(f"{path}: not a file of weights: {first_line(error)}") from None
     if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise DataError(f"{path}: not a state dict: names with tensors")

@@ -1,7 +1,7 @@
-"""How the learning rate and the weight of the KLD go over a training.
+"""Schedules of the learning rate and of the weight of the KLD.
 
-Both depend on how much of the training is done, from 0 to 1, counted in rows: the same course whatever the batch size,
-and known from the epoch and the batch alone when a training is taken up again.
+Both depend on the completed fraction of the training (0 to 1), counted in rows. The curve does not depend on the batch
+size, and a resumed training computes it from the epoch and the batch alone.
 """
 
 import math

@@ -52,10 +52,10 @@ def _refused(error: SafetensorError, path: Path) -> OSError:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """What `write_tensors` wrote; no code of the file runs.
+    """Reads a file that `write_tensors` wrote, without running code from it.
 
     Raises:
-        DataError: no such file, or not one of these.
+        DataError: the file is missing or invalid.
     """
     with opened_tensors(path, "pt") as file:
         stored = file.keys()
@@ -85,11 +85,11 @@ def require_fit(model: torch.nn.Module, tensors: dict[str, torch.Tensor], where:
             shapes = f"{tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
             raise DataError(f"{where}: tensor {name!r} has shape {shapes}")
     if extra := sorted(set(tensors) - set(expected)):
-        raise DataError(f"{where}: tensor {extra[0]!r} is no part of this model")
+        raise DataError(f"{where}: unexpected tensor {extra[0]!r}, which this model does not have")
 
 
 def _order_header(path: Path) -> None:
-    """The library writes the metadata in an order that changes; the same content shall be the same bytes."""
+    """Sorts the header: the library writes metadata in varying order, and equal content must give equal bytes."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -114,7 +114,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """The JSON of a file that `write_tensors` wrote, without its tensors.
 
     Raises:
-        DataError: no such file, or not one of these.
+        DataError: the file is missing or invalid.
     """
     with opened_tensors(path, "numpy") as file:
         return state_in(file)

@@ -41,7 +41,7 @@ Metrics = dict[str, float]
 
 
 class Diverged(JobError):
-    """A loss is not a finite number; going on would only spoil the weights."""
+    """A loss is not finite; another step would corrupt the weights."""
 
 
 class Training:
@@ -73,10 +73,10 @@ class Training:
         metric: Metric | None = None,
     ) -> None:
         if train.rows < 2 or val.rows < 1:
-            raise DataError(f"{train.rows} training and {val.rows} validation rows: 2 and 1 are needed at least")
+            raise DataError(f"{train.rows} training and {val.rows} validation rows: at least 2 and 1 are needed")
         self.config, self.seed, self.device = config, seed, torch.device(device)
         self.metric = metric or metric_for(config, train)
-        # Of a beta that follows the error the loss is about the same at every error: the metric's beta shows progress.
+        # If beta follows the error, the loss hardly changes with the error; the metric's beta shows progress.
         self._reported_beta = self.metric.beta if isinstance(config.beta, str) else config.beta
         self._train, self._val = train, val
         with torch.random.fork_rng(devices=[]):
@@ -157,11 +157,11 @@ class Training:
         self._best_saved = best_epoch
 
     def resume(self, folder: Path) -> bool:
-        """Takes up the training that `save` left in `folder`; whether there was one.
+        """Resumes the training that `save` left in `folder`; returns whether there was one.
 
         Raises:
-            DataError: what is there cannot be read, or belongs to another configuration or seed. A part of it may have
-                been taken up: begin with a new Training.
+            DataError: the checkpoint is unreadable, or belongs to another configuration or seed. It may be partly
+                loaded: create a new Training.
         """
         path = checkpoint.resume_path(folder)
         if not path.exists():
@@ -177,7 +177,7 @@ class Training:
         return True
 
     def _require_ours(self, state: dict[str, Any], path: Path) -> None:
-        # What an earlier version did not write has the default, which is what that version did.
+        # Fields that an earlier version did not write get the default, which matches that version's behaviour.
         saved = asdict(TrainingConfig()) | state["config"], state["metric"], state["seed"]
         if saved != (asdict(self.config), asdict(self.metric), self.seed):
             raise DataError(f"{path}: saved by a training with another configuration or seed")

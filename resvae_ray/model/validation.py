@@ -25,7 +25,7 @@ ACTIVE_RATIO = 0.01  # Burda, Grosse & Salakhutdinov 2016 (arXiv:1509.00519), se
 
 @dataclass(frozen=True)
 class Validation:
-    """What the validation rows say of a model; errors and KLD are means a protein, at sampled latents."""
+    """Metrics on the validation rows; errors and KLD are means per protein, at sampled latents."""
 
     loss: float
     reconstruction: float

@@ -29,7 +29,7 @@ def write_images(figures: Mapping[str, Figure], folder: Path) -> str | None:
     """Writes NAME.png and NAME.svg of each figure into `folder`, all with one browser.
 
     Returns:
-        why there are no images, or None if there are.
+        the reason if images cannot be written, else None.
     """
     try:
         from choreographer.errors import BrowserFailedError, ChromeNotFoundError

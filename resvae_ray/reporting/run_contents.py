@@ -76,7 +76,7 @@ class Findings:
 
     @cached_property
     def finalists(self) -> list[Finalist]:
-        """What was trained again, or will be."""
+        """The finalists: trials that were or will be retrained."""
         return finalists_of(self.snapshot, self.run.config.search)
 
     @cached_property
@@ -110,8 +110,8 @@ class Findings:
     def rank_correlations(self) -> dict[int, float]:
         """Spearman's correlation of the complete trials' lowest losses at each rung with those at the end, by epoch.
 
-        Of fewer than MANY_FOR_RANKS complete trials there is none. Trials that ASHA let through are no fair sample:
-        among all that were proposed it would be higher.
+        Empty below MANY_FOR_RANKS complete trials. Trials that ASHA kept are a biased sample: among all proposed trials
+        the correlation would be higher.
         """
         complete = self.ended(names.COMPLETE)
         if len(complete) < MANY_FOR_RANKS:
@@ -163,16 +163,16 @@ class Findings:
 
     @cached_property
     def _frozen(self) -> dict[int, FrozenTrial]:
-        _ = self.records  # read before, so that every trial in it is found here, also while the search goes on
+        _ = self.records  # read first, so that all its trials are found here while the search runs
         trials = frozen_trials(self.run.path / names.JOURNAL_FILE, self.run.info["study"])
         return {trial.number: trial for trial in trials}
 
     @cached_property
     def dataset(self) -> Dataset:
-        """What was searched on.
+        """The DATASET of the search.
 
         Raises:
-            DataError: it is not there any more, or holds something else.
+            DataError: it is missing or has changed.
         """
         known = self.run.info["dataset"]
         dataset = Dataset.open(known["path"])

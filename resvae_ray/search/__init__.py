@@ -1,1 +1,1 @@
-"""The search: Ray Tune runs the trials, Optuna's TPE proposes them, ASHA stops them, a RUN folder remembers all."""
+"""The search: Ray Tune runs the trials, Optuna's TPE proposes them, ASHA stops them, and a RUN folder records them."""

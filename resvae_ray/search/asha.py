@@ -1,9 +1,8 @@
 """ASHA that survives a restart.
 
-Ray's AsyncHyperBandScheduler (Li et al. 2020, arXiv:1810.05934) forgets its rungs when a search is taken up again and
-then judges the survivors anew, at epochs that are no rung. But what stands at a rung is known: the values that trials
-reported there. Here the rungs are filled from the study's intermediate values, and brackets are drawn from the seed and
-the trial's number.
+Ray's AsyncHyperBandScheduler (Li et al. 2020, arXiv:1810.05934) loses its rungs when a search resumes. It then judges
+the surviving trials again, at epochs that are not rungs. This scheduler rebuilds the rungs from the study's
+intermediate values. It draws each trial's bracket from the seed and the trial number.
 """
 
 import math
@@ -24,10 +23,10 @@ History = dict[int, dict[int, float]]
 
 
 def history_of(study: optuna.Study) -> History:
-    """Every trial's values by epoch.
+    """The values of every trial, by epoch.
 
-    The last one of a trial that has not ended is left out: the process may have been killed while ASHA judged it. The
-    trial reports it again, and is judged then.
+    The last value of an unfinished trial is omitted, because the process may have been killed while ASHA judged it. The
+    trial reports that value again, and ASHA judges it then.
     """
     history = {}
     for trial in study.get_trials(deepcopy=False):
@@ -66,7 +65,7 @@ class DurableASHA(AsyncHyperBandScheduler):
         return sorted({math.ceil(milestone) for bracket in self._brackets for milestone, _ in bracket._rungs})
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Ray's hook: the trial gets its bracket and, if it is taken up again, its places at the rungs."""
+        """Ray's hook: assigns the trial's bracket and, for a resumed trial, restores its rung records."""
         number = task_of(trial.config).number
         bracket = self._bracket(number)
         self._trial_info[trial.trial_id] = bracket
@@ -75,21 +74,20 @@ class DurableASHA(AsyncHyperBandScheduler):
                 recorded[trial.trial_id] = recorded.pop(number)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Ray's hook: go on or stop."""
+        """Ray's hook: decides whether the trial continues or stops."""
         if not isinstance(decode(result), Epoch):
             return TrialScheduler.STOP
         return super().on_trial_result(tune_controller, trial, result)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """Ray's hook: nothing to record; a trial's places at the rungs are those it was judged at."""
+        """Ray's hook: records nothing, because the rungs already hold every judged value."""
         self._trial_info.pop(trial.trial_id, None)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
-        """Ray's hook."""
         self._trial_info.pop(trial.trial_id, None)
 
     def _bracket(self, number: int) -> Any:
-        """As Ray draws it, by a softmax over the numbers of rungs, but from the seed and the trial's number."""
+        """Draws a bracket as Ray does, by a softmax over rung counts, but from the seed and the trial number."""
         sizes = np.array([len(bracket._rungs) for bracket in self._brackets])
         odds = np.exp(sizes - sizes.max())
         generator = np.random.default_rng(derive(BRACKET, self._seed, number))

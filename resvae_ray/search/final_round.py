@@ -23,13 +23,13 @@ from resvae_ray.search.worker_report import TrainingTask
 
 
 def train_finalists(run: Run, job: TrainingJob, slots: Slots, seconds: float | None) -> bool:
-    """Trains what is left to train of the finalists, and chooses; whether the user stopped it.
+    """Trains the remaining finalist retrainings and chooses the winner. Returns whether the user stopped it.
 
     Args:
-        seconds: after which it ends; None is no limit.
+        seconds: time limit, or None for no limit.
 
     Raises:
-        JobError: something is wrong that all would suffer from.
+        JobError: a fault affects all trainings.
     """
     finalists = run.finalists()
     repeats = left_to_train(finalists)
@@ -63,7 +63,7 @@ class Retrainings(Searcher):
         self._tasks = deque(TrainingTask(repeat.number, repeat.params, repeat.repeat) for repeat in repeats)
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        """Ray's hook: what is trained is known already."""
+        """Ray's hook: the retrainings are already fixed."""
         return True
 
     def suggest(self, trial_id: str) -> Any:
@@ -84,7 +84,7 @@ class Retrainings(Searcher):
 
 
 def _tidy(run: Run, finalists: Sequence[Finalist]) -> None:
-    """Removes what killed processes left behind."""
+    """Removes files that killed processes left."""
     for repeat in (repeat for finalist in finalists for repeat in finalist.repeats):
         clear_staging(training_folder(run.path, repeat.number, repeat.repeat))
         if repeat.ended:

@@ -1,4 +1,4 @@
-"""How many trials run at the same time and what each of them gets."""
+"""The number of trials that run at once, and the CPUs and GPUs of each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from resvae_ray.config import ResourcesConfig
 from resvae_ray.errors import UsageError
 
-MOST_AT_ONCE = 8  # chosen by ourselves: TPE learns from what has ended, and more at once would run ahead of it
+MOST_AT_ONCE = 8  # the default limit: TPE learns only from ended trials, so more at once would search blindly
 MOST_PER_GPU = 4  # a Res-VAE fills a small part of a GPU
 
 NodeResources = Mapping[str, float]
@@ -15,7 +15,7 @@ NodeResources = Mapping[str, float]
 @dataclass(frozen=True)
 class Slots:
     """Attributes:
-    cpus, gpus: of a trial.
+    cpus, gpus: per trial.
     concurrent: trials at the same time.
     """
 
@@ -25,19 +25,19 @@ class Slots:
 
     @property
     def threads(self) -> int:
-        """CPU threads of a trial."""
+        """CPU threads per trial."""
         return max(1, int(self.cpus))
 
 
 def plan_slots(wanted: ResourcesConfig, nodes: Sequence[NodeResources], trials: int) -> Slots:
-    """What the user gave, completed from what the nodes of the Ray cluster have.
+    """The user's settings, with defaults from the nodes of the Ray cluster.
 
-    With GPUs, up to 4 trials share one and about 8 run at once; without, up to 8 share the cores. Whoever asks for more
-    with --concurrent, or for smaller shares, gets it.
+    With GPUs, up to 4 trials share one GPU and about 8 run at once. Without GPUs, up to 8 trials share the cores.
+    --concurrent and smaller shares override these limits.
 
     Raises:
-        UsageError: a trial fits on no node, and the cluster is not one (given by --address) that may still grow; or
-            no node of one that may has anything yet from which to choose what was left open.
+        UsageError: a trial fits on no node, and the cluster cannot grow; or a growing cluster (--address) has no node
+            yet from which to derive the defaults.
     """
     if wanted.address and not any(node.get("CPU") or node.get("GPU") for node in nodes):
         _require_all(wanted)
@@ -67,12 +67,12 @@ def _require_all(wanted: ResourcesConfig) -> None:
 
 
 def _gpu_share(total: float) -> float:
-    """Of a trial, where the user leaves it open."""
+    """The GPUs per trial, if the user does not set them."""
     return 1 / min(MOST_PER_GPU, max(1, int(MOST_AT_ONCE // total))) if total else 0.0
 
 
 def _target(wanted: ResourcesConfig, nodes: Sequence[NodeResources], gpus: float) -> int:
-    """How many trials would run at once, if there were cores enough."""
+    """The number of trials to run at once, given enough cores."""
     if gpus:
         return max(1, sum(_fitting(node, 0.0, gpus) for node in nodes))
     if wanted.cpus_per_trial:
@@ -81,7 +81,7 @@ def _target(wanted: ResourcesConfig, nodes: Sequence[NodeResources], gpus: float
 
 
 def _cpu_share(nodes: Sequence[NodeResources], gpus: float, target: int) -> float:
-    """The most whole cores a trial with which `target` trials still fit; one where not even that many fit."""
+    """The most whole cores per trial that let `target` trials fit, and at least one."""
     largest = max((int(node.get("CPU", 0.0)) for node in nodes), default=1)
     for cpus in range(max(1, largest), 1, -1):
         if sum(_fitting(node, cpus, gpus) for node in nodes) >= target:

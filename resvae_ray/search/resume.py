@@ -1,4 +1,4 @@
-"""With which configuration a search begins, and with which it may go on."""
+"""The configuration of a new search, and of a resumed one."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -16,10 +16,10 @@ MAY_CHANGE = ("trials", "finalists", "seeds", "max_hours", "max_failures", "chec
 
 
 def first_config(dataset: Dataset, config: Config | str | Path | None) -> Config:
-    """The configuration of a new search, with what the data decide in it.
+    """The configuration of a new search, with the fields that depend on the data.
 
     Raises:
-        UsageError: no such configuration, or what is to be tried first lies outside the space.
+        UsageError: the configuration does not exist, or its first proposal lies outside the space.
     """
     given = config if isinstance(config, Config) else Config() if config is None else load_config(config)
     if given.search.try_first:
@@ -28,10 +28,10 @@ def first_config(dataset: Dataset, config: Config | str | Path | None) -> Config
 
 
 def resumed_config(run: Run, dataset: Dataset, config: Config | str | Path | None) -> Config:
-    """The configuration with which a search goes on: the recorded one, or `config` if it differs only where it may.
+    """The configuration of a resumed search: the recorded one, or `config` if it changes only the allowed fields.
 
     Raises:
-        UsageError: it differs where it may not.
+        UsageError: `config` changes a field that must stay the same.
         DataError: the DATASET is not the one that the search began with.
     """
     if (fingerprint := run.info["dataset"]["fingerprint"]) != dataset.fingerprint:

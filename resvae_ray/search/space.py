@@ -16,7 +16,7 @@ def training_config(config: Config, params: Mapping[str, Any]) -> TrainingConfig
 
 
 def first_proposal(config: Config) -> dict[str, Any]:
-    """What `try_first` proposes: the values that [training] has for the searched fields.
+    """The proposal of `try_first`: the values of the searched fields in [training].
 
     Raises:
         UsageError: one of them lies outside its range.
@@ -29,7 +29,7 @@ def first_proposal(config: Config) -> dict[str, Any]:
 
 
 def combinations(config: Config) -> list[dict[str, Any]]:
-    """All proposals that a space of choices has, if the search has trials for them; else none."""
+    """All proposals of a space of choices, if the search has enough trials for them; otherwise none."""
     domains = config.space.values()
     if not all(domain.choices for domain in domains):
         return []

@@ -17,7 +17,7 @@ from resvae_ray.search.space import combinations, first_proposal
 
 
 def open_study(journal: Path, study_name: str) -> optuna.Study:
-    """The study of a RUN, to be written by this process alone; made if it is not there yet.
+    """Opens or creates the study of a RUN. Only this process may write to it.
 
     Raises:
         DataError: the journal is damaged.
@@ -31,7 +31,7 @@ def open_study(journal: Path, study_name: str) -> optuna.Study:
 
 
 def start_study(study: optuna.Study, config: Config) -> None:
-    """Enqueues what is to be tried first, in a new study: a space of choices whole, if there are trials for it."""
+    """Enqueues the first proposals of a new study: all choices of the space, if there are enough trials."""
     if study.get_trials(deepcopy=False):
         return
     if config.search.try_first:
@@ -76,7 +76,7 @@ def _reading(journal: Path) -> Iterator[None]:
         yield
     except OSError:
         raise
-    except Exception as error:  # whatever a damaged line makes Optuna raise
+    except Exception as error:  # a damaged line makes Optuna raise various exceptions
         kind = type(error).__name__
         raise DataError(f"{journal}: the study's journal is damaged ({kind}: {first_line(error)})") from None
 

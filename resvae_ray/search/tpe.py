@@ -1,11 +1,11 @@
-"""TPE, told the truth.
+"""TPE with the true outcome of each trial.
 
-Optuna proposes and is told of every trial what it was: COMPLETE with its best value when it ran to its full length,
-PRUNED with every intermediate value when ASHA stopped it (TPE then ranks it by how far it came and how it stood there),
-FAIL when it crashed or diverged. Ray's own OptunaSearch tells COMPLETE with the last value in all these cases.
+Optuna receives the real state of every trial. COMPLETE with its best value means that it ran to its full length. PRUNED
+with every intermediate value means that ASHA stopped it; TPE ranks it by its last epoch and its value there. FAIL means
+that it crashed or diverged. Ray's own OptunaSearch reports COMPLETE with the last value in all these cases.
 
-The study lives in Optuna's journal file and is written as things happen. What the journal calls RUNNING when a search
-is taken up again are the trials to go on with.
+Optuna's journal file holds the study and is written as events happen. A resumed search continues the trials that the
+journal lists as RUNNING.
 """
 
 from collections import deque
@@ -25,10 +25,10 @@ from resvae_ray.seeds import PROPOSAL, derive
 
 
 class StudySearch(Searcher):
-    """Proposes trials from an Optuna study and tells it what became of them.
+    """Proposes trials from an Optuna study and reports their outcomes to it.
 
     Args:
-        study: where they are proposed and recorded.
+        study: proposes and records the trials.
         config: the space, the seed and the full length of a trial.
         take_up: numbers of trials to hand out again before new ones are proposed.
     """
@@ -56,7 +56,7 @@ class StudySearch(Searcher):
         return TrainingTask(trial.number, dict(trial.params)).as_config()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Ray's hook: one more epoch of a trial that goes on."""
+        """Ray's hook: records an epoch of a running trial."""
         if isinstance(report := decode(result), Epoch):
             self._tell(trial_id, report)
 
@@ -67,7 +67,7 @@ class StudySearch(Searcher):
             self._trials[trial_id].report(report.best_val_loss, report.epoch)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Ray's hook: the trial ended. One that never began, or is not to blame for a fault, stays to be taken up."""
+        """Ray's hook: the trial ended. A trial that never began, or did not cause a fault, stays resumable."""
         trial, report = self._trials[trial_id], decode(result)
         if isinstance(report, Fault):
             return
@@ -87,20 +87,20 @@ class StudySearch(Searcher):
         """Ray's hook: see `save_to_dir`."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Ray's hook: a search is taken up from the journal, never from Ray's snapshot."""
+        """Ray's hook: a search resumes from the journal, never from Ray's snapshot."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles what it is given, for a restore that is not used here; an open study does not belong there."""
+        """Omits the open study: Ray pickles the searcher for a restore that is not used here."""
         return {"_metric": self._metric, "_mode": self._mode}
 
     def _resumed(self, number: int) -> optuna.Trial:
-        """A trial that has begun; what of its proposal was not yet written when the process was killed is drawn now."""
+        """A trial that has begun. Draws the parameters that were not yet written when the process was killed."""
         self._study.sampler = self._sampler(number)
         known = deepcopy(self._frozen(number))
         trial = optuna.Trial(self._study, known._trial_id)
         for name, distribution in self._space.items():
             if name in known.params and _is_drawn_alone(trial, name, distribution):
-                # It has been drawn and written: drawn again for the numbers that come after it.
+                # This value is already written. Drawing it again advances the random numbers.
                 self._study.sampler.sample_independent(self._study, known, name, distribution)
             trial._suggest(name, distribution)
         return trial
@@ -113,7 +113,7 @@ class StudySearch(Searcher):
         return self._study.ask(fixed_distributions=self._space)
 
     def _sampler(self, number: int) -> optuna.samplers.TPESampler:
-        """TPE for one trial. Its draws depend on seed and number, so that a resumed search goes on as it would have."""
+        """TPE for one trial. Its draws depend on seed and number, so a resumed search proposes the same."""
         search = self._config.search
         return optuna.samplers.TPESampler(
             seed=derive(PROPOSAL, search.seed, number) % 2**32,

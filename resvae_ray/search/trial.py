@@ -45,14 +45,14 @@ Result = TypeVar("Result")
 
 
 class ShortOfMemory(JobError):
-    """There was too little memory, and also for the frugal way."""
+    """Memory ran out, even with the rows streamed."""
 
 
 def with_less_if_short(usual: Callable[[], Result], frugal: Callable[[], Result]) -> Result:
-    """What `usual()` gives, or where memory runs out in it, `frugal()`.
+    """The result of `usual()`, or of `frugal()` if `usual()` runs out of memory.
 
     Raises:
-        ShortOfMemory: it ran out in that too.
+        ShortOfMemory: `frugal()` also ran out of memory.
     """
     reason = ""
     try:
@@ -61,7 +61,7 @@ def with_less_if_short(usual: Callable[[], Result], frugal: Callable[[], Result]
         if not ran_out(error):
             raise
         reason = first_line(error)
-    # Not before here is the error gone, and with it what its frames hold.
+    # Only here are the error and the objects in its frames released.
     gc.collect()
     give_back()
     logger.warning("out of memory, another attempt with less of it: %s", reason)
@@ -74,16 +74,16 @@ def with_less_if_short(usual: Callable[[], Result], frugal: Callable[[], Result]
 
 
 def ran_out(error: Exception) -> bool:
-    """Whether an error says that memory ran out, of the machine or of a GPU."""
+    """Whether an error reports that the machine or a GPU ran out of memory."""
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return known or (isinstance(error, RuntimeError) and ALLOCATORS.search(str(error)) is not None)
 
 
 def give_back() -> None:
-    """Hands memory that nothing holds any more to the system and to others on the GPU.
+    """Returns unused memory to the system and to other processes on the GPU.
 
-    glibc keeps what is freed between two blocks that are not. Networks of many widths, one after another in a process,
-    leave ever more of it: 60 to 200 MB a trial at 1,500 units (benchmarks/RESULTS.md).
+    glibc keeps freed memory between two blocks in use. A process that trains networks of many widths accumulates such
+    memory: 60 to 200 MB per trial at 1,500 units (benchmarks/RESULTS.md).
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # glibc's alone
@@ -95,21 +95,21 @@ def give_back() -> None:
 logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 60
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that no trial can write to, as long as nobody mends it
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors of a disk that fails every trial until it is fixed
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What all trials of a search have in common, as plain data that travels to a worker.
+    """The settings that all trials of a search share, as plain data for a worker.
 
     Attributes:
         dataset: the DATASET's folder.
-        fingerprint: of its content.
+        fingerprint: of the DATASET's content.
         run: the RUN's folder.
         training, data: the configuration; a trial's proposal replaces fields of `training`.
         seed: of the search.
         save_epochs: the epochs after which a trial is saved in any case.
-        save_every_s: and so many seconds after it was saved last.
+        save_every_s: the number of seconds between other saves.
         threads: CPU threads of a trial.
         gpu: whether a trial has a share of a GPU.
     """
@@ -129,7 +129,7 @@ class TrainingJob:
 def run_training(config: dict[str, Any]) -> None:
     """Trains the task in a configuration of Ray Tune's for the search `config["job"]`.
 
-    A retraining has a seed of its own, and writes down what it came to.
+    A retraining has its own seed and records its result.
     """
     job, task = TrainingJob(**config["job"]), task_of(config)
     folder = training_folder(place(job.run), task.number, task.repeat)
@@ -151,7 +151,7 @@ def _faults_reported() -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        # What is wrong with the data or with a folder is wrong for all trials.
+        # A fault in the data or in a folder affects all trials.
         tune.report(Fault(str(error)).as_result())
     except OSError as error:
         if error.errno not in FULL:
@@ -165,7 +165,7 @@ def _run(job: TrainingJob, params: dict[str, Any], seed: int, folder: Place) -> 
     def attempt(data: dict[str, Any]) -> dict[str, Any]:
         return _attempt(job, params, seed, folder, data)
 
-    give_back()  # what the trial before left in this process
+    give_back()  # memory of the previous trial in this process
     try:
         return with_less_if_short(lambda: attempt(job.data), lambda: attempt(_frugal(job.data)))
     except ShortOfMemory as error:
@@ -175,7 +175,7 @@ def _run(job: TrainingJob, params: dict[str, Any], seed: int, folder: Place) -> 
 
 
 def _frugal(data: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the data that holds the least; what is learned from a batch stays the same."""
+    """The data configuration that needs the least memory. It does not change the training."""
     _rows.cache_clear()
     return data | {"mode": STREAM}
 
@@ -183,7 +183,7 @@ def _frugal(data: dict[str, Any]) -> dict[str, Any]:
 def _attempt(
     job: TrainingJob, params: dict[str, Any], seed: int, folder: Place, data: dict[str, Any]
 ) -> dict[str, Any]:
-    """Trains from where the trial stands in its folder."""
+    """Trains from the state in the trial's folder."""
     _require_run(job)
     torch.set_num_threads(job.threads)
     device = "cuda" if job.gpu and torch.cuda.is_available() else "cpu"
@@ -192,7 +192,7 @@ def _attempt(
     with checkpoint_folder(folder) as kept:
         training = _taken_up(lambda: Training(config, train, val, seed, device, metric), kept.folder)
         if training.epoch:
-            # The process may have been killed after saving this epoch and before the search heard of it.
+            # The process may have been killed after it saved this epoch and before it reported it.
             tune.report(Epoch(training.last, device=training.device.type).as_result())
         return _train(training, kept, job)
 

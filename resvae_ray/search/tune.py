@@ -1,8 +1,8 @@
 """A search from its start, or from where it stopped, to its end.
 
-A restart does not use Ray's own snapshot of an experiment, which is seconds old when a driver is killed: running trials
-are lost, finished ones run again. Every session is a new experiment for Ray. What to go on with is read from the
-study's journal, ASHA's rungs are filled from the values in it, and a trial finds its state in its own folder.
+A restart does not use Ray's own snapshot of an experiment. That snapshot is seconds old when a driver is killed, so it
+loses running trials and repeats finished ones. Every session is a new experiment for Ray. The study's journal lists the
+trials to resume and the values that fill ASHA's rungs. Each trial resumes from its own folder.
 """
 
 import sys
@@ -55,21 +55,21 @@ def tune(
     resume: bool = False,
     tensorboard: bool = False,
 ) -> Run:
-    """Searches the best Res-VAE for a DATASET and keeps everything in a RUN folder.
+    """Searches for the best Res-VAE for a DATASET and records everything in a RUN folder.
 
     Args:
         config: a Config, a scenario's name or a TOML file; the paper's scenario if not given. With `resume`, the
             recorded one if not given, else it may differ in trials, limits and resources only.
-        resume: go on with the search in `run`; more trials than it had extend it.
+        resume: resume the search in `run`; a larger number of trials extends it.
         tensorboard: run a TensorBoard beside the search, on loopback, and print its address to stderr.
 
     Returns:
-        The RUN; its best model lies in RUN/model.
+        The RUN; its best model is in RUN/model.
 
     Raises:
-        UsageError: a folder that holds another run, a configuration that does not fit, too few resources.
-        DataError: no DATASET, or with `resume` another one than before.
-        JobError: every trial failed, or Ray did.
+        UsageError: the folder holds another run, the configuration is invalid, or there are too few resources.
+        DataError: there is no DATASET, or with `resume`, it has changed.
+        JobError: every trial failed, or Ray failed.
         Interrupted: the user stopped it; it can be resumed.
     """
     data = Dataset.open(dataset)
@@ -86,7 +86,7 @@ def tune(
         slots = plan_slots(resolved.resources, nodes, resolved.search.trials)
         require_space(place(run), resolved, data.dim, slots.concurrent)
         if known is None:
-            # Nothing was written so far: what could be refused has been refused.
+            # All checks have passed, and nothing has been written yet.
             known = stack.enter_context(created(run, resolved, data, about_search()))
         known = known.begin_session(resolved, data, about_session(slots, nodes))
         with _sent_at_last(known):
@@ -101,24 +101,22 @@ def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) ->
             stopped = _patiently(run, lambda: _all_trained(run, dataset, slots, started))
             return _finish(run, dataset, stopped)
     except JobError:
-        with suppress(OSError, JobError):  # of a full disk or a lost bucket, about which the error is
+        with suppress(OSError, JobError):  # the error already reports the full disk or lost bucket
             run.write_tables()
         raise
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise JobError(
-            f"{system_line(error, run.path)}; when that is mended, go on with: {run.resume_command}"
-        ) from None
+        raise JobError(f"{system_line(error, run.path)}; fix that, then resume with: {run.resume_command}") from None
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped; go on with: {run.resume_command}") from None
+        raise Interrupted(f"stopped; resume with: {run.resume_command}") from None
     except (RayError, TuneError) as error:
-        raise JobError(f"Ray gave up: {_reason(error)}; go on with: {run.resume_command}") from error
+        raise JobError(f"Ray gave up: {_reason(error)}; resume with: {run.resume_command}") from error
 
 
 @contextmanager
 def _sent_at_last(run: Run) -> Iterator[None]:
-    """Sends what is left. Where that fails too, why the search has ended is what the user has to know."""
+    """Uploads the remaining files at the end. If that fails too, the first error takes precedence."""
     try:
         yield
     except BaseException:
@@ -127,20 +125,20 @@ def _sent_at_last(run: Run) -> Iterator[None]:
         except JobError as error:
             if run.copy and run.copy.taken_by:
                 raise
-            print(f"{error}; what was not sent is in {run.path}, where --resume goes on with it", file=sys.stderr)
+            print(f"{error}; the files not uploaded are in {run.path}; retry with --resume", file=sys.stderr)
         raise
     run.send()
 
 
 def _reason(error: RayError | TuneError) -> str:
-    """A line that says why: of a task's error its own, of Tune's, which is a traceback, the last."""
+    """A one-line reason: a task's own error, or the last line of Tune's traceback."""
     if isinstance(error, TuneError):
         return str(error).strip().splitlines()[-1]
     return first_line(getattr(error, "cause", None) or error)
 
 
 def _patiently(run: Run, work: Callable[[], bool]) -> bool:
-    """Does `work`, and goes on with it when Ray has killed workers for memory, as long as trainings come to an end."""
+    """Runs `work`, and repeats it after Ray kills workers for memory, as long as some trainings finish each time."""
     while True:
         left = run.trainings_left()
         try:
@@ -148,11 +146,11 @@ def _patiently(run: Run, work: Callable[[], bool]) -> bool:
         except OutOfMemoryError as error:
             if run.trainings_left() == left:
                 raise
-            print(f"{first_line(error).rstrip('.')}: going on from the checkpoints", file=sys.stderr)
+            print(f"{first_line(error).rstrip('.')}: resuming from the checkpoints", file=sys.stderr)
 
 
 def _all_trained(run: Run, dataset: Dataset, slots: Slots, started: float) -> bool:
-    """Runs trials and finalists that are left; whether the user stopped it."""
+    """Runs the remaining trials and finalists. Returns whether the user stopped it."""
     if _search(run, dataset, slots, _seconds_left(run, started)):
         return True
     job = _job(run, dataset, slots, save_epochs=())
@@ -160,16 +158,16 @@ def _all_trained(run: Run, dataset: Dataset, slots: Slots, started: float) -> bo
 
 
 def _seconds_left(run: Run, started: float) -> float | None:
-    """Until --max-hours are over, a fraction of one at least; None without that limit."""
+    """Seconds until --max-hours ends, at least 0.1; None without that limit."""
     limit = run.config.search.max_hours * 3600
     return max(0.1, started + limit - time.monotonic()) if limit else None
 
 
 def _search(run: Run, dataset: Dataset, slots: Slots, seconds: float | None) -> bool:
-    """Runs the trials that are left; whether the user stopped it.
+    """Runs the remaining trials. Returns whether the user stopped it.
 
     Raises:
-        JobError: something is wrong that all trials would suffer from.
+        JobError: a fault affects all trials.
     """
     study = open_study(run.path / names.JOURNAL_FILE, run.info["study"])
     start_study(study, run.config)
@@ -215,7 +213,7 @@ def _announce(run: Run, dataset: Dataset, slots: Slots, left: int) -> None:
 
 
 def _tidy(run: Run, take_up: list[int]) -> None:
-    """Removes what killed processes left behind."""
+    """Removes files that killed processes left."""
     for number, folder in trial_folders(run.path).items():
         clear_staging(folder)
         if number not in take_up:
@@ -246,13 +244,11 @@ def _finish(run: Run, dataset: Dataset, stopped: bool) -> Run:
     run.write_tables()
     status = run.standing()
     if stopped and run.trainings_left():
-        raise Interrupted(f"stopped; go on with: {run.resume_command}")
+        raise Interrupted(f"stopped; resume with: {run.resume_command}")
     if status.best is None and not status.failures:
-        raise JobError(
-            f"{run.where}: --max-hours was over before the first epoch; go on with --resume and more of them"
-        )
+        raise JobError(f"{run.where}: --max-hours ended before the first epoch; use --resume with a larger --max-hours")
     if status.best is None:
-        raise JobError(f"{run.where}: no trial came through; the first one: {status.failures[0][names.FAILURE]}")
+        raise JobError(f"{run.where}: every trial failed; the first failure: {status.failures[0][names.FAILURE]}")
     with replace_folder(run.path / names.MODEL_FOLDER) as folder:
         export_best(run, folder)
     show_latents(run, dataset)

@@ -1,7 +1,7 @@
-"""What a worker is given and what it reports: a training, and an epoch of it or the reason why it cannot go on.
+"""A worker's task and its reports: a training, and then an epoch or the reason for a failure.
 
-Ray Tune carries both as dictionaries. Their keys are known here alone: who listens to a search asks `task_of` and
-`decode`, and gets an `Epoch`, a `Failed` or a `Fault`.
+Ray Tune carries both as dictionaries. Only this module knows their keys. Callbacks of a search call
+`task_of` and `decode`, which returns an `Epoch`, a `Failed` or a `Fault`.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ HOST = "hostname"  # Ray's own key in each result
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """A training that a worker is given.
+    """A training assigned to a worker.
 
     Attributes:
         number: of the trial.
@@ -53,7 +53,7 @@ class Epoch:
 
     @property
     def epoch(self) -> int:
-        """From 1."""
+        """The epoch, from 1."""
         return self.metrics[names.EPOCH]
 
     @property
@@ -63,7 +63,7 @@ class Epoch:
 
     @property
     def best_epoch(self) -> int:
-        """Its epoch."""
+        """The epoch of the lowest validation loss."""
         return self.metrics[names.BEST_EPOCH]
 
     def as_result(self) -> dict[str, Any]:
@@ -73,11 +73,11 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Failed:
-    """The training cannot go on.
+    """The training failed.
 
     Attributes:
-        short_of_memory: it was because of memory, of which other trainings will not have more.
-        last: the metrics of its last epoch, if it came to one.
+        short_of_memory: it ran out of memory, which may affect other trainings too.
+        last: the metrics of its last epoch, if any.
     """
 
     reason: str
@@ -92,7 +92,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something is wrong with the data or the machine, from which all trainings would suffer."""
+    """A fault of the data or the machine that affects all trainings."""
 
     reason: str
 

@@ -121,7 +121,7 @@ def test_a_stop_in_good_order(number, send, dataset, expected, tmp_path, start, 
     out, err = process.communicate(timeout=40)
     assert process.returncode == 130
     assert err.splitlines()[-1] == (
-        f"resvae-ray: stopped; go on with: resvae-ray tune {dataset} {tmp_path / 'run'} --resume"
+        f"resvae-ray: stopped; resume with: resvae-ray tune {dataset} {tmp_path / 'run'} --resume"
     )
     assert "Traceback" not in err
     assert "GCS" not in err
@@ -142,7 +142,7 @@ def test_a_time_limit_and_going_on(dataset, tmp_path, start, write_config):
         search=SearchConfig(trials=2, grace=600, max_hours=15 / 3600, checkpoint_every_s=0.0),
     )
     out, _ = finish(start("tune", dataset, tmp_path / "run", "--config", write_config(config)))
-    assert "stopped by --max-hours; go on with" in out
+    assert "stopped by --max-hours; resume with" in out
     status = Run.open(tmp_path / "run").status()
     assert status["state"] == "interrupted"
     assert 0 < status["epochs"] < 1200

@@ -149,7 +149,7 @@ def test_a_diverging_configuration_costs_one_trial(make_dataset, tmp_path):
 
 def test_a_search_in_which_every_trial_fails_says_why(make_dataset, tmp_path):
     config = replace(SMALL, space={"lr": Domain(choices=(1e30, 1e29))}, search=SearchConfig(trials=2))
-    with pytest.raises(JobError, match="no trial came through; the first one: .*(not finite|validation loss)"):
+    with pytest.raises(JobError, match="every trial failed; the first failure: .*(not finite|validation loss)"):
         tune(make_dataset(60, 8), tmp_path / "run", config)
     assert Run.open(tmp_path / "run").status()["counts"]["failed"] == 2
 
@@ -311,7 +311,7 @@ def test_a_worker_killed_for_memory_costs_no_trial(searched, tmp_path, monkeypat
     run = tune(searched[0].path, tmp_path / "run", ONE_AT_A_TIME)
     assert MEMORY in results
     assert outcome(run.path) == outcome(undisturbed.path)
-    assert "low on memory: going on from the checkpoints" in capfd.readouterr().err
+    assert "low on memory: resuming from the checkpoints" in capfd.readouterr().err
 
 
 def test_a_node_without_memory_ends_a_search_with_the_way_to_go_on(searched, tmp_path, monkeypatch):
@@ -319,5 +319,7 @@ def test_a_node_without_memory_ends_a_search_with_the_way_to_go_on(searched, tmp
         raise RuntimeError("Caught unexpected exception") from MEMORY
 
     monkeypatch.setattr(Tuner, "fit", fit)
-    with pytest.raises(JobError, match=r"Ray gave up: 2 worker\(s\) were killed .* low on memory.; go on with: resvae"):
+    with pytest.raises(
+        JobError, match=r"Ray gave up: 2 worker\(s\) were killed .* low on memory.; resume with: resvae"
+    ):
         tune(searched[0].path, tmp_path / "run", ONE_AT_A_TIME)

@@ -1,4 +1,4 @@
-"""Tells people how a search goes: one line that renews itself on a terminal, a line a finished trial in a log file."""
+"""Search progress: one self-updating line on a terminal, or one line per finished trial in a log file."""
 
 import sys
 import time
@@ -22,10 +22,10 @@ LOG_S = 300.0  # between two lines in a log file while no trial ends
 
 
 class ConsoleProgress(Callback):
-    """Counts what it hears of.
+    """Prints the progress of a search.
 
     Args:
-        run: the search; its record says what earlier sessions came to.
+        run: the search, with the record of earlier sessions.
         stream: where to write.
     """
 
@@ -48,13 +48,11 @@ class ConsoleProgress(Callback):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook."""
         self._running.setdefault(task_of(trial.config).number, 0)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Ray's hook."""
         report, task = decode(result), task_of(trial.config)
         if not isinstance(report, Epoch):
             return
@@ -66,7 +64,6 @@ class ConsoleProgress(Callback):
         self._renew()
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook."""
         report = decode(trial.last_result)
         if isinstance(report, Failed):
             self._end(trial, names.FAILED, report.reason)
@@ -75,11 +72,10 @@ class ConsoleProgress(Callback):
             self._end(trial, state, _lowest(report))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook."""
         self._end(trial, names.FAILED, "crashed, see its error.txt")
 
     def close(self) -> None:
-        """Ends the line that renews itself."""
+        """Clears the self-updating line."""
         if self._live:
             self._stream.write("\r\033[K")
             self._stream.flush()
@@ -128,7 +124,7 @@ class FinalistsProgress(Callback):
     """Prints a line for each retraining of a finalist that ends.
 
     Args:
-        trainings: that are left.
+        trainings: the number left.
         stream: where to write.
     """
 
@@ -141,7 +137,7 @@ class FinalistsProgress(Callback):
         return {}
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook: it came to its end, or failed by its own word, or was stopped with the experiment."""
+        """Ray's hook: the training finished, reported a failure, or stopped with the experiment."""
         report = decode(trial.last_result)
         if isinstance(report, Failed):
             self._say(trial, f"failed: {report.reason}")
@@ -149,7 +145,7 @@ class FinalistsProgress(Callback):
             self._say(trial, _lowest(report))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook: crashed more often than it may."""
+        """Ray's hook: the training exceeded its crash limit."""
         self._say(trial, f"failed: {crash_of(trial).splitlines()[-1]}")
 
     def _say(self, trial: Trial, what: str) -> None:

@@ -32,8 +32,8 @@ from resvae_ray.wording import printable
 
 logger = logging.getLogger(__name__)
 
-POINTS = 5000  # what a browser turns about without strain
-ROWS_READ = 20 * POINTS  # of which the points are drawn, however large the DATASET is
+POINTS = 5000  # as many as a browser rotates smoothly
+ROWS_READ = 20 * POINTS  # the sample that the points are drawn from, for a DATASET of any size
 SIDE = "side"
 LATENTS_FILE = "latents.tsv"
 ABOUT_FILE = "proteins.tsv"
@@ -81,7 +81,7 @@ def _config(number: int) -> ProjectorConfig:
 
 
 def _write_points(folder: Path, model: ResVAE, batches: Iterator[tuple[str, FeatureBatch]]) -> None:
-    """A line a protein in either file; the second has a heading, as it has several columns."""
+    """Writes one line per protein to each file. The second file has several columns and a header."""
     with (folder / LATENTS_FILE).open("w") as latents, (folder / ABOUT_FILE).open("w", encoding="utf-8") as about:
         about.write(f"{names.ID}\t{names.LABEL}\t{SIDE}\n")
         for side, batch in batches:

@@ -1,4 +1,4 @@
-"""Writes what happens in a search into its RUN folder, as it happens."""
+"""Records the events of a search in its RUN folder as they happen."""
 
 import json
 import logging
@@ -45,7 +45,7 @@ METRICS = (
 
 
 class EpochLog:
-    """A file with a line of JSON an epoch; each is on the disk when `write` returns."""
+    """A file with one line of JSON per epoch. `write` returns after the line is on the disk."""
 
     def __init__(self, path: Path) -> None:
         cut_torn_line(path)
@@ -61,43 +61,41 @@ class EpochLog:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Closes the file."""
         self._file.close()
 
 
 class Tables:
     """Rewrites the tables of a RUN when a trial has ended, in at most SHARE of the time.
 
-    They grow with the search, and trials may end faster than they are written. What was left out is in the next ones.
+    The tables grow with the search, and trials may end faster than the tables are written. A later write adds the rest.
     """
 
     def __init__(self, run: Run) -> None:
         self._run, self._stale, self._due = run, False, 0.0
 
     def outdated(self) -> None:
-        """A trial has ended."""
+        """Marks the tables as outdated after a trial ends."""
         self._stale = True
         self.write_if_due()
 
     def write_if_due(self) -> None:
-        """Writes them, if they are out of date and were not written just now."""
+        """Writes outdated tables, unless the last write was too recent."""
         if self._stale and time.monotonic() >= self._due:
             self.write()
 
     def write(self) -> None:
-        """Writes them."""
         began = time.monotonic()
         try:
             self._run.write_tables()
             self._stale = False
         except (OSError, ValueError, TypeError, JobError) as error:
-            # They are made from the record, and made again at the next end of a trial: no reason to stop a search.
+            # The next trial that ends rebuilds the tables from the record, so the search continues.
             logger.warning("%s: the tables could not be written: %s", self._run.path, error)
         ended = time.monotonic()
         self._due = ended + (ended - began) / SHARE
 
     def close(self) -> None:
-        """Writes them, if they are out of date."""
+        """Writes the tables if they are outdated."""
         if self._stale:
             self.write()
 
@@ -116,7 +114,7 @@ class Recorder(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Ray's hook: an epoch, or the reason why a training cannot go on."""
+        """Ray's hook: records an epoch, or the reason for a failure."""
         report, task = decode(result), task_of(trial.config)
         if isinstance(report, Failed):
             self._write_reason(task, report.reason)
@@ -125,12 +123,12 @@ class Recorder(Callback):
             self._tables.write_if_due()
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook: complete, pruned, or failed by its own word."""
+        """Ray's hook: the trial is complete, was pruned, or reported a failure."""
         if not isinstance(decode(trial.last_result), Fault):
             self._end(task_of(trial.config))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook: crashed more often than it may."""
+        """Ray's hook: the trial exceeded its crash limit."""
         task, text = task_of(trial.config), crash_of(trial)
         self._write_reason(task, text)
         if task.repeat is not None:
@@ -163,7 +161,7 @@ def _or_none(value: float) -> float | None:
 
 
 class Sender(Callback):
-    """Sends a RUN to its bucket after every trial that ends; nothing to do for one on a disk."""
+    """Uploads a RUN to its bucket after each trial. Does nothing for a RUN on a disk."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -173,11 +171,9 @@ class Sender(Callback):
         return {}
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook."""
         self._send()
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook."""
         self._send()
 
     def _send(self) -> None:
@@ -189,11 +185,11 @@ class Sender(Callback):
 
 
 def forget_resume(folder: Place) -> None:
-    """Removes what only an unfinished training needs, by far the largest part of its folder."""
+    """Removes the resume state, the largest file in a folder, which only an unfinished training needs."""
     (folder / names.RESUME_FILE).unlink(missing_ok=True)
 
 
 def clear_staging(folder: Path) -> None:
-    """Removes what a killed worker left half-written in the folder of a training."""
+    """Removes files that a killed worker left half-written in a training's folder."""
     for path in folder.glob(".*.partial-*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

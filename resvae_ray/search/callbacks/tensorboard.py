@@ -3,8 +3,8 @@
 Ray's own logger writes the hyperparameters of a trial when it ends, and only if it reported; its files stay in a
 temporary folder for minutes. Here they go straight into RUN/tune, one folder per trial, with a readable name.
 
-TensorBoard's own writer uses a thread. If the disk is full, that thread ends with a traceback on the terminal, and
-the next writer gets the error, or nobody does. `EventFile` writes in the thread that has the event.
+TensorBoard's own writer uses a thread. If the disk is full, that thread prints a traceback, and the caller may never
+receive the error. `EventFile` writes in the calling thread.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -38,12 +38,12 @@ from resvae_ray.search.run.run import Run
 from resvae_ray.search.space import describe
 from resvae_ray.search.worker_report import Epoch, Failed, Fault, decode, task_of
 
-VERSION = "brain.Event:2"  # with which every such file begins
+VERSION = "brain.Event:2"  # the first event of every event file
 _count = itertools.count()
 
 
 class EventFile:
-    """A new event file in a folder, which is made where it is missing. It is open only while an event is written.
+    """A new event file. It creates a missing folder, and opens the file only to write an event.
 
     Raises:
         OSError: the folder or the file cannot be written.
@@ -87,13 +87,13 @@ SCALARS = {
     names.LEARNING_RATE: "training/lr",
     names.ROWS_PER_SECOND: "training/rows_per_s",
 }
-NAME_LENGTH = 200  # of a trial's folder; a name longer than 255 is none
+NAME_LENGTH = 200  # characters in a trial's folder name; file systems allow 255
 SHOWN = (names.BEST_VAL_LOSS, names.R2, names.ACTIVE_UNITS)
 
 
 @dataclass(frozen=True)
 class Board:
-    """How a training stands in TensorBoard: its folder below RUN/tune, its name in HPARAMS, which sorts by it."""
+    """A training in TensorBoard: its folder below RUN/tune, and its name in HPARAMS, which sorts by name."""
 
     folder: str
     title: str
@@ -101,7 +101,7 @@ class Board:
 
 
 def board_of(trial: Trial) -> Board:
-    """Of a training."""
+    """The TensorBoard folder and name of a training."""
     task = task_of(trial.config)
     if task.repeat is None:
         return Board(board_name(f"trial_{task.number:04d}", task.params), f"trial {task.number:04d}", task.params)
@@ -143,7 +143,7 @@ class TensorBoard(Callback):
             file.add(Summary(value=values), report.epoch)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook: complete, pruned, or failed by its own word."""
+        """Ray's hook: the trial is complete, was pruned, or reported a failure."""
         report = decode(trial.last_result)
         if not isinstance(report, Fault):
             self._end(trial, api_pb2.STATUS_FAILURE if isinstance(report, Failed) else api_pb2.STATUS_SUCCESS)
@@ -163,7 +163,7 @@ class TensorBoard(Callback):
 
 
 def board_name(name: str, params: Mapping[str, Any]) -> str:
-    """A folder below RUN/tune, which TensorBoard takes for a name: what it is and its parameters."""
+    """The folder below RUN/tune, which TensorBoard shows as the name: the training and its parameters."""
     return f"{name}_{re.sub(r'[^0-9A-Za-z.=_+-]', '_', describe(params))}"[:NAME_LENGTH]
 
 

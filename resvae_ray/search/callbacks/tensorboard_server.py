@@ -1,7 +1,7 @@
-"""TensorBoard beside a search: a process of its own, on loopback, that ends when the search does, however it does.
+"""TensorBoard for a search: a separate process on loopback that always ends with the search.
 
-The process reads from a pipe that only the search holds open. Nothing comes through it; when it closes, because the
-search has ended, was stopped or was killed, there is nothing left to wait for.
+The process reads from a pipe that only the search holds open. The pipe carries no data. It closes when the search ends,
+stops or is killed, and the process then exits.
 """
 
 import os
@@ -26,7 +26,7 @@ def tensorboard_server(folder: Path) -> Iterator[str | None]:
         if address:
             print(f"TensorBoard: {address}", file=sys.stderr)
         else:
-            print(f"TensorBoard did not start, the search goes on without it: {_last_line(log)}", file=sys.stderr)
+            print(f"TensorBoard did not start, the search continues without it: {_last_line(log)}", file=sys.stderr)
         yield address or None
 
 
@@ -71,7 +71,7 @@ def _last_line(log: IO[str]) -> str:
 
 
 def serve(folder: str) -> None:
-    """Shows `folder`, prints the address, and ends with whoever holds the other end of stdin."""
+    """Shows `folder`, prints the address, and exits when stdin closes."""
     from tensorboard.program import TensorBoard
 
     board = TensorBoard()

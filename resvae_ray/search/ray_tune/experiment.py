@@ -16,7 +16,7 @@ from typing import Any
 from ray import tune as ray_tune
 
 # pyright: reportPrivateImportUsage=false
-# What is replaced is a name in a module of Tune.
+# This module replaces a private name in a module of Tune.
 from ray.exceptions import RayActorError, RayError
 from ray.tune import Callback
 from ray.tune import tune as tune_module
@@ -58,7 +58,7 @@ def stoppable() -> Iterator[threading.Event]:
 
 
 class Controller(TuneController):
-    """Of a running experiment."""
+    """Tune's controller, without the second report of a dead worker (see above)."""
 
     def _trial_task_failure(self, trial: Trial, exception: Exception) -> None:
         if not isinstance(exception, RayActorError):
@@ -72,7 +72,7 @@ class Controller(TuneController):
 
 @contextmanager
 def our_controller() -> Iterator[None]:
-    """Tune takes it meanwhile; no other way leads there."""
+    """Replaces Tune's controller within the context. Tune has no public option for this."""
     theirs = tune_module.TuneController
     tune_module.TuneController = Controller
     try:
@@ -97,16 +97,16 @@ def run_experiment(
     seconds: float | None,
     **how: Any,
 ) -> bool:
-    """Runs the trials; whether the user stopped them.
+    """Runs the trials. Returns whether the user stopped them.
 
     Args:
         space: the configuration that each trial gets.
-        name_of: what a trial is called.
-        seconds: after which all end; None is no limit.
-        how: what else ray.tune.TuneConfig takes.
+        name_of: gives the name of a trial.
+        seconds: time limit for all trials, or None for no limit.
+        how: further arguments of ray.tune.TuneConfig.
 
     Raises:
-        JobError: something is wrong that all trials would suffer from.
+        JobError: a fault affects all trials.
         OSError: RUN cannot be written.
         RayError: Ray gave up.
         TuneError: Tune did.
@@ -139,7 +139,7 @@ def run_experiment(
         stop = stack.enter_context(stoppable())
         _fit(tuner)
     if guard.reason:
-        raise JobError(f"{guard.reason}; when that is mended, go on with: {run.resume_command}")
+        raise JobError(f"{guard.reason}; fix that, then resume with: {run.resume_command}")
     return stop.is_set()
 
 
@@ -147,12 +147,12 @@ def _fit(tuner: ray_tune.Tuner) -> None:
     try:
         tuner.fit()
     except RuntimeError as error:
-        # How Tune ends when a worker is killed for memory: that is no RayActorError, and unexpected there.
+        # Tune ends this way when a worker is killed for memory, because that is not a RayActorError.
         if isinstance(error.__cause__, RayError):
             raise error.__cause__ from None
         raise
     except TuneError as error:
-        # How Tune passes on what a callback raises: as text.
+        # Tune passes on an exception of a callback as text.
         cause = error.__context__
         if isinstance(cause, OSError) and not isinstance(cause, RayError):
             raise cause from None
@@ -161,7 +161,7 @@ def _fit(tuner: ray_tune.Tuner) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray's own reports go where ours say better what happened."""
+    """Silences Ray's own reports, because ours are clearer."""
     logger = logging.getLogger("ray.tune")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -23,10 +23,10 @@ FAILURE = "Failure # "  # with which Tune begins each error in a trial's file of
 
 
 class Retries(Callback):
-    """Ends a trial that has crashed more often than it may.
+    """Ends a trial that exceeds its crash limit.
 
-    Tune decides before any hook is called. So it is to allow one failure more than `most`, and a trial that has used it
-    up by crashing is given back with the reason, for which it then fails; see `refuse_another`.
+    Tune decides before it calls any hook. So Tune allows one failure more than `most`. A trial that crashes that often
+    restarts with the reason in its configuration and then fails at once; see `refuse_another`.
     """
 
     def __init__(self, most: int) -> None:
@@ -90,10 +90,10 @@ ENDS_IN_A_ROW = 5  # without an epoch of any trial between them
 
 
 class Guard(Callback, Stopper):
-    """Watches results and crashes; told of a fault of all trials, it stops the search.
+    """Watches results and crashes, and stops the search on a fault that affects all trials.
 
     Attributes:
-        reason: why it did.
+        reason: why it stopped the search, or None.
     """
 
     def __init__(self) -> None:

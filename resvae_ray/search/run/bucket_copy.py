@@ -1,8 +1,8 @@
 """A RUN in a bucket, and the copies of it on machines.
 
-The search works in a copy on its own machine, since journals and event files are appended to, and no object can be.
-The copy is uploaded after every trial that ends. Trainings upload their state and weights themselves, wherever they run
-(checkpoints.py); the copy fetches the weights when it is asked for them.
+The search works in a copy on its own machine, because it appends to files, and objects in a bucket are immutable.
+The copy is uploaded after every trial that ends. Each training uploads its own state and weights from its node
+(checkpoints.py), and the copy fetches the weights on demand.
 """
 
 import atexit
@@ -27,20 +27,20 @@ from resvae_ray.model.tensor_file import read_state
 from resvae_ray.search.run.checkpoints import OF_TRAININGS
 
 HOME = "RESVAE_RAY_HOME"  # where the copies are that searches work in; ~/.cache/resvae_ray without it
-AT_ONCE = 8  # files on their way
+AT_ONCE = 8  # files in transfer
 MODEL_CONFIG = f"{names.MODEL_FOLDER}/{names.CONFIG_FILE}"
-LAST = (MODEL_CONFIG, names.JOURNAL_FILE)  # to be sent, in this order
+LAST = (MODEL_CONFIG, names.JOURNAL_FILE)  # uploaded last, in this order
 RECORD = (names.JOURNAL_FILE, names.EPOCHS_FILE)
-TRIES = 3  # to fetch what trainings replace meanwhile
+TRIES = 3  # to fetch files that trainings are replacing
 
 
 class BucketCopy:
-    """A folder of this machine with what a RUN in a bucket holds, or a part of it.
+    """A full or partial copy of a RUN in a bucket, in a folder of this machine.
 
     Attributes:
-        home: where the RUN is.
+        home: the RUN in the bucket.
         folder: the copy.
-        taken_by: who works in the RUN instead of us, if it was taken from us; then nothing is sent any more.
+        taken_by: the process that has taken over the RUN, if any; nothing is uploaded after that.
     """
 
     def __init__(self, home: BucketPlace, folder: Path) -> None:
@@ -50,18 +50,16 @@ class BucketCopy:
         self._fetched: dict[str, tuple[int | None, int | None]] = {}
 
     def send(self) -> None:
-        """Sends what has changed, the study's journal last: what it says has ended is there then with all its epochs.
+        """Uploads changed files. The study's journal is last, so every trial that it lists as ended has all its epochs.
 
         Raises:
             JobError: the bucket cannot be reached, or another process works there.
         """
         if self.taken_by:
-            raise JobError(
-                f"{self.home}: nothing was heard of this search for so long that {self.taken_by} has taken it up"
-            )
+            raise JobError(f"{self.home}: {self.taken_by} took over this search because it was silent for too long")
         changed = [name for name in self._changed("") if not OF_TRAININGS.fullmatch(name) or _is_result(name)]
         if any(name.startswith(f"{names.MODEL_FOLDER}/") for name in changed):
-            # Without it there is no MODEL to be read, of which one file is new and another old.
+            # Without this file, readers see no MODEL, so they cannot read a mix of old and new files.
             (self.home / MODEL_CONFIG).unlink(missing_ok=True)
             changed = [*changed, MODEL_CONFIG]
         self._send({name for name in changed if name not in LAST})
@@ -74,10 +72,10 @@ class BucketCopy:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def take_up(self) -> None:
-        """Makes the copy as new as what is in the bucket.
+        """Updates the copy from the bucket.
 
-        It is kept where it goes on from what is there, since it may have what was not sent before a kill. Where the
-        search was taken up elsewhere since, or never here, it is fetched anew.
+        A copy that continues the RUN in the bucket is kept, because a killed search may have left files that were not
+        uploaded. If the search was resumed elsewhere, or never ran here, the copy is fetched again.
 
         Raises:
             JobError: the bucket cannot be reached, or its files change meanwhile.
@@ -87,12 +85,12 @@ class BucketCopy:
             self.fetch()
 
     def send_folder(self, below: str) -> None:
-        """Makes the folder `below` in the bucket what it is here."""
+        """Makes the folder `below` in the bucket match the local one."""
         self._send(self._changed(f"{below}/"))
         self._drop(below)
 
     def fetch(self) -> None:
-        """Fetches all but what belongs to trainings.
+        """Fetches all files except the checkpoints of trainings.
 
         Raises:
             JobError: the bucket cannot be reached, or its files change meanwhile.
@@ -111,16 +109,16 @@ class BucketCopy:
                 file.unlink()
 
     def forget_unknown(self, known: Mapping[str, int | None]) -> None:
-        """Removes what trainings have left that came further than the record that is here.
+        """Removes the files of trainings that are ahead of the record on this machine.
 
-        The record was sent when a trial ended last; who goes on with it after a kill elsewhere cannot know of later
-        epochs. Such a training begins anew: its epochs would be missing in the record, or be those of another proposal.
+        The record was uploaded when the last trial ended. After a kill on another machine, it lacks the later epochs.
+        Such a training starts again: its epochs would be missing from the record or belong to another proposal.
 
         Args:
             known: the last epoch recorded of each training that has not ended, None for one that has, by its folder.
 
         Raises:
-            DataError: the record is in the bucket and not here, so that nothing can be said to be unknown.
+            DataError: the record is in the bucket but not on this machine.
         """
         if lost := self._lost_record():
             raise DataError(f"{self.folder}: has no {lost}, which is in {self.home}; remove this copy, and try again")
@@ -130,12 +128,12 @@ class BucketCopy:
                 (self.home / folder).remove_folder()
 
     def _lost_record(self) -> str:
-        """A file of the record that is in the bucket and not here."""
+        """A file of the record that is in the bucket but not on this machine."""
         lost = (name for name in RECORD if not (self.folder / name).exists() and (self.home / name).exists())
         return next(lost, "")
 
     def _saved_epoch(self, folder: str) -> int:
-        """Of the state that a training has left in `folder`; 0 without one that can be read."""
+        """The epoch of the state in `folder`; 0 if the state is missing or damaged."""
         try:
             with (self.home / folder / names.RESUME_FILE).local_copy() as file:
                 return read_state(file)["epoch"]

@@ -1,4 +1,4 @@
-"""How much a RUN takes on the disk at most, known and asked for before anything starts."""
+"""The disk space that a RUN may need, checked before the search starts."""
 
 import shutil
 import sys
@@ -18,10 +18,10 @@ HEADER_BYTES = 64 << 10  # of a file with tensors
 
 
 def space_needed(config: Config, dim: int, at_once: int) -> int:
-    """Bytes that a search takes at most: its checkpoints, as they are and while they are replaced, and its records.
+    """The most bytes that a search may need: checkpoints, including those being replaced, and records.
 
-    A trial that has ended keeps its best weights. One at work also has its state (the weights, two moments of each for
-    Adam, perhaps an average of them), and both again while they are written anew.
+    An ended trial keeps its best weights. A running trial also has its state: the weights, two moments per weight for
+    Adam, and possibly an average of the weights. While these files are rewritten, both versions exist.
 
     Args:
         dim: D.
@@ -30,20 +30,20 @@ def space_needed(config: Config, dim: int, at_once: int) -> int:
     weights = _weight_bytes(config, dim)
     state = (4 if config.training.average or "average" in config.space else 3) * weights
     kept = config.search.trials + config.search.finalists * config.search.seeds
-    models = 2  # RUN/model, and its successor
+    models = 2  # RUN/model and its replacement
     return (kept + models + at_once) * weights + 2 * at_once * state + RECORDS_BYTES
 
 
 def require_space(run: Place, config: Config, dim: int, at_once: int) -> None:
-    """Says what the search will take at most.
+    """Checks and reports the space that the search may need.
 
     Args:
-        run: the RUN's folder, which need not be there yet; what it has of weights already is not needed again. Of a
-            bucket nobody knows what is free.
+        run: the RUN's folder, which may not exist yet. Weights that it already holds are not counted again. Free space
+            in a bucket is unknown.
 
     Raises:
-        JobError: so much is not free there.
-        UsageError: a network of so much cannot be.
+        JobError: there is not enough free space.
+        UsageError: the network is too large.
     """
     folder = run.local
     if folder is None:
@@ -59,7 +59,7 @@ def require_space(run: Place, config: Config, dim: int, at_once: int) -> None:
 
 
 def _weight_bytes(config: Config, dim: int) -> int:
-    """Of the largest network of the search."""
+    """The weight bytes of the largest network of the search."""
     hidden, z = (_largest(config, name) for name in ("hidden_dim", "z_dim"))
     try:
         with torch.device("meta"):

@@ -2,7 +2,7 @@
 
 A later line replaces an earlier one of the same training and epoch: a training that was killed repeats its last epochs.
 `EpochReader` keeps the few columns that tables and status need, and after that reads only what was appended. All
-columns of a line are parsed when somebody asks for `Curve.rows`.
+columns of a line are parsed on access to `Curve.rows`.
 """
 
 import io
@@ -40,7 +40,7 @@ class Curve:
     Attributes:
         epochs: from 1.
         losses: validation losses.
-        seconds: that each took.
+        seconds: the duration of each epoch.
         times: of the report, in seconds since 1970.
         nodes: where it was trained.
         read_rows: gives `rows`.
@@ -66,7 +66,7 @@ class Curve:
         )
 
     def followed_by(self, later: "Curve") -> "Curve":
-        """The curve of two parts of one training; of an epoch that both have, the later report."""
+        """The curve of two parts of one training. If both have an epoch, the later report counts."""
         epochs, losses, seconds, times, nodes = _joined(self, later.lists())
         return Curve(epochs, losses, seconds, times, nodes, lambda: _joined_rows(self, later))
 
@@ -81,7 +81,7 @@ class Curve:
 
     @cached_property
     def best(self) -> int | None:
-        """The place of the lowest validation loss in the lists."""
+        """The index of the lowest validation loss in the lists."""
         return min(range(len(self.losses)), key=self.losses.__getitem__, default=None)
 
     @property
@@ -91,22 +91,22 @@ class Curve:
 
     @property
     def best_epoch(self) -> int | None:
-        """Its epoch."""
+        """The epoch of the lowest validation loss."""
         return None if self.best is None else self.epochs[self.best]
 
     @property
     def last_epoch(self) -> int:
-        """0 before the first report."""
+        """The last epoch reported; 0 before the first report."""
         return self.epochs[-1] if self.epochs else 0
 
     @property
     def node(self) -> str | None:
-        """Where it was trained last."""
+        """The node of the last epoch."""
         return self.nodes[-1] if self.nodes else None
 
     @cached_property
     def total_seconds(self) -> float:
-        """Of all epochs."""
+        """The seconds of all epochs."""
         return sum(self.seconds)
 
 
@@ -247,7 +247,7 @@ def _slow(content: bytes, path: Path, before: int) -> _Columns:
     """The same by Python's parser, which says which line is damaged.
 
     Args:
-        before: the lines of the file that stand before `content`.
+        before: the number of lines before `content`.
     """
     rows = list(_parsed_lines(content, path, before))
     counted = [[-1 if row.get(name) is None else row[name] for name in COUNTED] for row in rows]
@@ -276,7 +276,7 @@ def _parsed(line: bytes, where: str) -> EpochRow:
             return row
     except (ValueError, KeyError, RecursionError):
         pass
-    raise DataError(f"{where}: it is damaged; remove the line, and the epoch that it told of is not known")
+    raise DataError(f"{where}: damaged line; remove it to continue without that epoch's record")
 
 
 def _is_whole(value: object) -> bool:

@@ -1,8 +1,8 @@
 """Finalists: the best configurations of a search, trained again under fresh seeds, so that no lucky seed decides.
 
-The lowest of many noisy losses is lower than its configuration deserves, all the more the more of them were looked at
-(overtuning: Schneider, Bischl and Feurer 2025, arXiv:2506.19540). A finalist's mean over fresh seeds has no such bias,
-and how far it lies above the loss that the search saw is the overtuning gap.
+The lowest of many noisy losses underestimates the true loss of its configuration, and more trials increase this bias
+(overtuning: Schneider, Bischl and Feurer 2025, arXiv:2506.19540). A finalist's mean over fresh seeds has no such bias.
+The overtuning gap is that mean minus the loss in the search.
 """
 
 from collections.abc import Sequence
@@ -44,12 +44,12 @@ class Finalist:
 
     @property
     def losses(self) -> list[float]:
-        """Of the retrainings that came through."""
+        """The losses of the retrainings that succeeded."""
         return [repeat.loss for repeat in self.repeats if repeat.loss is not None]
 
     @property
     def mean(self) -> float | None:
-        """Of `losses`."""
+        """The mean of `losses`."""
         return fmean(self.losses) if self.losses else None
 
     @property
@@ -59,12 +59,12 @@ class Finalist:
 
     @property
     def gap(self) -> float | None:
-        """The overtuning gap; None for a trial that was stopped early, whose loss was no full training's."""
+        """The overtuning gap; None for a trial that was stopped early, whose loss is not from a full training."""
         return self.mean - self.search_loss if self.mean is not None and self.complete else None
 
     @property
     def failed(self) -> int:
-        """Retrainings that did not come through."""
+        """The number of retrainings that failed."""
         return sum(repeat.failure is not None for repeat in self.repeats)
 
     @property
@@ -91,8 +91,8 @@ class Finalist:
 def finalists_of(snapshot: Snapshot, config: SearchConfig) -> list[Finalist]:
     """The finalists of a RUN, the best of the search first.
 
-    There are none before all trials have ended; what was proposed for a longer search need not begin. A trial that was
-    stopped early may be one, a failed one may not; of trials with equal parameters the first is.
+    The list is empty until all trials have ended; proposals for a longer search need not begin. A trial that ASHA
+    stopped can be a finalist, but a failed trial cannot. Among trials with equal parameters, only the first counts.
     """
     begun = [trial for trial in snapshot.trials if trial.state != names.PENDING]
     if len(begun) < config.trials or any(trial.state == names.RUNNING for trial in begun):
@@ -105,7 +105,7 @@ def finalists_of(snapshot: Snapshot, config: SearchConfig) -> list[Finalist]:
 
 
 def winner(finalists: Sequence[Finalist]) -> Finalist | None:
-    """The finalist with the lowest mean, when all have been trained; one that failed comes after all that did not."""
+    """The finalist with the lowest mean, once all have been trained. Finalists with failures rank last."""
     came_through = [finalist for finalist in finalists if finalist.losses]
     if not came_through or left_to_train(finalists):
         return None
@@ -119,20 +119,20 @@ def left_to_train(finalists: Sequence[Finalist]) -> list[TrainingRecord]:
 
 
 def write_choice(run: Path, finalists: Sequence[Finalist]) -> None:
-    """Writes down which finalist was chosen, if one was. It holds until a later round has chosen."""
+    """Records the chosen finalist, if there is one. The record is valid until a later round chooses."""
     if (chosen := winner(finalists)) is not None:
         about = {"among": len(finalists), "seeds": len(chosen.repeats), names.NUMBER: chosen.number}
         write_json(run / names.FINALISTS_FOLDER / names.CHOICE_FILE, about)
 
 
 def chosen_of(snapshot: Snapshot, run: object) -> tuple[Finalist, int] | None:
-    """The finalist of a RUN that was chosen last, and of how many; None before any was.
+    """The last chosen finalist of a RUN and the number of finalists; None before a choice.
 
     Args:
-        run: what names it, for the message.
+        run: name of the RUN, for the message.
 
     Raises:
-        DataError: it is none of the study's trials.
+        DataError: the chosen trial is not in the study.
     """
     if (about := snapshot.choice) is None:
         return None

@@ -1,8 +1,8 @@
 """The study's journal, as Optuna 5.0 writes it, read without Optuna: a trial's number, state and parameters.
 
-Optuna needs seconds for the journal of some thousand trials, most of them for the values of each epoch, which stand in
-epochs.jsonl as well, and it reads the whole file again in every process. This reader skips these lines and after the
-first time reads what was appended. tests/unit/search/run/test_journal.py compares it with Optuna's own.
+Optuna needs seconds to read the journal of a few thousand trials, mostly for the values per epoch, which epochs.jsonl
+also contains. Optuna also rereads the whole file in every process. This reader skips those lines and, after its first
+read, reads only the appended part. tests/unit/search/run/test_journal.py compares it with Optuna's own.
 """
 
 import json
@@ -37,7 +37,7 @@ class Proposal:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing changes in it any more."""
+        """Whether the trial has ended."""
         return self.state in (names.COMPLETE, names.PRUNED, names.FAILED)
 
 
@@ -85,7 +85,7 @@ class JournalReader:
                     changed.add(trial.number)
             except (ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError) as error:
                 if place == len(lines) and isinstance(error, json.JSONDecodeError):
-                    break  # as Optuna does: a last line may be half there
+                    break  # as Optuna does: the last line may be incomplete
                 self._forget()
                 kind = f"{type(error).__name__}: {first_line(error)}"
                 raise DataError(f"{self._path}: the study's journal is damaged ({kind})") from None

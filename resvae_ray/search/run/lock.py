@@ -1,11 +1,11 @@
-"""Which process works in a RUN: one, which holds the lock there and gives a sign of life every 15 s.
+"""The lock of a RUN: one process holds it and sends a sign of life every 15 s.
 
-On a disk it holds a file lock. That ends with its process, however that ends, but is only sure to be seen on the
-machine where it is held. So the process also renews the time of the lock file, and other machines go by its age.
+On a disk, the lock is a file lock. It always ends with its process, but other machines may not see it. So the process
+also updates the time of the lock file, and other machines check its age.
 
-In a bucket it holds an object, by conditional writes: the object is created only if there is none, and renewed or taken
-over only if it has not changed since it was read. So of two searches that begin at once, one fails. The age of the
-object is by the server's clock alone, so that no wrong clock takes a search for dead.
+In a bucket, the lock is an object, written conditionally. A process creates it only if it does not exist, and renews or
+takes it over only if it has not changed since it was read. So if two searches begin at once, one fails. The age of the
+object comes from the server's clock, so a wrong local clock cannot declare a search dead.
 """
 
 import fcntl
@@ -30,19 +30,19 @@ from resvae_ray.files.place import BucketPlace, Place
 logger = logging.getLogger(__name__)
 
 BEAT_S = 15.0  # between two signs of life
-SILENCE_S = 180.0  # after which a process on another machine is taken for dead; network folders show a minute's delay
+SILENCE_S = 180.0  # then a process on another machine counts as dead; network folders lag by up to a minute
 TRIES = 5  # for the lock, since a reader holds it for an instant to see whether it is free
 TRY_S = 0.1
 
 
 @dataclass(frozen=True)
 class Worker:
-    """The process that works in a folder, or did until it was killed.
+    """The process that writes in a folder, or did until it was killed.
 
     Attributes:
-        who: its number and machine.
+        who: its process id and machine.
         seen_s: seconds since its last sign of life.
-        alive: whether it is at work now.
+        alive: whether it is running now.
     """
 
     who: str
@@ -71,7 +71,7 @@ def hold(path: Path) -> Iterator[None]:
 
 @contextmanager
 def signs_of_life(beat: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Lets `beat` give them beside the work, until its event is set."""
+    """Runs `beat` in a thread, and sets its event at the end."""
     ended = threading.Event()
     beating = threading.Thread(target=beat, args=(ended,), name="signs of life", daemon=True)
     beating.start()
@@ -83,7 +83,7 @@ def signs_of_life(beat: Callable[[threading.Event], None]) -> Iterator[None]:
 
 
 def worker(path: Path) -> Worker | None:
-    """Who works by the lock file at `path`, or did until it was killed; None if the last one ended in good order."""
+    """The process that holds the lock file at `path`, or held it when killed; None if it was released."""
     try:
         with path.open() as file:
             who, held = file.read().strip(), _is_held(file)
@@ -105,14 +105,14 @@ def _acquire(file: IO[str], path: Path) -> None:
             if left:
                 time.sleep(TRY_S)
         except OSError as error:
-            logger.warning("%s: no file locks here (%s); see to it that only one search runs", path.parent, error)
+            logger.warning("%s: no file locks here (%s); make sure that only one search runs", path.parent, error)
             return
     file.seek(0)
     raise UsageError(f"{path.parent}: a search is running in it ({file.read().strip()})")
 
 
 def _is_held(file: IO[str]) -> bool | None:
-    """Whether another process holds it; None where there are no file locks."""
+    """Whether another process holds the lock; None without file lock support."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
@@ -151,7 +151,7 @@ def hold_in_bucket(lock: BucketPlace, on_loss: Callable[[str], None]) -> Iterato
 
 
 def require_lockable(run: Place) -> None:
-    """Says before a search begins that its RUN cannot be locked.
+    """Checks before a search begins that its RUN can be locked.
 
     Raises:
         UsageError: `run` is in a bucket, and boto3 is missing or the bucket is not S3's.
@@ -161,7 +161,7 @@ def require_lockable(run: Place) -> None:
 
 
 def worker_in_bucket(lock: BucketPlace) -> Worker | None:
-    """Who works by the lock object, or did until it was killed; None if the last one ended in good order.
+    """The process that holds the lock object, or held it when killed; None if it was released.
 
     Its age is by this machine's clock, so that it can be read without boto3.
     """
@@ -178,8 +178,8 @@ def worker_in_bucket(lock: BucketPlace) -> Worker | None:
 class _LockObject:
     """The lock object of a RUN in a bucket, as this process holds it.
 
-    Its content is the name of the process and a number that each sign of life raises, so that its ETag says whether
-    the process is still the one that was seen, and silent since.
+    Its content is the process name and a counter that each sign of life increments. So an unchanged ETag means that
+    the same process holds the lock and has been silent.
     """
 
     def __init__(self, lock: BucketPlace) -> None:
@@ -221,7 +221,7 @@ class _LockObject:
             if found and found.content.startswith(self._me):
                 self._object.remove(found.etag)
         except JobError as error:
-            # Its process has ended, or gives no more signs of life: no reason to hide why.
+            # The process ends here, so this error must not hide the reason.
             logger.warning("%s; other machines take the search for alive for another %.0f s", error, SILENCE_S)
 
     def _renew(self) -> str:
@@ -248,7 +248,7 @@ class _LockObject:
 
 
 def _is_alive(who: str, age_s: float) -> bool:
-    """Whether a process is at work whose last sign of life is so old; one of this machine can be looked up."""
+    """Whether a process is alive, by the age of its last sign of life or, on this machine, by its id."""
     number, _, host = who.removeprefix("process ").partition(" on ")
     gone = host == socket.gethostname() and number.isdigit() and not is_alive(int(number))
     return age_s < SILENCE_S and not gone

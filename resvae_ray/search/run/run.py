@@ -1,9 +1,9 @@
-"""RUN: the folder in which a search keeps all that it knows, and what can be read from it, while it runs and after.
+"""RUN: the folder that records a search. It can be read during the search and after it.
 
     run = Run.open("run")
-    run.trials()          # a DataFrame, a row a trial
-    run.epochs()          # a DataFrame, a row an epoch and trial
-    run.status()          # counts, the best so far, the trials under way
+    run.trials()          # a DataFrame, one row per trial
+    run.epochs()          # a DataFrame, one row per trial and epoch
+    run.status()          # counts, the best so far, the running trials
 
 The study's journal and epochs.jsonl are the record. Everything else (trials.csv, best.csv, model/) is made from them.
 """
@@ -63,7 +63,7 @@ class Run:
         """Makes the folder with run.json; nothing has started then.
 
         Args:
-            about: the study's name and whatever else is worth knowing later.
+            about: the study's name and further facts for the record.
             copy: to work in, if `path` is in a bucket; by default the one that `tune` works in.
 
         Raises:
@@ -72,7 +72,7 @@ class Run:
         where = place_to_write(path)
         refuse_existing_run(where)
         if copy := copy or working_copy(where):
-            copy.clear()  # of a RUN that was there, and is no more
+            copy.clear()  # it may be of a RUN that was deleted
         content = {**about, **_content(config, dataset), "sessions": []}
         folder = LocalPlace(copy.folder) if copy else where
         (folder / names.RUN_FILE).write_json(content)
@@ -88,7 +88,7 @@ class Run:
         """
         where = place(path)
         if not (where / names.RUN_FILE).is_file():
-            raise DataError(f"{where}: no RUN: it has no {names.RUN_FILE}; `resvae-ray tune` makes one")
+            raise DataError(f"{where}: not a RUN: {names.RUN_FILE} is missing; create one with `resvae-ray tune`")
         if copy := copy_to_read(where):
             copy.fetch()
         return cls.read(where, copy)
@@ -106,7 +106,7 @@ class Run:
             raise DataError(f"{where / names.RUN_FILE}: not a run of this version: {error}") from None
 
     def begin_session(self, config: Config, dataset: "Dataset", session: dict[str, Any]) -> "Run":
-        """Writes down that the search is taken up with `config`, before it is."""
+        """Records a session with `config` before it starts."""
         info = {**self.info, **_content(config, dataset), "sessions": [*self.info["sessions"], session]}
         write_text(self.path / names.SEARCH_FILE, config_to_toml(config))
         write_json(self.path / names.RUN_FILE, info)
@@ -115,7 +115,7 @@ class Run:
 
     @property
     def where(self) -> Place:
-        """What the user calls it: `path`, or its place in a bucket."""
+        """The RUN as the user names it: `path`, or its path in a bucket."""
         return self.copy.home if self.copy else LocalPlace(self.path)
 
     def send(self) -> None:
@@ -125,7 +125,7 @@ class Run:
 
     @property
     def resume_command(self) -> str:
-        """The command that goes on with it."""
+        """The command that resumes the search."""
         return shlex.join(["resvae-ray", "tune", self.info["dataset"]["path"], str(self.where), "--resume"])
 
     def lock(self) -> AbstractContextManager[None]:
@@ -141,7 +141,7 @@ class Run:
         return SnapshotReader(self.path, self.info["study"])
 
     def snapshot(self) -> Snapshot:
-        """All that is recorded, as it is now; of what an earlier call has read, nothing is read again.
+        """The current record. Only data added since an earlier call is read.
 
         Raises:
             DataError: the record is damaged.
@@ -160,7 +160,7 @@ class Run:
         return pd.DataFrame([row for row in rows if row.get(names.REPEAT) is None])
 
     def trials(self) -> "pd.DataFrame":
-        """A row a trial: number, state, parameters, best loss and epoch, epochs, seconds, node, reason of a failure."""
+        """One row per trial: number, state, parameters, best loss and epoch, epochs, seconds, node, failure reason."""
         from resvae_ray.search.run.tables import trials_table
 
         return trials_table(self.records(), self.config)
@@ -190,7 +190,7 @@ class Run:
     def weights(self) -> SavedWeights | None:
         """The weights that `export` takes: the best of the chosen finalist, or of all trials while none is chosen.
 
-        Only saved ones count: a trial that was cut off may have come lower after its last checkpoint.
+        Only saved weights count. An interrupted trial may have reached a lower loss after its last checkpoint.
         """
         self._fetch_weights()
         if (chosen := self.chosen()) is not None:
@@ -234,7 +234,7 @@ class Run:
         return as_line(self.where, self.standing())
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The table that a notebook shows."""
         return as_html(self.where, self.standing())
 
     def _fetch_weights(self) -> None:
@@ -271,6 +271,6 @@ def refuse_existing_run(folder: Place) -> None:
         UsageError: the folder holds a run, or anything else.
     """
     if (folder / names.RUN_FILE).exists():
-        raise UsageError(f"{folder}: holds a run already; --resume goes on with it, or choose another folder")
+        raise UsageError(f"{folder}: already holds a run; resume it with --resume, or choose another folder")
     # The lock is taken before anything is written, and may be left by one that was killed right then.
     folder.refuse_existing(besides=names.LOCK_FILE)

@@ -27,12 +27,12 @@ PACKAGES = ("torch", "ray", "optuna", "numpy", "pyarrow", "pandas", "safetensors
 
 
 def about_search() -> dict[str, Any]:
-    """Of a search that begins: the name of its study, who began it, and when (UTC)."""
+    """The facts of a new search: the name of its study, its user, and its start (UTC)."""
     return {"study": f"resvae-{uuid.uuid4().hex[:12]}", "resvae_ray": __version__, "created": _utc()}
 
 
 def about_session(slots: Slots, nodes: Sequence[NodeResources]) -> dict[str, Any]:
-    """Of a session, the first or one that resumes: its start (UTC), versions, machine, nodes and slots."""
+    """The facts of a new or resumed session: start (UTC), versions, machine, nodes and slots."""
     return {
         "started": _utc(),
         "resvae_ray": __version__,
@@ -52,7 +52,7 @@ def _utc() -> str:
 
 @contextmanager
 def created(path: str | Path, config: Config, dataset: Dataset, about: dict[str, Any]) -> Iterator[Run]:
-    """A new RUN, which nobody else writes in meanwhile; see `Run.create`.
+    """A new RUN, locked against other writers; see `Run.create`.
 
     Raises:
         UsageError: the folder holds something already, or another process has just begun there.
@@ -71,7 +71,7 @@ def created(path: str | Path, config: Config, dataset: Dataset, about: dict[str,
 
 @contextmanager
 def taken_up(path: str | Path) -> Iterator[Run]:
-    """The RUN as whoever wrote in it before has left it, and nobody else writes in it meanwhile.
+    """An existing RUN, locked against other writers.
 
     Raises:
         DataError: no RUN there.
@@ -92,7 +92,7 @@ def taken_up(path: str | Path) -> Iterator[Run]:
 
 @contextmanager
 def _held(copy: BucketCopy) -> Iterator[None]:
-    """Both the copy and what it is a copy of."""
+    """Locks the copy and the RUN in the bucket."""
 
     def lose(other: str) -> None:
         copy.taken_by = other

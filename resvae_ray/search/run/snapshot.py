@@ -1,4 +1,4 @@
-"""What a RUN has recorded, read once: tables, status, report and the finalists are made from a `Snapshot`.
+"""The record of a RUN, read once. Tables, status, report and finalists are built from a `Snapshot`.
 
     reader = SnapshotReader(Path("run"), study="resvae-0123")
     reader.read()         # a Snapshot; the next one reads only what was added since
@@ -25,7 +25,7 @@ from resvae_ray.search.run.trainings import (
     trial_folders,
 )
 
-UNKNOWN = "unknown"  # the reason of a failure that has left none
+UNKNOWN = "unknown"  # a failure without a recorded reason
 NO_EPOCH = Curve()
 
 
@@ -36,8 +36,8 @@ class Snapshot:
     Attributes:
         trials: by number.
         curves: the epochs of retrainings, by trial and repeat.
-        results: what ended retrainings came to, as result.json has it, by trial and repeat.
-        choice: which finalist was chosen last, as choice.json has it; None before any was.
+        results: the results of ended retrainings, as in result.json, by trial and repeat.
+        choice: the last chosen finalist, as in choice.json; None before a choice.
     """
 
     trials: list[TrainingRecord] = field(default_factory=list)

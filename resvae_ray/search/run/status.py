@@ -34,7 +34,7 @@ class Status:
         chosen: the row of the finalist that the model is of.
         failures: number, repeat and reason of each training that failed.
         epochs: reported by all trainings.
-        epochs_per_s, seconds_left: None where they cannot be known.
+        epochs_per_s, seconds_left: None if unknown.
         last_epoch_s: seconds since the last report.
         seconds: of training.
         worker: the process that trains, or did until it was killed.
@@ -63,8 +63,8 @@ class Status:
 def epochs_left(trials: int, length: int, ended: Collection[int], running: Collection[int]) -> float | None:
     """Epochs that a search has still to train; None while no trial has ended.
 
-    A trial to come is taken for the mean of those that have ended. One that runs is taken for the mean of those that
-    came further than it has: the longer a trial has survived, the longer it will.
+    A future trial counts as the mean of the ended trials. A running trial counts as the mean of the ended trials
+    that ran longer than it has so far.
 
     Args:
         trials: in all.
@@ -167,12 +167,12 @@ def _counts(trials: Sequence[TrainingRecord], wanted: int, alive: bool) -> dict[
 
 
 def _began(sessions: list[dict[str, Any]]) -> float:
-    """When the last session did, in seconds since 1970."""
+    """The start of the last session, in seconds since 1970."""
     return calendar.timegm(time.strptime(sessions[-1]["started"], names.TIME_FORMAT)) if sessions else 0.0
 
 
 def _rate(times: list[float]) -> float | None:
-    """Reports a second; a silence longer than usual slows it down."""
+    """Reports per second. A longer silence than usual lowers the rate."""
     if len(times) < 2 or times[-1] <= times[0]:
         return None
     return min((len(times) - 1) / (times[-1] - times[0]), len(times) / (max(time.time(), times[-1]) - times[0]))
@@ -202,12 +202,12 @@ def _seconds_left(
 
 
 def as_line(path: Place, status: Status) -> str:
-    """For a prompt."""
+    """The status as one line, for a Python prompt."""
     return f"Run({str(path)!r}: {'; '.join(f'{name} {text}' for name, text in _rows(status))})"
 
 
 def as_html(path: Place, status: Status) -> str:
-    """For a notebook: a small table."""
+    """The status as a small HTML table, for a notebook."""
     rows = [("run", str(path)), *_rows(status)]
     cells = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in rows)
     return f"<table>{''.join(cells)}</table>"

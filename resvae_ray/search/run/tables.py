@@ -1,4 +1,4 @@
-"""The tables of a search: a row a trial, and the paper's row for the best."""
+"""The tables of a search: one row per trial, and the paper's row for the best."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def trials_table(trials: list[TrainingRecord], config: Config) -> pd.DataFrame:
-    """A row a trial, as trials.csv has it."""
+    """One row per trial, as in trials.csv."""
     columns = list(TrainingRecord(0, "", dict.fromkeys(config.space)).row())
     whole = [name for name in config.space if field_type(TrainingConfig, name) is int]
     kinds = dict.fromkeys([names.NUMBER, *whole, names.BEST_EPOCH, names.EPOCHS], "Int64")
@@ -56,7 +56,7 @@ def _write_csv(path: Path, table: pd.DataFrame) -> None:
 
 
 def _as_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a `'` before each text that a spreadsheet would take for a formula."""
+    """The table with a `'` before each text that a spreadsheet would read as a formula."""
     texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
     return table.assign(**{name: [_as_cell(value) for value in table[name]] for name in texts})
 

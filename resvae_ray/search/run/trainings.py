@@ -106,19 +106,19 @@ def record_of(trials: Sequence[TrainingRecord], number: int, where: object) -> T
     """The trial of that number.
 
     Args:
-        where: what names it, for the message.
+        where: file or RUN to name in the message.
 
     Raises:
-        DataError: the study does not know it.
+        DataError: the study has no such trial.
     """
     found = next((trial for trial in trials if trial.number == number), None)
     if found is None:
-        raise DataError(f"{where}: tells of trial {number}, which the study does not know")
+        raise DataError(f"{where}: trial {number} is not in the study")
     return found
 
 
 def training_folder(run: AnyPlace, number: int, repeat: int | None = None) -> AnyPlace:
-    """Where a training of the RUN keeps its weights and, if it failed, the reason.
+    """The folder of a training, with its weights and, if it failed, the reason.
 
     Args:
         number: of the trial.

@@ -59,7 +59,7 @@ def test_a_run_of_which_only_run_json_is_there(run, capsys):
     assert main(["status", str(run.path)]) == 0
     out = capsys.readouterr().out
     assert "interrupted; 3 pending, 0 running" in out
-    assert re.search(r"nobody works on it; go on with: resvae-ray tune \S+ \S+ --resume\n$", out)
+    assert re.search(r"no process is running it; resume with: resvae-ray tune \S+ \S+ --resume\n$", out)
 
 
 def test_a_search_that_was_killed_says_by_whom_it_was_left_and_how_to_go_on(run, search, capsys):
@@ -70,7 +70,7 @@ def test_a_search_that_was_killed_says_by_whom_it_was_left_and_how_to_go_on(run,
     assert main(["status", str(run.path)]) == 0
     out = capsys.readouterr().out
     assert "interrupted; 3 pending, 0 running" in out
-    assert "nobody works on it (process 7 on elsewhere was last heard of " in out
+    assert "no process is running it (process 7 on elsewhere last reported " in out
 
 
 def test_while_it_runs(run, search, capsys):
@@ -164,7 +164,7 @@ def test_watching_on_a_terminal_draws_where_it_stands(run, search, monkeypatch):
     assert "interrupted; 2 pending, 0 running, 0 complete, 0 pruned, 1 failed" in screen[0]
     assert screen[1].startswith("best: trial 0")
     assert screen[2] == "failed: trial 0: unknown"
-    assert screen[3].startswith("nobody works on it")
+    assert screen[3].startswith("no process is running it")
     assert screen[4:] == [""], "nothing of what stood there before is left"
     drawn_before = re.sub(r"\033\[\d*[FJ]", "", terminal.getvalue().rpartition("\033[J")[0])
     assert all(len(line) < 60 for line in drawn_before.splitlines()), "a line that wraps could not be drawn over"
@@ -185,4 +185,4 @@ def test_ctrl_c_ends_the_watcher_and_not_as_a_success(run, capsys, monkeypatch):
     monkeypatch.setattr("time.sleep", ctrl_c)
     with run.lock():
         assert main(["status", str(run.path), "--watch"]) == 130
-    assert capsys.readouterr().err == "resvae-ray: stopped watching; the search is not touched by that\n"
+    assert capsys.readouterr().err == "resvae-ray: stopped watching; the search continues\n"

@@ -114,7 +114,7 @@ def test_the_words_follow_the_numbers(place):
         "not distinguishable (-0.0 points; 10 rows are needed for an interval)."
     )
     same = replace(found, reconstruction=replace(found.reconstruction, difference=None))
-    assert verdicts(same)[0] == "The validation rows do not vary: there is no variance to explain."
+    assert verdicts(same)[0] == "The validation rows do not vary, so explained variance is undefined."
 
 
 def test_a_large_gap_comes_with_advice(place):

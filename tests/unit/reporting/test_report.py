@@ -202,7 +202,7 @@ def test_another_folder_is_not_overwritten(run_path, tmp_path):
 
 
 def test_no_run(tmp_path):
-    with pytest.raises(DataError, match="no RUN"):
+    with pytest.raises(DataError, match="not a RUN"):
         report(tmp_path)
 
 

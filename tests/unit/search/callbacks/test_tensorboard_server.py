@@ -11,5 +11,5 @@ def test_one_that_does_not_start_is_no_reason_to_stop(tmp_path, monkeypatch, cap
     with tensorboard_server(tmp_path) as address:
         assert address is None
     assert capsys.readouterr().err == (
-        "TensorBoard did not start, the search goes on without it: ImportError: no module\n"
+        "TensorBoard did not start, the search continues without it: ImportError: no module\n"
     )

@@ -223,7 +223,7 @@ class TestTakenAway:
         copy = BucketCopy(run, tmp_path / "copy")
         write(copy.folder, FILES)
         copy.taken_by = "process 2 on elsewhere"
-        with pytest.raises(JobError, match="process 2 on elsewhere has taken it up"):
+        with pytest.raises(JobError, match="process 2 on elsewhere took over this search"):
             copy.send()
         assert not run.exists()
 

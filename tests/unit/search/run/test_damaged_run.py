@@ -14,7 +14,7 @@ def test_a_damaged_line_of_the_epochs_is_named(line, searched):
     path = searched([("complete", [9.0, 8.0])], model=False)
     lines = (path / "epochs.jsonl").read_text().splitlines()
     (path / "epochs.jsonl").write_text("\n".join([lines[0], line, lines[1]]) + "\n")
-    with pytest.raises(DataError, match="epochs.jsonl: line 2: it is damaged; remove the line"):
+    with pytest.raises(DataError, match="epochs.jsonl: line 2: damaged line; remove it"):
         Run.open(path).status()
     (path / "epochs.jsonl").write_text("\n".join([*lines, line]))
     assert len(Run.open(path).epochs()) == 2, "the last line is still being written"

@@ -163,5 +163,5 @@ def test_what_a_longer_search_had_proposed_does_not_keep_a_shorter_one_from_its_
 def test_a_choice_that_the_study_does_not_know(tmp_path):
     (tmp_path / "finalists").mkdir()
     (tmp_path / "finalists" / "choice.json").write_text('{"among": 2, "seeds": 2, "number": 9}')
-    with pytest.raises(DataError, match=r"choice\.json: tells of trial 9, which the study does not know"):
+    with pytest.raises(DataError, match=r"choice\.json: trial 9 is not in the study"):
         read_choice(tmp_path, ENDED)

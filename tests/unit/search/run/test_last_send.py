@@ -39,9 +39,9 @@ def ended(run):
 
 
 def test_who_stopped_it_is_told_how_to_go_on(run, monkeypatch, capsys):
-    with pytest.raises(Interrupted, match="stopped; go on with: tune --resume"):
+    with pytest.raises(Interrupted, match="stopped; resume with: tune --resume"):
         carried_out(run, monkeypatch, KeyboardInterrupt())
-    assert capsys.readouterr().err == f"{LOST}; what was not sent is in {run.path}, where --resume goes on with it\n"
+    assert capsys.readouterr().err == f"{LOST}; the files not uploaded are in {run.path}; retry with --resume\n"
 
 
 def test_the_reason_of_a_failure_is_told(run, monkeypatch, capsys):

@@ -179,7 +179,7 @@ def test_a_damaged_run(run, content):
 
 
 def test_no_run(tmp_path):
-    with pytest.raises(DataError, match="no RUN"):
+    with pytest.raises(DataError, match="not a RUN"):
         Run.open(tmp_path)
 
 

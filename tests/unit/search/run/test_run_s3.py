@@ -79,7 +79,7 @@ def home(tmp_path, monkeypatch):
 def test_from_its_creation_to_the_model(bucket, make_features, monkeypatch, tmp_path):
     split_features(make_features(60, 6), f"{bucket}/dataset")
     reported = []
-    with pytest.raises(DataError, match=f"{bucket}/run: no RUN"):
+    with pytest.raises(DataError, match=f"{bucket}/run: not a RUN"):
         Run.open(f"{bucket}/run")
     run = search(bucket, reported, monkeypatch)
     assert reported == [1, 2, 3]
@@ -127,7 +127,7 @@ def test_a_search_that_was_taken_for_dead_is_stopped(bucket, make_features, tmp_
                 time.sleep(0.1)
     finally:
         signal.signal(signal.SIGINT, before)
-    with pytest.raises(JobError, match="process 2 on elsewhere has taken it up"):
+    with pytest.raises(JobError, match="process 2 on elsewhere took over this search"):
         run.send()
 
 
@@ -135,7 +135,7 @@ def test_a_lock_that_a_killed_search_left_before_it_began_is_no_run(bucket, make
     dataset = split_features(make_features(60, 6), tmp_path / "dataset")
     (BucketPlace(f"{bucket}/run") / names.LOCK_FILE).write_bytes(b"process 999999999 on here x\n")
     refuse_existing_run(BucketPlace(f"{bucket}/run"))
-    with pytest.raises(DataError, match="no RUN"), taken_up(f"{bucket}/run"):
+    with pytest.raises(DataError, match="not a RUN"), taken_up(f"{bucket}/run"):
         pass
     (BucketPlace(f"{bucket}/run") / "other").write_bytes(b"x")
     with pytest.raises(UsageError, match="already there"):
