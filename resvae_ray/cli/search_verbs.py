@@ -81,7 +81,7 @@ def _number_or_word(kind: Callable[[str], Any], words: tuple[str, ...]) -> Calla
     def read(text: str) -> Any:
         return text if text in words else kind(text)
 
-    read.__name__ = kind.__name__  # argparse says "invalid float value"
+    read.__name__ = " or ".join([kind.__name__, *words])  # argparse says "invalid float or auto value"
     return read
 
 

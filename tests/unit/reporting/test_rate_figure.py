@@ -54,7 +54,7 @@ def test_trials_that_differ_in_more_than_their_width_are_not_connected(swept):
 def test_trials_that_differ_in_their_width_alone_are_connected(swept, monkeypatch):
     findings = figures(swept).findings
     pinned = [replace(record, params=record.params | {"lr": 1e-3}) for record in findings.records]
-    findings.__dict__["records"] = pinned
+    findings.__dict__["snapshot"] = replace(findings.snapshot, trials=pinned)
     _, line, points = rate_distortion(findings).data
     assert (line.mode, points.mode) == ("lines", "markers")
     assert (list(line.x), list(line.y)) == (list(points.x), list(points.y))
@@ -65,7 +65,7 @@ def test_the_rates_are_those_that_evaluate_finds(swept):
     train, val = (findings.dataset.features(side) for side in (names.TRAIN, names.VAL))
     pca = fit_pca(train, silent)
     model = findings.chosen.model
-    alone, together = reconstruction(model, pca, train, val, silent), rates([model], pca, val)
+    (alone, _), together = reconstruction(model, pca, train, val, silent), rates([model], pca, val)
     assert together.models[0] == pytest.approx(alone.model.r2)
     assert together.pca[model.z_dim] == pytest.approx(alone.pca.r2)
 
