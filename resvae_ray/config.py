@@ -212,7 +212,7 @@ class ResourcesConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where a trial keeps its rows."""
+    """Storage of a trial's rows: on the device or streamed."""
 
     mode: str = setting(
         "auto",

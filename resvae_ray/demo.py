@@ -15,7 +15,7 @@ from resvae_ray.files.place import local_target
 ROWS = 1500
 DIM = 1280
 SCENARIO = "quick"
-MARKER = "synthetic-demo.json"  # says that the folder is the demo's own; what the demo makes there it makes anew
+MARKER = "synthetic-demo.json"  # marks a folder that the demo created and may replace
 MADE = ("synthetic.csv", "synthetic.toml", "features.parquet", "dataset", "run", "model", "latents.parquet")
 
 NEXT = """
@@ -30,7 +30,7 @@ On your own data, a table with an id column and numbered feature columns; in the
 
 
 def demo(folder: str | Path, run_command: Callable[[Sequence[str]], int]) -> None:
-    """Runs import, split, tune, export and encode in `folder`, which is made anew if an earlier demo made it.
+    """Runs import, split, tune, export and encode in `folder`, which is replaced if an earlier demo created it.
 
     Args:
         run_command: runs a command line of this package and returns its exit code.

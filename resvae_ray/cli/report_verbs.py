@@ -37,7 +37,7 @@ def _add_evaluate(verbs: Any) -> None:
         nargs="+",
         default=[],
         metavar="K",
-        help="also judge the first K latents alone beside PCA of that width; needs nested latents (default: all only)",
+        help="also compare the first K latents with PCA of width K; needs nested latents (at least 1; default: none)",
     )
     parser.add_argument(
         "--max-rows",

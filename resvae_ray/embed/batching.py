@@ -1,4 +1,4 @@
-"""How proteins are cut for the model: long ones into windows, all into batches of a bounded number of tokens."""
+"""Splits long proteins into windows, and proteins into batches with a bounded number of tokens."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -37,7 +37,7 @@ def windows(sequence: str, max_length: int) -> list[str]:
 
 
 def part_bounds(lengths: np.ndarray, residues: int) -> list[tuple[int, int]]:
-    """Where the parts of sorted proteins begin and end: each has about `residues` in all.
+    """The bounds of the parts of sorted proteins, each with about `residues` residues in total.
 
     Args:
         lengths: (n) ascending.

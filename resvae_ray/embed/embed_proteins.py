@@ -69,7 +69,7 @@ def embed_proteins(
         features: one file if it ends in .parquet, else a folder; of pooling `all` a folder with one FEATURES a pooling.
         columns: of a table, where the defaults do not find them.
         sites: a table of ids and positions from 1, for the pooling `pho`.
-        progress: told the proteins embedded so far.
+        progress: called with the number of proteins embedded so far.
 
     Raises:
         UsageError: settings that cannot be meant, a target that is there already or was begun with something else.
@@ -167,7 +167,7 @@ def _begin(
     sites: str | Path | None,
     model: ModelFiles,
 ) -> Work:
-    """Makes the folder anew; without its record it is one whose making was interrupted."""
+    """Recreates the folder; a folder without a record was interrupted during creation."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     # Here and not above: torch is slow to load, and errors in the options should not wait for it.

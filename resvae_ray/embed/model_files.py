@@ -1,4 +1,4 @@
-"""Where a language model's files are: a folder, the cache of the Hugging Face hub, or the hub itself."""
+"""Finds the files of a language model: in a folder, the cache of the Hugging Face hub, or the hub itself."""
 
 import hashlib
 import os

@@ -82,5 +82,5 @@ def pool(hidden: Hidden, poolings: Sequence[str], positions: Sequence[int]) -> t
 
 
 def width(pooling: str, dim: int) -> int:
-    """How many numbers a pooling gives with a model of width D = `dim`."""
+    """The width of a pooling's vectors for a model of width D = `dim`."""
     return NUM_SEGMENTS * dim if pooling == SEGMENTS else dim

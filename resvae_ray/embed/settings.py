@@ -19,7 +19,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class Embedding:
-    """How a protein becomes a vector.
+    """Settings of the embedding of a protein.
 
     Attributes:
         model: an ESM-2 by its name on the hub, or a folder.

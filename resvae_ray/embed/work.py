@@ -47,7 +47,7 @@ class Part:
     stop: int
 
     def file(self, folder: Path) -> Path:
-        """Where its vectors are, or will be."""
+        """The file of its vectors, which may not exist yet."""
         return folder / names.PART_FILES.format(number=self.number)
 
 
@@ -245,7 +245,7 @@ def _place(batches: Iterator[ProteinBatch], row: int) -> str:
 
 
 class _Longest:
-    """How many sequences are longer than the model reads at once, and which is the longest."""
+    """The number of sequences longer than the model reads at once, and the longest one."""
 
     def __init__(self, settings: Embedding) -> None:
         self.settings, self.count, self.most, self.named = settings, 0, 0, ""

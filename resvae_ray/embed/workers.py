@@ -78,7 +78,7 @@ def gpu_precision() -> str:
 
 
 def in_turn(parts: list[Part]) -> list[Part]:
-    """Short and long proteins in turn, so that the time left can be told from the time passed."""
+    """Alternates short and long proteins, so that the remaining time can be estimated from the elapsed time."""
     return sorted(parts, key=lambda part: part.number * GOLDEN_RATIO % 1)
 
 

@@ -53,8 +53,8 @@ def encode_features(
         axes: a DATASET, on whose training rows axes are fitted (see model/axes.py): LATENTS get a column of scores
             along them, in which distances are those of what the latents explain. None leaves it out.
         address: of a running Ray cluster; empty starts a local one.
-        progress: told the rows encoded so far.
-        on_bad_file: told of each file that cannot be read. If it returns, the file is put on a list beside `latents`,
+        progress: called with the number of rows encoded so far.
+        on_bad_file: called for each unreadable file. If it returns, the file is put on a list beside `latents`,
             and the others are encoded; by default it raises.
 
     Raises:

@@ -54,7 +54,7 @@ def evaluate_model(
         seed: of the folds, of the rows drawn and of the samples behind the intervals.
         max_rows: training rows that the probes learn from, and as many validation rows that they and the
             trustworthiness are judged on; PCA and R² always take all rows.
-        progress: told the rows of a side that PCA or the model has seen.
+        progress: called with the number of rows of a side that PCA or the model has read.
 
     Raises:
         DataError: no MODEL, no DATASET, or features of another width than the model's.

@@ -46,7 +46,7 @@ class ProbedRows:
 
     @property
     def classes(self) -> int:
-        """How many there are among the validation rows."""
+        """Their number among the validation rows."""
         return len(np.unique(self.test.codes))
 
 

@@ -1,4 +1,4 @@
-"""How well a representation keeps neighbourhoods, row by row; neighbours are Euclidean, on the columns as they are."""
+"""Scores per row for preserved neighbourhoods; distances are Euclidean, on unscaled columns."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ NEIGHBOURS = 5
 
 
 class Neighbourhoods:
-    """How near each of n rows is to each other one among the features.
+    """Distance ranks of n rows to each other among the features.
 
     Args:
         x: the features (n, D); n² small integers are held.

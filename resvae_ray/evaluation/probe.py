@@ -1,4 +1,4 @@
-"""How well labels can be read off a representation: a linear and a non-linear probe.
+"""Linear and non-linear probes: how well a representation predicts labels.
 
 The linear probe is a logistic regression (Alain & Bengio 2016, arXiv:1610.01644), the non-linear one a logistic
 regression on Gaussian kernels of the rows (Nyström, Williams & Seeger 2000). Both learn from training rows alone. How
@@ -10,7 +10,7 @@ The choice is by balanced accuracy, the mean recall of the classes: by the likel
 the probe that predicts the most frequent one.
 
 A probe is fitted some hundred times. scikit-learn's LogisticRegression minimises the same loss and takes many times as
-long: it checks its input anew each time, and is not told that the columns here are uncorrelated.
+long: it checks its input on every call and cannot use that the columns here are uncorrelated.
 """
 
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ def linear_probe(fit: np.ndarray, codes: np.ndarray, test: np.ndarray, seed: int
 
 
 def nonlinear_probe(fit: np.ndarray, codes: np.ndarray, test: np.ndarray, seed: int) -> Probed:
-    """As `linear_probe`, on Gaussian kernels between the rows and KERNEL_ROWS of the training rows."""
+    """Like `linear_probe`, on Gaussian kernels between the rows and KERNEL_ROWS training rows."""
     landmarks = draw(len(fit), KERNEL_ROWS, seed, LANDMARKS)
     candidates = [
         _Candidate(

@@ -1,4 +1,4 @@
-"""How much of the validation rows a model keeps, beside PCA of the same width fitted on the training rows."""
+"""Explained variance of a model on the validation rows, and of PCA of the same width fitted on the training rows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

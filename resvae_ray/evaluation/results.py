@@ -81,7 +81,7 @@ class Evaluation:
     versions: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it, with the verdicts in words."""
+        """A JSON-compatible dict, including the verdicts as text."""
         return {**asdict(self), "verdicts": verdicts(self)}
 
     def text(self) -> str:

@@ -25,7 +25,7 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def best_path(folder: Path, epoch: int) -> Path:
-    """Where the weights of a best epoch are kept."""
+    """The file with the weights of the best epoch."""
     return folder / BEST_FILES.format(epoch=epoch)
 
 

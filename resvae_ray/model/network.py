@@ -208,7 +208,7 @@ class ResVAE(nn.Module):
             private: whether a new repository is private; by default as its owner has set.
 
         Raises:
-            UsageError: a name that the hub cannot have, or a token that may not write there.
+            UsageError: an invalid hub name, or a token without write access.
             JobError: the hub cannot be reached.
         """
         require_hub_name(name)

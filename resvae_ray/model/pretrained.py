@@ -72,7 +72,7 @@ def push_to_hub(model: AnyPath, name: str, *, private: bool | None = None) -> st
 
     Raises:
         DataError: no MODEL there.
-        UsageError: `model` is in a bucket, a name that the hub cannot have, or a token that may not write there.
+        UsageError: `model` is in a bucket, an invalid hub name, or a token without write access.
         JobError: the hub cannot be reached.
     """
     folder = place(model)

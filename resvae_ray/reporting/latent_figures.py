@@ -176,7 +176,7 @@ def _decades(signals: np.ndarray) -> list[float]:
 
 
 def errors(findings: Findings) -> go.Figure:
-    """How well the proteins of the validation rows are reconstructed.
+    """Reconstruction error of the validation proteins.
 
     Raises:
         DataError: the DATASET or the model cannot be read.

@@ -61,7 +61,7 @@ class Findings:
 
     @cached_property
     def status(self) -> dict[str, Any]:
-        """As `resvae-ray status --json` prints it."""
+        """The status, as `resvae-ray status --json` prints it."""
         return self.run.status()
 
     @cached_property
@@ -134,7 +134,7 @@ class Findings:
 
     @property
     def stopped(self) -> dict[int, int]:
-        """How many trials ASHA stopped, by epoch."""
+        """Number of trials that ASHA stopped, by epoch."""
         return dict(sorted(Counter(record.last_epoch for record in self.ended(names.PRUNED)).items()))
 
     @property

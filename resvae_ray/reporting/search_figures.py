@@ -79,7 +79,7 @@ def history(findings: Findings) -> go.Figure:
 
 
 def importances(findings: Findings) -> go.Figure:
-    """How much each searched field matters for the loss, at the first rung and at the end.
+    """Importance of each searched field for the loss, at the first rung and at the end.
 
     Below FEWEST_FOR_BEST_TENTH trials it is the fraction of the losses' variance that a field explains (fANOVA, Hutter
     et al. 2014). From there on, how much a field decides which trials are the best tenth (PED-ANOVA, Watanabe et al.
@@ -213,7 +213,7 @@ def _number_axis(title: str, values: list[float], low: float, high: float, *, lo
 
 
 def _share(value: float, low: float, high: float) -> float:
-    """How far `value` is from `low` to `high`, 0 to 1; the middle if they are equal."""
+    """Position of `value` between `low` and `high`, 0 to 1; 0.5 if they are equal."""
     return float((value - low) / (high - low)) if high > low else 0.5
 
 

@@ -25,8 +25,8 @@ def export(source: str | Path, target: str | Path, *, onnx: bool = False, torch_
         torch_export: also model.pt2, for `torch.export.load`: the same.
 
     Raises:
-        DataError: no RUN or weights there, or no trial has saved any yet.
-        UsageError: `target` is there already, or what writes ONNX is not installed.
+        DataError: `source` has no RUN or weights, or no trial has saved weights yet.
+        UsageError: `target` already exists, or the ONNX packages are not installed.
         JobError: model.onnx or model.pt2 does not give the model's latents.
     """
     folder = place_to_write(target)

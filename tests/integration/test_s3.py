@@ -128,4 +128,4 @@ def test_killed_and_taken_up_elsewhere_it_is_what_it_is_on_a_disk(
     assert main(["status", f"{bucket}/run"]) == 0
     assert f"{bucket}/run: finished; " in capsys.readouterr().out
     assert main(["tune", f"{bucket}/dataset", f"{bucket}/run", "--config", str(config)]) == 2
-    assert "holds a run already; --resume" in capsys.readouterr().err
+    assert "already holds a run; resume it with --resume" in capsys.readouterr().err

@@ -257,7 +257,7 @@ def test_a_search_over_beta_is_judged_by_one_beta(make_dataset, tmp_path):
 def test_a_folder_with_another_run_is_left_alone(searched):
     dataset, run = searched
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    with pytest.raises(UsageError, match="holds a run already; --resume"):
+    with pytest.raises(UsageError, match="already holds a run; resume it with --resume"):
         tune(dataset.path, run.path, SMALL)
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 

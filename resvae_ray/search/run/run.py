@@ -84,7 +84,7 @@ class Run:
     def open(cls, path: AnyPath) -> "Run":
         """
         Raises:
-            DataError: no RUN there.
+            DataError: the folder is not a RUN.
         """
         where = place(path)
         if not (where / names.RUN_FILE).is_file():

@@ -74,7 +74,7 @@ def taken_up(path: str | Path) -> Iterator[Run]:
     """An existing RUN, locked against other writers.
 
     Raises:
-        DataError: no RUN there.
+        DataError: the folder is not a RUN.
         UsageError: another process writes in it.
     """
     where = place(path)

@@ -162,7 +162,7 @@ def test_a_second_writer_is_refused(run):
 
 
 def test_another_run_is_left_alone(run, dataset, tmp_path):
-    with pytest.raises(UsageError, match="holds a run already; --resume"):
+    with pytest.raises(UsageError, match="already holds a run; resume it with --resume"):
         Run.create(run.path, CONFIG, dataset, {})
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.doc").touch()

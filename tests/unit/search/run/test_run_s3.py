@@ -86,7 +86,7 @@ def test_from_its_creation_to_the_model(bucket, make_features, monkeypatch, tmp_
     assert run.where == BucketPlace(f"{bucket}/run")
     assert run.status()["counts"]["complete"] == 1
     assert run.status()["worker"] is None
-    with pytest.raises(UsageError, match="holds a run already"):
+    with pytest.raises(UsageError, match="already holds a run"):
         Run.create(f"{bucket}/run", CONFIG, Dataset.open(f"{bucket}/dataset"), {"study": "s"})
     made = export(f"{bucket}/run", f"{bucket}/model")
     assert made == BucketPlace(f"{bucket}/model")
@@ -110,7 +110,7 @@ def test_of_two_searches_that_begin_in_one_place_the_second_touches_nothing(buck
             pass
         assert (run.path / names.EPOCHS_FILE).exists()
     assert Run.open(path).info["study"] == "first"
-    with pytest.raises(UsageError, match="holds a run already"), created(path, begun, dataset, {"study": "second"}):
+    with pytest.raises(UsageError, match="already holds a run"), created(path, begun, dataset, {"study": "second"}):
         pass
     with taken_up(path) as run:
         assert run.info["study"] == "first"
