@@ -191,7 +191,7 @@ class TestErrors:
         self.check(capsys, ["split", f"{bucket}/none.parquet", f"{bucket}/d"], 3, "no such file or folder")
 
     def test_no_bucket(self, bucket, make_features, capsys):
-        words = ("there is no bucket 'nowhere-at-all'", "s3://nowhere-at-all/f.parquet")
+        words = ("bucket 'nowhere-at-all' does not exist", "s3://nowhere-at-all/f.parquet")
         self.check(capsys, ["check", "s3://nowhere-at-all/f.parquet"], 1, *words)
         self.check(capsys, ["import", str(make_features()), "s3://nowhere-at-all/f.parquet"], 1, *words)
 

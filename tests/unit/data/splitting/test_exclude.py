@@ -40,7 +40,7 @@ def test_a_leak_is_refused_or_dropped(ending, tmp_path):
     else:
         sep = "," if ending == "csv" else "\t"
         other.write_text(f"Entry_ID{sep}Sequence{sep}label\nb{sep}QQ{sep}x\nz{sep}MF{sep}y\n")
-    with pytest.raises(DataError, match=r"2 rows also stand in .* \(1 by id, 1 by sequence\), the first is row 2"):
+    with pytest.raises(DataError, match=r"2 rows also appear in .* \(1 by id, 1 by sequence\), the first is row 2"):
         split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=other)
     assert not (tmp_path / "dataset").exists()
     dataset = split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=other, drop=True)
@@ -124,7 +124,7 @@ def test_what_was_not_compared_is_told(make_features, tmp_path):
 def test_fasta_and_lists_of_ids(name, content, found, tmp_path):
     write_with_sequences(tmp_path / "f.parquet", list("abcdefgh"), ["M", "MA", "MB", "MC", "MD", "ME", "MF", "MG"])
     (tmp_path / name).write_text(content)
-    with pytest.raises(DataError, match=rf"2 rows also stand in .* {found}, the first is row 2"):
+    with pytest.raises(DataError, match=rf"2 rows also appear in .* {found}, the first is row 2"):
         split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / name)
 
 

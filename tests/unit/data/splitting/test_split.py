@@ -130,7 +130,7 @@ def test_too_few_rows(make_features, tmp_path):
 
 def test_ids_twice_are_refused(tmp_path):
     write_with_sequences(tmp_path / "f.parquet", ["a", "b", "c", "b"], ["M"] * 4)
-    with pytest.raises(DataError, match="id 'b' stands in row 2 and in row 4"):
+    with pytest.raises(DataError, match="id 'b' appears in row 2 and in row 4"):
         split_features(tmp_path / "f.parquet", tmp_path / "dataset")
 
 
