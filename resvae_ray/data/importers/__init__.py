@@ -152,7 +152,7 @@ def import_features(
 
 
 def read_features(source: str, choice: ColumnChoice) -> Generator[FeatureBatch, None, None]:
-    """The rows of a source in any known format, in order; formats that could crash a library are read in a separate process.
+    """The rows of a source in any known format, in order; reads formats that could crash a library in another process.
 
     Raises:
         DataError: the source holds something that is not FEATURES.

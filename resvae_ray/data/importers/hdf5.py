@@ -307,8 +307,8 @@ def _vector(data_set: Any, where: str) -> np.ndarray:
         raise DataError(f"{where}: {_kind(data_set)}; expected one vector of numbers a protein")
     if len(shape) > 1 and shape != (1, shape[1]):
         raise DataError(
-            f"{where} has the shape {shape}, one vector per residue; FEATURES need one per protein: {POOLING}. A matrix "
-            "with one row per protein, or the name of a vector beside it, is chosen with --features-column"
+            f"{where} has the shape {shape}, one vector per residue; FEATURES need one per protein: {POOLING}. A "
+            "matrix with one row per protein, or the name of a vector beside it, is chosen with --features-column"
         )
     if not 0 < shape[-1] <= VECTOR_MOST:
         raise DataError(f"{where}: a vector of {shape[-1]} numbers")

@@ -69,7 +69,7 @@ def test_a_folder_is_not_read_before_it_is_all_there(bucket, make_features, monk
 
     def upload(to, source):
         seen.append(to.name)
-        with pytest.raises(DataError, match="no DATASET"):
+        with pytest.raises(DataError, match="not a DATASET"):
             Dataset.open(target)
         if to.name != "part-00000.parquet" or len(seen) > 1:
             with pytest.raises(DataError, match="is being written, or was when that was interrupted"):

@@ -77,9 +77,7 @@ def test_residues_are_refused_with_what_to_do(path, lengths):
     with h5py.File(path, "w") as file:
         for number, length in enumerate(lengths):
             file[f"P{number}"] = np.ones((length, 8), np.float16)
-    with pytest.raises(
-        DataError, match=r"has the shape \([79], 8\), one vector per residue.*per-protein.h5.*reduce: true"
-    ):
+    with pytest.raises(DataError, match=r"the shape \([79], 8\), one vector per residue.*per-protein.h5.*reduce: true"):
         imported(path)
 
 

@@ -149,5 +149,5 @@ def test_a_dataset_that_lost_rows_is_refused(make_dataset):
 
 
 def test_no_dataset(tmp_path):
-    with pytest.raises(DataError, match="no DATASET"):
+    with pytest.raises(DataError, match="not a DATASET"):
         Dataset.open(tmp_path)
