@@ -123,7 +123,7 @@ def test_wrong_options(options, message, make_features, tmp_path):
 
 
 def test_too_few_rows(make_features, tmp_path):
-    with pytest.raises(DataError, match="2 rows give 1 to train on"):
+    with pytest.raises(DataError, match="2 rows give 1 for training and 1 for validation"):
         split_features(make_features(2, 2), tmp_path / "dataset")
     assert not (tmp_path / "dataset").exists()
 
