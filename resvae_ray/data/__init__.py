@@ -1,1 +1,1 @@
-"""Protein features: read from whatever holds them, checked, split, and fed to the training."""
+"""Protein features: import, check, split, and stream to training."""

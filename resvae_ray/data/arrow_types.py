@@ -1,4 +1,4 @@
-"""Arrow's many types of one thing as plain ones, and the columns of several files as those of one table.
+"""Converts Arrow's variants of a type to the plain type, and unifies the schemas of several files.
 
 Polars and DataFusion write views, pandas 2 and 3 write text and missing values differently, and halves of one folder
 may come from both. Text is one type however it is stored; whole numbers and numbers with a fraction widen.
@@ -18,7 +18,7 @@ from resvae_ray.errors import DataError
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type as which a column is read: no views, dictionaries or other ways to store the same values."""
+    """The plain type in which a column is read, without views, dictionaries or other encodings."""
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return plain_type(kind.value_type)
     if pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
@@ -58,7 +58,7 @@ def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def one_schema(schemas: Sequence[pa.Schema], files: Sequence[str]) -> pa.Schema:
-    """The schema to read all of the files with, which is that of the first but for types that widen.
+    """The common schema of all files: that of the first, with types widened where needed.
 
     An index of pandas without a name that some of the files lack is left out.
 

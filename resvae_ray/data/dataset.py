@@ -1,4 +1,4 @@
-"""DATASET: the training and the validation rows of a search, with the rule that parted them and a fingerprint."""
+"""DATASET: the training and the validation rows of a search, with the rule that split them and a fingerprint."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -31,10 +31,10 @@ class Dataset:
         excluded_by: how many of them by id, by sequence and by vector, as far as these were compared.
         excluded_id_forms: how many of those excluded by id agreed in which form; see same_protein.py.
         not_compared: why ids ("id") or sequences ("sequence") were not compared with the test set.
-        repeated_sequences: rows that have the sequence of an earlier one; 0 where there are no sequences.
+        repeated_sequences: rows that have the sequence of an earlier one; 0 without a sequence column.
         sequences_on_both_sides: validation rows that have the sequence of a training row.
-        footers: a hash of what the Parquet files say of themselves: sizes, places and extremes of all columns. Other
-            rows have another one; it is compared whenever the DATASET is opened.
+        footers: a hash of the Parquet footers: sizes, offsets and extremes of all columns. It changes with the rows,
+            and is compared whenever the DATASET is opened.
     """
 
     path: Place
@@ -61,7 +61,7 @@ class Dataset:
         """
         folder = place(path)
         if not (folder / DATASET_FILE).is_file():
-            raise DataError(f"{folder}: no DATASET: it has no {DATASET_FILE}; make one with `resvae-ray split`")
+            raise DataError(f"{folder}: not a DATASET: {DATASET_FILE} is missing; create one with `resvae-ray split`")
         content = read_json(folder / DATASET_FILE)
         try:
             content.pop(ORIGIN, None)
@@ -91,7 +91,7 @@ def footers_of(folder: Path | Place) -> str:
 
 
 def _footer(metadata: Any) -> list[Any]:
-    """Of each row group its rows, of each column in it the name, place, size and extremes."""
+    """For each row group: its rows, and the name, offset, size and extremes of each column."""
     found = []
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)

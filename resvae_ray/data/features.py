@@ -29,18 +29,18 @@ FILE_BYTES = 256 << 20  # of float32 in one file of a folder: what one worker en
 
 
 def rows_in(size: int, dim: int) -> int:
-    """How many rows of `dim` float32 fit in `size` bytes; at least one."""
+    """Number of rows of `dim` float32 that fit in `size` bytes; at least one."""
     return max(1, size // (4 * dim))
 
 
 def batch_rows(dim: int) -> int:
-    """How many rows of `dim` float32 a reader holds at a time."""
+    """Number of rows of `dim` float32 that a reader holds at a time."""
     return rows_in(BATCH_BYTES, max(1, dim))
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """What is read of a Parquet file at a time: group number `index` of `file`, with so many rows."""
+    """Row group number `index` of `file`, the unit in which a Parquet file is read."""
 
     file: str
     index: int
@@ -89,7 +89,7 @@ class Features:
     def with_layout(
         cls, path: AnyPath, filesystem: pafs.FileSystem, files: Sequence[str], schema: pa.Schema, layout: Layout
     ) -> "Features":
-        """As `open`, for files of that schema, in which the layout says what is what."""
+        """As `open`, for files of that schema with a known layout."""
         dim = _width(filesystem, files, layout)
         if not dim:
             raise DataError(f"{path}: it holds no rows, or vectors without numbers")
@@ -147,7 +147,7 @@ class Features:
     def tables(
         self, file: str, groups: Sequence[int] | None = None, rows: int | None = None
     ) -> Iterator[tuple[int, pa.Table]]:
-        """The rows of one of the files as they stand there, in pieces, each with the number of its first row, from 1.
+        """The unmodified rows of one of the files, in pieces, each with the number of its first row, from 1.
 
         Raises:
             DataError: the file is damaged or has other columns than the first one.
@@ -210,14 +210,14 @@ def schema_of(filesystem: pafs.FileSystem, files: Sequence[str]) -> pa.Schema:
 
 
 def draw_groups(rows: Sequence[int], most: int, random: np.random.Generator) -> list[int]:
-    """Positions of row groups with so many `rows` each, drawn at random until they hold `most`, ascending; or all."""
+    """Positions of row groups, drawn at random until they hold `most` rows, ascending; `rows` lists their sizes."""
     order = random.permutation(len(rows))
     before = np.cumsum([0, *(rows[position] for position in order)])[:-1]
     return sorted(order[before < most].tolist())
 
 
 def some_batches(features: Features, most: int, random: np.random.Generator) -> Iterator[FeatureBatch]:
-    """All rows; of more than `most`, about as many, in whole row groups drawn at random, in their order."""
+    """All rows; above `most`, about `most` rows, as whole row groups drawn at random, in order."""
     if features.rows <= most:
         yield from features.batches()
         return
@@ -241,14 +241,14 @@ def require_unique_ids(
     id_batches: Callable[[], Iterable[pa.Array]], where: str, place: Callable[[int], str] = "row {}".format
 ) -> None:
     """
-    Needs 16 bytes a row: ids are compared by a 64-bit hash first and, where hashes meet, by themselves.
+    Needs 16 bytes per row: compares ids by a 64-bit hash first, and by their text if two hashes are equal.
 
     Args:
         id_batches: gives all ids, in order, each time it is called.
-        place: says where the row of a number is.
+        place: describes the location of a row, given its number.
 
     Raises:
-        DataError: an id stands twice, both places are named; or several are missing.
+        DataError: an id appears twice (the message names both places), or several ids are missing.
     """
     hashes = np.concatenate([np.empty(0, np.uint64), *map(hash_texts, id_batches())])
     hashes.sort()
@@ -264,7 +264,7 @@ def require_unique_ids(
                 raise DataError(f"{where}: {place(row + int(position))}: the id is missing; every protein needs one")
             if name in seen:
                 raise DataError(
-                    f"{where}: id {name!r} stands in {place(seen[name])} and in {place(row + int(position))}"
+                    f"{where}: id {name!r} appears in {place(seen[name])} and in {place(row + int(position))}"
                 )
             seen[name] = row + int(position)
         row += len(ids)

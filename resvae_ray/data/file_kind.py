@@ -1,4 +1,4 @@
-"""What a file holds, by its first bytes: the ending of its name may be wrong, or missing."""
+"""Detects a file's format from its first bytes: its suffix may be wrong or missing."""
 
 import zipfile
 

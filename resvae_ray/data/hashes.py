@@ -1,7 +1,6 @@
-"""64-bit hashes in place of texts and vectors: 8 bytes a row, so that the rows of 100 million proteins can be compared.
+"""64-bit hashes of texts and vectors: 8 bytes per row, enough to compare 100 million proteins in memory.
 
-Two different things have one hash by chance in one of 2**64 pairs; among 10**8 rows the chance of a single such pair is
-0.0003.
+Two different values collide with probability 2**-64; among 10**8 rows the probability of any collision is 0.0003.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -63,11 +62,11 @@ def members(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Repeats:
-    """What stands more than once.
+    """Values that appear more than once.
 
     Attributes:
         rows: rows that repeat an earlier one.
-        first: the first such row and the earlier one that it repeats, from 0; None if there is none.
+        first: the first such row and the earlier one that it repeats, from 0; None if no row repeats another.
     """
 
     rows: int
@@ -75,14 +74,14 @@ class Repeats:
 
 
 def find_repeats(hashes: np.ndarray) -> Repeats:
-    """The repeated ones among the hashes (n) of all rows; what is ABSENT repeats nothing. Needs 8 bytes more a row."""
+    """Finds repeats among the hashes (n) of all rows, ignoring ABSENT. Needs 8 more bytes per row."""
     ordered = np.sort(hashes)
     ordered = ordered[np.searchsorted(ordered, ABSENT, side="right") :]
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     if not len(repeated):
         return Repeats(0)
     rows = np.flatnonzero(members(hashes, repeated))
-    # Of the rows that share a hash, in their order, all but the first of each hash repeat another one.
+    # Among rows that share a hash, all but the first repeat an earlier one.
     kinds, firsts = np.unique(hashes[rows], return_index=True)
     again = np.delete(rows, firsts)[0]
     earlier = rows[firsts[np.searchsorted(kinds, hashes[again])]]

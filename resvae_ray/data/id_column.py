@@ -1,4 +1,4 @@
-"""Which column of a table that is imported holds the ids, where its names alone do not tell.
+"""Finds the id column of an imported table if the column names do not identify it.
 
 Numbers 0 … n-1 only number the rows, in whichever column they are. A column of texts that all differ is never passed
 over for them without a question. A table without any such column has no ids, and its rows are numbered.
@@ -40,7 +40,7 @@ Texts = Callable[[str], Iterable[pa.Array]]  # the texts of a column, in pieces
 def import_layout(
     names: Sequence[str], vector_names: Sequence[str], texts: Texts, choice: ColumnChoice, where: str
 ) -> tuple[Layout, dict[str, str]]:
-    """The layout of a table that is imported, and what to say of its ids.
+    """The layout of an imported table, and a note about its ids.
 
     Args:
         names, vector_names: see `find_layout`.

@@ -25,7 +25,7 @@ SEQUENCE_COLUMNS = ("sequence", "seq")
 
 @dataclass(frozen=True)
 class ColumnChoice:
-    """What the user said about the columns; None leaves it to the defaults."""
+    """The user's choice of columns; None selects the defaults."""
 
     id_column: str | None = None
     label_column: str | None = None

@@ -47,7 +47,7 @@ class Moments:
 
     @property
     def variance(self) -> np.ndarray:
-        """Of each feature (D), over all rows (divided by their number)."""
+        """Variance of each feature (D) over all rows, divided by their number."""
         return self._squares / self.rows
 
     @property
@@ -56,7 +56,7 @@ class Moments:
         return self._squares
 
     def eigenvalues(self) -> np.ndarray | None:
-        """Of the covariance, the largest first, all that are not 0: the variances along the principal components."""
+        """Non-zero eigenvalues of the covariance, largest first: the variances along the principal components."""
         return None
 
     def principal(self) -> tuple[np.ndarray, np.ndarray]:
@@ -168,7 +168,7 @@ def _without_rounding(variances: np.ndarray, vectors: np.ndarray, rows: int) -> 
 
 
 def moments_for(rows: int, dim: int) -> Moments:
-    """What takes in at most `rows` rows of `dim` numbers: with the components, where they can be had."""
+    """Moments for up to `rows` rows of `dim` numbers; with principal components, if they fit in memory."""
     if rows < dim and rows <= LARGEST_MATRIX and 4 * rows * dim <= HELD_BYTES:
         return Gram(rows, dim)
     return Covariance(dim) if dim <= LARGEST_MATRIX else Moments(dim)

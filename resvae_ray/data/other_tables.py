@@ -56,7 +56,9 @@ class OtherTable(ABC):
         if kind == LIST or (kind is None and _type_of(path) == pafs.FileType.File):
             return _IdList(path)
         if kind not in (None, SUFFIX, *TABLES):
-            raise UsageError(f"{path}: {kind} is no table of ids; expected Parquet, CSV, TSV, FASTA or one id per line")
+            raise UsageError(
+                f"{path}: {kind} is not a table of ids; expected Parquet, CSV, TSV, FASTA or one id per line"
+            )
         return (_Delimited if kind in TABLES else _Parquet)(path)
 
     @abstractmethod
@@ -114,7 +116,7 @@ class _IdList(OtherTable):
         """The ids, of which there is one a line; empty lines are passed over.
 
         Raises:
-            DataError: it is no text, or a table.
+            DataError: it is not text, or it is a table.
         """
         filesystem, place = locate(self.path)
         try:

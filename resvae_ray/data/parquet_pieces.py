@@ -1,4 +1,4 @@
-"""Parquet files opened and read in pieces; whatever is wrong with one is said in words, with its place."""
+"""Opens Parquet files and reads them in pieces; errors name the problem and its location."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -107,7 +107,7 @@ def _require_sound(column: pa.Array, where: str) -> None:
 
 
 def provenance_of(schema: pa.Schema) -> dict[str, Any]:
-    """What produced the features of a Parquet file; empty where it does not say."""
+    """Provenance of the features of a Parquet file; empty if not recorded."""
     try:
         content = json.loads((schema.metadata or {}).get(PROVENANCE_KEY, b"{}"))
     except (ValueError, RecursionError):

@@ -86,7 +86,7 @@ class ProteinIds:
 
     @cached_property
     def kind(self) -> "IdKind":
-        """Of which kind they are."""
+        """The kind of these ids."""
         return kind_of(self._pieces())
 
     def in_form(self, form: str) -> Iterator[pa.Array]:

@@ -1,4 +1,4 @@
-"""A synthetic data set in the likeness of ESM-2 650M `cls` features, for the demo, tests and benchmarks. No protein.
+"""A synthetic data set that resembles ESM-2 650M `cls` features, for the demo, tests and benchmarks.
 
 A protein is a class centre plus `rank` latent factors; its features are a linear map of the factors, a nonlinear part,
 and noise, scaled to per-feature spreads and shifted by per-feature means. Means and spreads have the sizes that the
@@ -38,7 +38,7 @@ def synthetic_batches(rows: int, dim: int = 1280, seed: int = 0) -> Iterator[Fea
 
 
 def write_synthetic_csv(path: str | Path, rows: int, dim: int = 1280, seed: int = 0) -> None:
-    """The set as a wide CSV (id, label, ESM2_cls0, …), the form that biologists hold."""
+    """The set as a wide CSV (id, label, ESM2_cls0, …), the usual format in biology labs."""
     names = [f"{PREFIX}{number}" for number in range(dim)]
     schema = pa.schema([(ID, pa.string()), (LABEL, pa.string()), *((name, pa.float32()) for name in names)])
     with staged_file(Path(path)) as staging, pacsv.CSVWriter(staging, schema) as writer:

@@ -1,4 +1,4 @@
-"""Tables as text: CSV, TSV and TXT, also gzipped, as people have them.
+"""Text tables: CSV, TSV and TXT, also gzipped.
 
 The delimiter (comma, semicolon, tab), UTF-16 and a decimal comma are seen in the first lines.
 """
@@ -101,7 +101,7 @@ class TextTable:
         return (piece.column(0) for piece in self.pieces({name: pa.string()}))
 
     def decimal_point(self) -> str:
-        """The sign that the numbers of the first row are written with."""
+        """The decimal separator of the numbers in the first row."""
         commas = any(map(DECIMAL_COMMA.fullmatch, self.fields))
         return "," if commas and not any(map(DECIMAL_POINT.fullmatch, self.fields)) else "."
 
@@ -109,7 +109,7 @@ class TextTable:
 def _fields(lines: list[str], delimiter: str) -> list[str]:
     try:
         return next(csv.reader(lines, delimiter=delimiter), [])
-    except csv.Error:  # a field that is too long for it, which is no number
+    except csv.Error:  # a field too long for csv, hence not a number
         return []
 
 

@@ -1,4 +1,4 @@
-"""Columns of vectors, however they are written, as plain lists of numbers.
+"""Converts columns of vectors, in any encoding, to plain lists of numbers.
 
 Read are lists of any kind, tensors, `[[…]]` (a (1, D) array per protein), Spark's vectors, and text such as
 `[0.1, 0.2]`, `[0.1;0.2]`, NumPy's `[0.1 0.2]` and PyTorch's `tensor([0.1, 0.2])`. A vector per residue is named.
@@ -95,7 +95,7 @@ def as_lists(column: pa.Array, name: str, where: str, first_row: int) -> pa.Arra
 
 
 class _Place:
-    """Where a column stands, for messages."""
+    """The location of a column, for messages."""
 
     def __init__(self, name: str, where: str, first_row: int) -> None:
         self.name, self.where, self.first_row = name, where, first_row

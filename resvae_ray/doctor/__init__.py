@@ -1,1 +1,1 @@
-"""What would keep a search or an encoding from running on a Ray cluster: each machine is examined, then judged."""
+"""Checks each machine of a Ray cluster for problems that would stop a search or an encoding."""

@@ -1,4 +1,4 @@
-"""What to think of examinations: a finding is fine, or a problem with its cure."""
+"""Judges the examinations: each finding is fine, or a problem with its cure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,16 +7,16 @@ from typing import Any
 from resvae_ray.doctor.examination import Examination
 from resvae_ray.wording import count
 
-CLOCK_LIMIT_S = 2.0  # the ages of trials and heartbeats are told in seconds
+CLOCK_LIMIT_S = 2.0  # the ages of trials and heartbeats are reported in seconds
 
 
 @dataclass(frozen=True)
 class Finding:
     """Attributes:
-    about: what was looked at, in a word.
-    ok: None where it was not looked at.
+    about: the subject of the check, in one word.
+    ok: None if it was not checked.
     text: what was found.
-    cure: what to do about it; empty where nothing is to be done.
+    cure: what to do about it; empty if no action is needed.
     """
 
     about: str
@@ -126,7 +126,7 @@ def judge_clocks(nodes: Sequence[ExaminedNode]) -> Finding:
 
 
 def judge_token(nodes: Sequence[ExaminedNode]) -> Finding:
-    """Whether nobody can send work to the cluster who does not have its token."""
+    """Whether the cluster rejects work from anyone without its token."""
     for node in nodes:
         if not node.examination.token_asked:
             cure = "stop Ray there, make a token (ray get-auth-token --generate), start Ray with RAY_AUTH_MODE=token"

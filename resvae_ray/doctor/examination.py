@@ -1,4 +1,4 @@
-"""What a machine says of itself when it is examined; it runs there, and knows nothing of Ray."""
+"""Examines the machine that it runs on; independent of Ray."""
 
 import os
 import platform

@@ -18,11 +18,11 @@ CLOCK_ASKED = 5  # times; the quickest answer counts
 
 
 def examine_cluster(address: str = "", storage: str = "") -> list[Finding]:
-    """What is fine and what is not.
+    """Examines the machines of a cluster and returns all findings.
 
     Args:
         address: of a running Ray cluster, or "auto"; empty examines this machine, with a Ray of its own meanwhile.
-        storage: the folder that RUN or LATENTS will be in; empty leaves it out.
+        storage: the folder that RUN or LATENTS will be in; empty skips that check.
 
     Raises:
         UsageError: `storage` is nothing that can be opened.
@@ -68,7 +68,7 @@ def _examiner(identity: str, name: str, folder: str) -> Any:
 
 
 def _asked(questions: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The answers; and why there is none."""
+    """The answers, and the reasons for missing ones."""
     import ray
     from ray.exceptions import GetTimeoutError, RayError
 
@@ -85,7 +85,7 @@ def _asked(questions: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]
 
 
 def _reason(error: Exception) -> str:
-    """The last line of what Ray hands over from there that says something."""
+    """The last meaningful line of the error from Ray."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if "Error" in line and not line.startswith("File")]
     return (telling or lines or [first_line(error)])[-1]
@@ -117,7 +117,7 @@ def _names(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 @contextmanager
 def _trial_folder(storage: str) -> Iterator[str]:
-    """A new folder below `storage` for the time of the examination; empty if there is no storage to try."""
+    """A temporary folder below `storage` for the examination; empty if `storage` is empty."""
     if not storage:
         yield ""
         return
@@ -134,7 +134,7 @@ def _trial_folder(storage: str) -> Iterator[str]:
 
 
 def _make(filesystem: Any, folder: str) -> None:
-    """What cannot be made here is told by the machines that then cannot write into it."""
+    """Creates the folder. Ignores a failure here: the machines that cannot write into it report it."""
     try:
         filesystem.create_dir(folder, recursive=False)
     except OSError:

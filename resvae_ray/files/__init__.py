@@ -1,1 +1,1 @@
-"""Files and folders: local, mounted or in a bucket; written so that nobody sees half of one."""
+"""Files and folders: local, mounted or in a bucket; written atomically."""

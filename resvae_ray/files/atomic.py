@@ -112,7 +112,7 @@ def _is_left(path: Path) -> bool:
 
 
 def _remove_left(folder: Path) -> None:
-    """Removes what killed processes had begun in it, and nothing else."""
+    """Removes only the unfinished files of killed processes."""
     for path in filter(_is_left, list(folder.iterdir())):
         if path.is_dir():
             shutil.rmtree(path)
@@ -180,7 +180,7 @@ def read_json(path: Readable) -> Any:
 
 
 def cut_torn_line(path: Path) -> None:
-    """Removes what a killed writer left of a last line, so that the next line starts where a line starts."""
+    """Removes an incomplete last line of a killed writer, so that the next append starts a new line."""
     if not path.exists():
         return
     with path.open("r+b") as file:

@@ -1,4 +1,4 @@
-"""An object in a bucket that is written only if nobody else has written it meanwhile: S3's conditional writes.
+"""S3's conditional writes: an object is written only if no other process has written it meanwhile.
 
 pyarrow has no conditional writes, so this is boto3. Servers other than Amazon's may lack them too; some ignore the
 condition silently, which `require_conditions` detects.

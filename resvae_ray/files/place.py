@@ -1,4 +1,4 @@
-"""Where a file or folder is: a `LocalPlace` on a disk or a `BucketPlace` in a bucket, with the same methods.
+"""The location of a file or folder: a `LocalPlace` on a disk or a `BucketPlace` in a bucket, with the same methods.
 
 place("run")                 # LocalPlace, an absolute pathlib.Path
 place("s3://bucket/run")     # BucketPlace; exists, is_file, read_text, / and so on work on either
@@ -250,7 +250,7 @@ class BucketPlace(Place):
         return f"{other}/".startswith(f"{self}/")
 
     def written(self) -> int:
-        """The time of the last write in nanoseconds since 1970, by the bucket's clock; 0 if there is no such file."""
+        """The time of the last write in nanoseconds since 1970, by the bucket's clock; 0 if the file does not exist."""
         return self._info().mtime_ns or 0
 
     def read_bytes(self) -> bytes:
@@ -412,7 +412,7 @@ def locate(path: AnyPath) -> tuple[pafs.FileSystem, str]:
 
     Raises:
         UsageError: unknown scheme, or a name that no bucket can have.
-        JobError: the storage cannot be reached, or there is no such bucket.
+        JobError: the storage cannot be reached, or the bucket does not exist.
     """
     text = str(path)
     if "://" not in text:

@@ -32,7 +32,7 @@ def in_bucket(uri: str) -> tuple[pafs.FileSystem, str]:
 
     Raises:
         UsageError: nothing in a bucket can have that name.
-        JobError: there is no such bucket.
+        JobError: the bucket does not exist.
         OSError: it cannot be reached.
     """
     place = uri.removeprefix(S3).rstrip("/")
@@ -46,7 +46,7 @@ def in_bucket(uri: str) -> tuple[pafs.FileSystem, str]:
     try:
         return _bucket(bucket, endpoint(), _first_set(REGIONS)), place
     except FileNotFoundError:
-        raise JobError(f"{uri}: there is no bucket {bucket!r}, or none that these credentials may see") from None
+        raise JobError(f"{uri}: bucket {bucket!r} does not exist, or these credentials cannot access it") from None
 
 
 def endpoint() -> str | None:
@@ -59,7 +59,7 @@ def _bucket(bucket: str, endpoint: str | None, region: str | None) -> pafs.FileS
     """The file system in which `bucket` is.
 
     Raises:
-        FileNotFoundError: there is no such bucket, which is not remembered: it may be made.
+        FileNotFoundError: the bucket does not exist. The failure is not cached: the bucket may be created later.
     """
     filesystem = pafs.S3FileSystem(
         endpoint_override=endpoint,

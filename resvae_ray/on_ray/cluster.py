@@ -15,8 +15,8 @@ from resvae_ray.errors import JobError, first_line
 from resvae_ray.on_ray.cores import threads_of_workers, usable_cores
 from resvae_ray.on_ray.leftovers import session_folder
 
-# What Ray would otherwise do on its own: report usage over the network, write its own logs of each trial beside ours,
-# turn a keyboard interrupt into a stop that the caller cannot see, complain about a GPU that is not asked for, and wait
+# Ray would otherwise: report usage over the network, write its own logs of each trial beside ours,
+# turn a keyboard interrupt into a stop that the caller cannot see, warn about a GPU that is not requested, and wait
 # seven minutes for what a task did on a machine that has been cut off.
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -42,7 +42,7 @@ DRIVER_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def ray_session(address: str = "") -> Iterator[list[Mapping[str, float]]]:
-    """What each node of the Ray to work on has. A Ray that the caller has started is used and left running.
+    """The resources of each Ray node. If the caller has started Ray, uses it and leaves it running.
 
     Args:
         address: of a running cluster, or "auto"; empty starts a local one, on loopback, and ends it afterwards.
@@ -103,7 +103,7 @@ def _local() -> Iterator[None]:
 
 
 def _start(folder: Path) -> None:
-    """On a machine that has much to do, Ray gives up waiting for itself after half a minute, with a bare Exception."""
+    """On a busy machine, Ray stops waiting for its own start after 30 seconds, with a bare Exception."""
     import ray
 
     from resvae_ray.on_ray.ray_internals import WorkerPath
@@ -165,11 +165,11 @@ def _require_listener(address: str) -> None:
     """Ray itself would try for minutes to reach a cluster that is not there.
 
     Raises:
-        JobError: nobody listens at the host and port of `address`.
+        JobError: no process listens at the host and port of `address`.
     """
     try:
         place = urlsplit(address if "://" in address else f"//{address}")
         if place.hostname and place.port:
             socket.create_connection((place.hostname, place.port), ANSWER_SECONDS).close()
-    except (OSError, ValueError) as error:  # a ValueError is a port that is no number
+    except (OSError, ValueError) as error:  # a ValueError means that the port is not a number
         raise JobError(f"--address {address}: no Ray cluster answers there: {first_line(error)}") from None

@@ -1,4 +1,4 @@
-"""How many cores this process may use: its CPU affinity and the CPU quotas of its control groups."""
+"""Number of cores that this process may use, from its CPU affinity and the CPU quotas of its control groups."""
 
 import os
 from collections.abc import Iterator
@@ -70,7 +70,7 @@ def _quotas() -> Iterator[float]:
             cores = int(quota) / int(period)
         except (OSError, ValueError, ZeroDivisionError):  # no such group is mounted here, or its quota is "max"
             continue
-        if cores > 0:  # -1 is no quota
+        if cores > 0:  # -1 means no quota
             yield cores
 
 

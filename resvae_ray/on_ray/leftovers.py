@@ -1,8 +1,8 @@
 """The folder of a local Ray: its logs and sockets, removed with what is left of its processes when the work is over.
 
-Ray itself leaves the folder of every session behind, and nobody ends the processes that a killed driver leaves. Each of
-our folders has a lock file. Its driver holds the lock as long as it lives, and the file names the driver: so the next
-driver knows which folders are left over.
+Ray leaves the folder of every session behind, and does not end the processes of a killed driver. Each of
+our folders has a lock file. Its driver holds the lock as long as it lives, and the file names the driver: the next
+driver can then recognize leftover folders.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ PID_NAMESPACE = Path("/proc/self/ns/pid")
 
 @dataclass(frozen=True)
 class Driver:
-    """A process, so that it can be told from all others, also on other hosts and in other containers.
+    """Identifies a process uniquely, across hosts and containers.
 
     Attributes:
         host: its host name.
@@ -68,7 +68,7 @@ class Driver:
             raise ValueError(str(error)) from None
 
     def is_dead(self) -> bool:
-        """Whether it has certainly ended. Of a process on another host or in another container nothing is certain."""
+        """Whether it has certainly ended; False for a process on another host or in another container."""
         here = (socket.gethostname(), *_place_of_processes())
         return (self.host, self.boot, self.namespace) == here and _start_of(self.process) != self.started
 
@@ -159,7 +159,7 @@ def _locked_folder(place: Path) -> tuple[Path, IO[str]]:
     begun = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=place))
     lock = (begun / LOCK).open("w")
     try:
-        with suppress(OSError):  # no file locks here: then nobody removes it for us
+        with suppress(OSError):  # without file locks here, no other driver removes the folder
             fcntl.flock(lock, fcntl.LOCK_EX)
         json.dump(asdict(Driver.here()), lock)
         lock.flush()
@@ -185,7 +185,7 @@ def _remove(folder: Path) -> None:
 
 
 def processes_in(folder: Path) -> list[int]:
-    """The user's other processes that write to files in `folder`, as all of Ray's do; readers are not meant.
+    """The user's other processes that write to files in `folder`, as all of Ray's do; excludes readers.
 
     The lock file does not count: other drivers open it, to see whether its own is dead.
     """
@@ -217,7 +217,7 @@ def _place_of_processes() -> tuple[str, str]:
 
 
 def _start_of(process: int) -> int | None:
-    """When it started, in ticks; 0 where the system does not tell, None if it has ended."""
+    """When it started, in ticks; 0 if the system does not report it, None if the process has ended."""
     try:
         state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         return None if state in "ZX" else int(fields[18])

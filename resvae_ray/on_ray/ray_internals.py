@@ -74,7 +74,7 @@ def is_refused(address: str) -> bool:
     ray.init would try for half a minute, and not say why it failed.
 
     Raises:
-        ConnectionError: `address` is "auto", and there is no cluster on this machine.
+        ConnectionError: `address` is "auto", and no cluster runs on this machine.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     if address == "auto":

@@ -1,4 +1,4 @@
-"""Work cut into pieces, as a Ray Data job: a task a piece, which answers how much it did or why it could not."""
+"""Runs work in pieces as a Ray Data job: one task per piece, which returns its row count or its error."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,12 +16,12 @@ POSITION = "_position"  # beside the fields of a piece
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a piece of work.
+    """Result of a piece of work.
 
     Attributes:
-        position: of the piece, from 0.
-        rows: it did.
-        error: why it could not be done.
+        position: index of the piece, from 0.
+        rows: number of rows done.
+        error: the reason of a failure.
     """
 
     position: int
@@ -30,7 +30,7 @@ class Outcome:
 
 
 def gpu_share(gpus: float) -> Share:
-    """For a task with so many GPUs.
+    """The share of a task that needs `gpus` GPUs.
 
     Ray ends a process after each task that has a GPU, to free its memory; ours keeps the model for the next one.
     """
@@ -55,11 +55,11 @@ def run_tasks(
 def try_tasks(
     task: Callable[..., int], pieces: Sequence[Any], share: Share, at_once: int | None = None, **arguments: Any
 ) -> Iterator[Outcome]:
-    """Runs `task(piece, **arguments)`, which returns the rows it did, for each piece, and tells of each as it is done.
+    """Runs `task(piece, **arguments)`, which returns its row count, for each piece; yields each outcome once known.
 
     Args:
         pieces: dataclasses of one kind, made of plain data.
-        at_once: tasks at most; None for as many as there is room for.
+        at_once: maximum number of concurrent tasks; None for as many as fit.
 
     Raises:
         JobError: Ray gave up.
@@ -85,14 +85,14 @@ def try_tasks(
             yield Outcome(row[POSITION], row["rows"], error)
     except RayError as error:
         raise JobError(
-            f"Ray gave up: {first_line(error)}; the same command again goes on with what is missing"
+            f"Ray gave up: {first_line(error)}; rerun the same command to process the remaining rows"
         ) from error
 
 
 def answer(
     batch: Mapping[str, np.ndarray], task: Callable[..., int], kind: type, arguments: dict[str, Any]
 ) -> dict[str, list]:
-    """What Ray runs for the one piece in `batch`; an error travels as text, which Ray would lose."""
+    """Runs the task on the one piece in `batch`; returns an error as text, since Ray would lose its type."""
     fields = {name: _plain(values[0]) for name, values in batch.items()}
     position = fields.pop(POSITION)
     try:

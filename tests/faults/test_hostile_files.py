@@ -220,5 +220,5 @@ def test_a_parquet_file_that_claims_many_rows(reader, tmp_path):
     assert path.stat().st_size < 100_000
     outcome = reader.read("import", path)
     assert outcome.kind == REFUSED, outcome
-    assert "id 'a' stands in row 1 and in row 2" in outcome.text
+    assert "id 'a' appears in row 1 and in row 2" in outcome.text
     assert Features.open(path).rows == 1 << 12

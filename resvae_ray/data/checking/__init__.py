@@ -1,1 +1,1 @@
-"""What FEATURES are like, and what a Res-VAE will make of them."""
+"""Inspects FEATURES and predicts how well a Res-VAE can compress them."""

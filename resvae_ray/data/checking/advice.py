@@ -1,4 +1,4 @@
-"""What to say about FEATURES that can be used but will disappoint: a piece of advice is one function of the figures."""
+"""Warnings about FEATURES that are usable but will give poor results: one function per warning."""
 
 from collections.abc import Callable
 
@@ -74,7 +74,7 @@ def _few_rows_per_feature(check: Check) -> str | None:
 
 
 def _width(check: Check) -> str | None:
-    """Widths for which the paper's search was not made."""
+    """Widths outside the range of the paper's search."""
     (_, most_latents), (fewest_units, most_units) = _tried("z_dim"), _tried("hidden_dim")
     start = f"{check.dim:,} features: the default search, made for 1,280, tries"
     if most_latents >= check.dim:
@@ -85,7 +85,7 @@ def _width(check: Check) -> str | None:
 
 
 def _tried(name: str) -> tuple[float, float]:
-    """From where to where the default search goes."""
+    """The range of the default search."""
     domain = Config().space[name]
     return domain.low or 0, domain.high or 0
 

@@ -1,4 +1,4 @@
-"""`check`: what FEATURES hold, whether they can be used, and what a Res-VAE will make of them."""
+"""`check`: inspects FEATURES, reports whether they are usable, and predicts how well a Res-VAE can compress them."""
 
 # pyright: reportAttributeAccessIssue=false
 # pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
@@ -29,13 +29,13 @@ MAD_TO_STD = 1.4826  # a median absolute deviation times this is the standard de
 
 
 def check_features(features: str | Path, *, beta: float = PAPER_METRIC.beta, progress: Progress = silent) -> Check:
-    """Reads FEATURES, or both sides of a DATASET, in one pass, and tells what they are like.
+    """Reads FEATURES, or both sides of a DATASET, in one pass and returns their statistics.
 
-    Memory does not depend on the number of rows but for 24 bytes a row; it holds what moments.py does.
+    Memory: 24 bytes per row, plus the matrices of moments.py, whose size does not depend on the number of rows.
 
     Args:
-        beta: the weight of the reconstruction with which a Res-VAE is to be trained.
-        progress: told the rows read so far.
+        beta: the weight of the reconstruction loss in the planned training.
+        progress: called with the number of rows read so far.
 
     Raises:
         UsageError: beta is not above 0, or not finite.
@@ -126,7 +126,7 @@ def outlier_dimensions(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """The features (positions) that language models set apart from all others (Kovaleva et al. 2021, arXiv:2105.06990).
 
     A feature is one if its mean is over 6 robust standard deviations (1.4826 times the median absolute deviation) from
-    the median of all means (D), or its standard deviation so much above the median of all (D). Median and MAD, because
+    the median of all means (D), or its standard deviation by as much above theirs (D). Median and MAD, because
     the outliers themselves would inflate a mean and a standard deviation.
     """
     far = (np.abs(_robust(mean)) > OUTLIER) | (_robust(std) > OUTLIER)

@@ -11,7 +11,7 @@ MOST_CLASSES = 10_000  # more different labels are not counted
 
 @dataclass(frozen=True)
 class Labels:
-    """How many proteins have which label; `counts` is None where there are over MOST_CLASSES labels."""
+    """Number of proteins per label; `counts` is None where there are over MOST_CLASSES labels."""
 
     column: str
     missing: int
@@ -62,7 +62,7 @@ class Components:
 
 @dataclass(frozen=True)
 class Check:
-    """What `check` found; `spread` is None where no two rows are whole.
+    """Results of `check`; `spread` is None if fewer than two rows are complete.
 
     Attributes:
         missing: rows without an id, a vector or one of its values.
@@ -93,7 +93,7 @@ class Check:
 
     @property
     def problems(self) -> list[str]:
-        """Why they cannot be used; none if they can."""
+        """Reasons why the features are unusable; empty if they are usable."""
         found = {
             "missing": f"{self.missing:,} rows lack their id, their vector or a value of it",
             "nonfinite": f"{self.nonfinite:,} rows hold a value that is NaN, infinite or missing",

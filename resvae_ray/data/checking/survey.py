@@ -1,6 +1,6 @@
-"""One pass over FEATURES that refuses nothing: what is missing or no number is counted, all else measured.
+"""One pass over FEATURES that rejects nothing: it counts missing and non-finite values and measures the rest.
 
-Memory: what moments.py needs, and 8 bytes a row, for the hashes of the vectors.
+Memory: the matrices of moments.py, and 8 bytes per row for the hashes of the vectors.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -39,7 +39,7 @@ class Location:
 
 @dataclass
 class Survey:
-    """What the pass has found so far.
+    """Counts and moments of the rows read so far.
 
     Attributes:
         missing: rows without an id, a vector or one of its values.
@@ -151,12 +151,12 @@ def _storage(column: pa.ChunkedArray) -> pa.Array:
 
 
 def feature_name(layout: Layout, position: int) -> str:
-    """What the user calls the feature at `position`, from 0."""
+    """The user's name for the feature at `position`, from 0."""
     return layout.features[position] if layout.wide else f"{FEATURES}[{position}]"
 
 
 def place_of(source: Features, row: int) -> Location:
-    """Where the row with that number, from 0 over all files, stands."""
+    """The location of a row, numbered from 0 over all files."""
     ends = list(accumulate(source.file_rows))
     file = bisect_right(ends, row)
     start = ends[file] - source.file_rows[file]

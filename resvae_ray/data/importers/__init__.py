@@ -58,9 +58,9 @@ OWN_CHOICES: dict[str, tuple[FeatureReader, ...]] = {  # fields of ColumnChoice 
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What an import wrote: `rows` proteins of `dim` numbers, with or without a label.
+    """Summary of an import: `rows` proteins of `dim` numbers, with or without a label.
 
-    `found` is what the source says of them, or which of several things in it were read.
+    `found` holds the metadata of the source, and which of several parts of it were read.
     """
 
     path: str
@@ -152,7 +152,7 @@ def import_features(
 
 
 def read_features(source: str, choice: ColumnChoice) -> Generator[FeatureBatch, None, None]:
-    """The rows of a source in any known format, in order; what a library could crash on is read in its own process.
+    """The rows of a source in any known format, in order; reads formats that could crash a library in another process.
 
     Raises:
         DataError: the source holds something that is not FEATURES.
@@ -164,7 +164,7 @@ def read_features(source: str, choice: ColumnChoice) -> Generator[FeatureBatch, 
 
 
 def _with_ids(batches: Iterator[FeatureBatch], source: str, ids: str) -> Iterator[FeatureBatch]:
-    """The rows under their numbers, or under the ids that a file lists in their order."""
+    """The rows with their numbers as ids, or with ids from a file in row order."""
     given = None if ids == ROWS else ListedIds(ids, source)
     rows = 0
     for batch in batches:

@@ -1,7 +1,7 @@
 """A reader in a process of its own: a damaged file can make a library loop or crash where no Python code could stop it.
 
-The process may use so many seconds of a processor from one batch to the next; then the kernel ends it. Waiting for a
-slow disk takes none of them.
+The process has a limit of CPU seconds from one batch to the next; beyond it, the kernel ends the process. Waiting for a
+slow disk does not count.
 """
 
 import json
@@ -34,11 +34,11 @@ END = "end"
 def read_apart(
     read: Callable[[str, ColumnChoice], Iterator[FeatureBatch]], source: str, choice: ColumnChoice
 ) -> Iterator[FeatureBatch]:
-    """What `read(source, choice)` yields; `read` stands in a module.
+    """Yields the batches of `read(source, choice)`; `read` is a function of a module.
 
     Raises:
-        DataError: also, its process came to no end, or crashed.
-        JobError: its process could not work, or was killed by somebody else.
+        DataError: also if its process did not finish, or crashed.
+        JobError: its process could not run, or another process killed it.
     """
     rows = 0
     with _process(read.__module__, read.__name__, source, json.dumps(asdict(choice)), str(SECONDS_MOST)) as (
@@ -108,7 +108,7 @@ def serve() -> None:
             _send(end, batch)
             _allow(int(seconds))
         end.send_bytes(json.dumps(END).encode())
-    except BrokenPipeError:  # nobody listens any more
+    except BrokenPipeError:  # the parent has closed the pipe
         pass
     except Exception as error:
         kind, text = in_words(error)
@@ -116,7 +116,7 @@ def serve() -> None:
 
 
 def _allow(seconds: int) -> None:
-    """From now on, so many seconds of a processor."""
+    """Limits the process to `seconds` more CPU seconds."""
     _bound(resource.RLIMIT_CPU, int(time.process_time()) + seconds)
 
 

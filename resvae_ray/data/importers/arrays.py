@@ -1,4 +1,4 @@
-"""Files of named arrays (NPZ, HDF5, H5AD): which is the matrix, which the ids, and what becomes of the others."""
+"""Files of named arrays (NPZ, HDF5, H5AD): finds the matrix, the ids, and the other columns."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,11 +27,11 @@ from resvae_ray.names import ID, LABEL
 
 NUMPY_DEFAULT = re.compile(r"^arr_(?=\d+$)")  # the names of arrays that were saved without one
 NUMBERS = "fiu"  # kinds of NumPy types
-VECTOR_MOST = 1 << 24  # numbers in one vector: more is no protein's, but a few bytes can claim it
+VECTOR_MOST = 1 << 24  # numbers in one vector: no model yields more, but a damaged header can claim it
 
 
 class Array(Protocol):
-    """What is known of an array before it is read."""
+    """The shape and type of an array, known before it is read."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -136,7 +136,7 @@ def _checked(
 def require_width(width: int, where: str) -> None:
     """
     Raises:
-        DataError: no vector of a protein has so many numbers; nobody should make room for one.
+        DataError: the vector is longer than VECTOR_MOST; no memory is allocated for it.
     """
     if width > VECTOR_MOST:
         raise DataError(f"{where}: vectors of {width:,} numbers; at most {VECTOR_MOST:,} are read")
@@ -210,7 +210,7 @@ def refuse_columns(source: str, choice: ColumnChoice) -> None:
         ("--ids", choice.ids),
     ):
         if name is not None:
-            raise UsageError(f"{source}: {flag} {name}: each protein stands for itself here, and there are no columns")
+            raise UsageError(f"{source}: {flag} {name}: this file holds one vector per protein and has no columns")
 
 
 def as_column(values: np.ndarray, where: str) -> pa.Array:

@@ -1,6 +1,6 @@
-"""CSV, TSV and TXT, also gzipped: a header, an id column, one numbered column a feature.
+"""CSV, TSV and TXT, also gzipped: a header, an id column, one numbered column per feature.
 
-Columns that are no features stay text exactly as it stands in the file, so that no id or label changes its look.
+Columns other than features keep their text unchanged, so that ids and labels are preserved exactly.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""XLSX: a header, an id column, one numbered column a feature, in one sheet of a workbook.
+"""XLSX: a header, an id column, one numbered column per feature, in one sheet of a workbook.
 
 Excel makes dates and numbers of some ids (SEPT1, 1E10, 007). Cells that show it are refused rather than written as what
 they are now; ids that are plain whole numbers throughout are taken as they look, also those that were once 007. All
@@ -104,7 +104,7 @@ def _rows(sheet: Any, source: str) -> Iterator[Sequence[Any]]:
     Raises:
         DataError: a blank row above the last.
     """
-    # What a sheet says of its own size is wrong where some tools wrote it, and rows would be cut.
+    # Some tools write a wrong sheet size, which would cut off rows.
     sheet.reset_dimensions()
     blank, row = 0, 0
     cells = sheet.iter_rows()

@@ -1,8 +1,7 @@
-"""HDF5: one data set a protein, as UniProt, bio_embeddings and biotrainer write it, or a matrix with an array of ids.
+"""HDF5: one data set per protein, as UniProt, bio_embeddings and biotrainer write it, or a matrix with an array of ids.
 
-Of one data set a protein, the id is the attribute `original_id` where there is one, else the name of the data set or of
-its group; levels.py says which. The order is the one in which the data sets
-were written, if the file keeps it (`track_order`), else that of their names.
+With one data set per protein, the id is the attribute `original_id`, if present, else the name of the data set or its
+group (see levels.py). The order is that of writing if the file keeps it (`track_order`), else that of the names.
 
 A file leads nowhere else: links and data sets that keep their numbers in other files are refused. So are data sets that
 were made and never filled, which HDF5 reads as zeros.
@@ -61,7 +60,7 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
 
 @contextmanager
 def open_hdf5(source: str) -> Iterator[Any]:
-    """The file as an h5py.File; whatever HDF5 finds wrong in it while it is open becomes a DataError."""
+    """The file as an h5py.File; any HDF5 error while it is open becomes a DataError."""
     h5py = module_to_read(source, "h5py")
     filesystem, place = locate(source)
     try:
@@ -308,8 +307,8 @@ def _vector(data_set: Any, where: str) -> np.ndarray:
         raise DataError(f"{where}: {_kind(data_set)}; expected one vector of numbers a protein")
     if len(shape) > 1 and shape != (1, shape[1]):
         raise DataError(
-            f"{where} has the shape {shape}, a vector a residue; FEATURES need one a protein: {POOLING}. A matrix "
-            "with one row a protein, or the name of a vector beside it, is chosen with --features-column"
+            f"{where} has the shape {shape}, one vector per residue; FEATURES need one per protein: {POOLING}. A "
+            "matrix with one row per protein, or the name of a vector beside it, is chosen with --features-column"
         )
     if not 0 < shape[-1] <= VECTOR_MOST:
         raise DataError(f"{where}: a vector of {shape[-1]} numbers")

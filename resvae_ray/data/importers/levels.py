@@ -1,6 +1,6 @@
 """Containers with levels (groups of HDF5, dictionaries, folders): which level names the protein.
 
-A path such as `layer_33/P12345/mean` has one vector. Levels with one name only are no part of the id. An id that has a
+A path such as `layer_33/P12345/mean` has one vector. A level with a single name is not part of the id. An id that has a
 slash was written as two levels (`P12345/10-20`): then the inner names differ from group to group. Inner names that are
 repeated under several groups are layers, poolings or splits of the same proteins, of which one is chosen.
 """
@@ -21,7 +21,7 @@ class Naming:
     """How a path becomes an id.
 
     Attributes:
-        wanted: names that the path must have, in that order; they are no part of the id.
+        wanted: names that the path must have, in that order; they are not part of the id.
         kept: the levels of what is left that make the id; None for all.
     """
 

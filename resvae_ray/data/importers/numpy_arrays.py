@@ -65,7 +65,7 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
 
 def _read_archive(file: pa.NativeFile, source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     with zipfile.ZipFile(file) as archive:
-        # A damaged length makes one entry swallow the next, and an array would be missed by nobody.
+        # A damaged length makes one entry swallow the next: an array would be lost without an error.
         if any(ENTRY in info.extra + info.comment for info in archive.infolist()):
             raise DataError(f"{source}: not a readable NumPy file: its table of contents is damaged")
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
@@ -161,7 +161,7 @@ def _require_end(stream: IO[bytes], header: _Header, where: str) -> None:
         DataError: there is more than the header says.
     """
     if stream.read(1):
-        raise DataError(f"{where}: the file goes on after an array of {' x '.join(map(str, header.shape))}")
+        raise DataError(f"{where}: the file continues after an array of {' x '.join(map(str, header.shape))}")
 
 
 def _numbers(stream: IO[bytes], count: int, header: _Header, source: str) -> np.ndarray:

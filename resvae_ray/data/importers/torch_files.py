@@ -55,7 +55,7 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     `--layer` and `--features-column` choose where the files hold several layers, or the mean and the first token.
 
     Raises:
-        DataError: not a file of tensors, only a vector a residue, a layer that a file does not have, NaN.
+        DataError: not a file of tensors, only one vector per residue, a layer that a file does not have, NaN.
         UsageError: a layer or pooling that the user named is not there, or has to be named.
     """
     filesystem, paths = _list(source)
@@ -137,7 +137,7 @@ def _read_one_per_file(
 
 
 def _of_folders(names: list[str], choice: ColumnChoice) -> str | None:
-    """What the user chose, if it is the name of a folder."""
+    """The chosen name, if it is the name of a folder."""
     wanted = choice.features_column
     return wanted if any(wanted in name.split("/") for name in names) else None
 
@@ -210,7 +210,7 @@ class _Pick:
         """The chosen vector (D) of a file.
 
         Raises:
-            DataError: the file does not have it, or it is no vector as long as those `before`.
+            DataError: the file lacks it, or its length differs from that of the vectors `before`.
         """
         import torch
 
@@ -274,7 +274,7 @@ def _require_sound_archive(file: pa.NativeFile) -> None:
     """The checksums of an archive, which PyTorch does not look at; before 1.6 it wrote none.
 
     Raises:
-        ValueError: one is wrong, or the archive is packed: what unpacks to any size is no file of PyTorch's.
+        ValueError: one is wrong, or the archive is compressed: PyTorch does not write such files.
     """
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:

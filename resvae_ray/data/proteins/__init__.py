@@ -4,8 +4,8 @@ for batch in read_proteins("proteins.fasta"):         # ProteinBatch: ids, seque
     ...
 
 A sequence has the letters A to Z. Lower case becomes upper case, white space and one `*` at the end (the stop codon)
-go; gaps, digits and other signs are refused. To add a format, write its file with a function `read(source, choice)`
-that yields ProteinBatch, and add its line to READERS.
+are removed; gaps, digits and other characters are rejected. To add a format, write its file with a function
+`read(source, choice)` that yields ProteinBatch, and add its line to READERS.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -33,7 +33,7 @@ READERS: dict[str, ProteinReader] = {
 FAULTS_SHOWN = 3
 NUCLEOTIDES = "[^ACGTUN]"  # what a nucleotide sequence does not have
 STRUCTURED = "residues and structure letters in turn, as SaProt reads them; ESM-2 reads residues: give those alone"
-SURELY_PROTEIN = 200  # letters; so many of A, C, G, T, U and N alone are no proteins
+SURELY_PROTEIN = 200  # letters; a longer text of only A, C, G, T, U and N is not a protein
 
 
 def reader_for(source: str) -> ProteinReader:
@@ -68,7 +68,7 @@ def read_proteins(source: str | Path, choice: ProteinChoice | None = None) -> It
 
 
 class _Faults:
-    """What is wrong with sequences: the first few by name, all by number."""
+    """Invalid sequences: lists the first few by name and counts all."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -1,4 +1,4 @@
-"""What every reader of protein sequences yields."""
+"""The batch that every reader of protein sequences yields."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class ProteinChoice:
-    """What the user said about the columns of a table; None leaves it to the defaults."""
+    """The user's choice of columns in a table; None selects the defaults."""
 
     id_column: str | None = None
     sequence_column: str | None = None
@@ -23,9 +23,9 @@ class ProteinBatch:
         ids: (n) strings.
         sequences: (n) strings.
         others: the columns that pass through, n rows if there are any; the label, if any, is called `label`.
-        places: (n) where each protein stands in its file.
+        places: (n) the position of each protein in its file.
         unit: what `places` count from 1: lines, or rows below the header.
-        headers: (n) strings, the ids as the file has them: of FASTA the whole headers.
+        headers: (n) strings, the ids as written in the file; for FASTA, the whole headers.
     """
 
     ids: pa.Array

@@ -65,7 +65,7 @@ def _records(source: str) -> Iterator[Record]:
             if length > LETTERS_MOST:
                 raise DataError(f"{source}: line {start}: a sequence of more than {LETTERS_MOST:,} letters")
         elif line.strip():
-            raise DataError(f"{source}: line {number}: {line.strip()[:20]!r} is no FASTA header; it begins with '>'")
+            raise DataError(f"{source}: line {number}: {line.strip()[:20]!r} is not a FASTA header ('>' is missing)")
     if header is not None:
         yield _record(header, letters, start)
 

@@ -85,7 +85,7 @@ class Sites:
             raise DataError(f"{self.path}: row {row} (id {name}): position {text!r}; expected a whole number from 1")
         other = self._rows.setdefault(name, {}).setdefault(int(text), row)
         if other != row:
-            raise DataError(f"{self.path}: position {int(text)} of {name!r} stands in row {other} and in row {row}")
+            raise DataError(f"{self.path}: position {int(text)} of {name!r} appears in row {other} and in row {row}")
 
     def _positions(self, forms: tuple[str | None, ...], sequence: str) -> list[int]:
         """The positions for a protein with these texts in each of FORMS."""

@@ -53,7 +53,7 @@ def read(source: str, choice: ProteinChoice) -> Iterator[ProteinBatch]:
 
 
 def _layout(text: TextTable, choice: ProteinChoice, where: str) -> dict[str, str]:
-    """The columns that are read, and how each is to be called."""
+    """The columns to read, and the new name of each."""
     names = text.names
     if choice.ids is not None and choice.id_column is not None:
         raise UsageError(f"--ids {choice.ids}: --id-column {choice.id_column} says where the ids are; give one of them")

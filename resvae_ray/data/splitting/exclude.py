@@ -1,8 +1,8 @@
-"""The leak check: which proteins of FEATURES also stand in a downstream test set, by id, sequence and vector.
+"""The leak check: which proteins of FEATURES also appear in a downstream test set, by id, sequence and vector.
 
-Vectors are compared by their cosine *after the mean of FEATURES is subtracted from both*. The plain cosine tells
-nothing here: language-model features share a large common mean, and a few outlier dimensions dominate it (Timkey & van
-Schijndel 2021, arXiv:2109.04404); of ESM-2 650M `cls` features any two proteins have a cosine of about 0.98. Centred,
+Vectors are compared by their cosine *after the mean of FEATURES is subtracted from both*. The plain cosine is
+useless here: language-model features share a large common mean, and a few outlier dimensions dominate it (Timkey & van
+Schijndel 2021, arXiv:2109.04404); any two ESM-2 650M `cls` features have a cosine of about 0.98. Centred,
 unrelated proteins have one around 0, and at 0.999 two vectors differ by about 4.5 % of their distance from the mean.
 """
 
@@ -38,7 +38,7 @@ from resvae_ray.files.place import locate
 from resvae_ray.names import ID
 from resvae_ray.progress import Progress, silent
 
-FEATURES_ALONE = (NPZ, NPY, XLSX, ".xlsm", HDF5, ".hdf5", ".h5ad", PT)  # formats that are no tables of ids
+FEATURES_ALONE = (NPZ, NPY, XLSX, ".xlsm", HDF5, ".hdf5", ".h5ad", PT)  # formats that are not tables of ids
 BY_ID, BY_SEQUENCE, BY_VECTOR = "id", "sequence", "vector"
 BLOCK_BYTES = 128 << 20  # of the other set's float32 held at a time; FEATURES are read once for each block
 PRODUCT_COLUMNS = 4096  # vectors of a block compared at a time
@@ -51,7 +51,7 @@ class Leaks:
     """The rows of FEATURES that a test set holds too.
 
     Attributes:
-        rows: (n, bool), True for a protein that stands there too.
+        rows: (n, bool), True for a protein that the test set also contains.
         found: how many by id, by sequence and by vector, as far as they were compared; one may count under several.
         not_compared: why ids or sequences were not.
         id_forms: how many of those found by id agreed in which form; see same_protein.py.
@@ -134,7 +134,7 @@ class _FeaturesTable(OtherTable):
 
 
 def _open(path: str) -> OtherTable:
-    """The test set; one that is no table of ids is read as features."""
+    """Opens the test set; if it is not a table of ids, reads it as features."""
     kind = kind_by_content(path) or next((ending for ending in READERS if path.lower().endswith(ending)), None)
     filesystem, place = locate(path)
     if filesystem.get_file_info(place).type == pafs.FileType.Directory:
@@ -150,7 +150,7 @@ def require_none(leaks: Leaks, source: Features, exclude: str | Path) -> None:
     if leaks.rows.any():
         by, forms = counts_in_words(leaks.found), forms_in_words(leaks.id_forms)
         raise DataError(
-            f"{source.path}: {int(leaks.rows.sum()):,} rows also stand in {exclude} ({by}), "
+            f"{source.path}: {int(leaks.rows.sum()):,} rows also appear in {exclude} ({by}), "
             f"the first is row {int(leaks.rows.argmax()) + 1}{forms}; --drop leaves them out"
         )
 
@@ -184,7 +184,7 @@ def _match_ids(source: Features, other: OtherTable, theirs: str) -> tuple[np.nda
 
 
 def _rows_with_sequence(source: Features, other: OtherTable, ours: str, theirs: str) -> np.ndarray:
-    """The rows (n, bool) whose sequence in the column `ours` also stands in the column `theirs`."""
+    """The rows (n, bool) whose sequence in the column `ours` also appears in the column `theirs`."""
     return members(hashed(texts_of(source, ours), source.rows), hash_set(map(clean_sequences, other.texts(theirs))))
 
 
@@ -194,7 +194,7 @@ def _why_not(source: Features, other: OtherTable, kind: str, ours: str | None, t
         if column is None:
             return f"{where} has no such column"
     if kind == BY_ID:
-        # Numbers of rows are no names of proteins: row 7 here has nothing to do with row 7 there.
+        # Row numbers do not identify proteins: row 7 of one table is unrelated to row 7 of the other.
         for where, numbered in ((source.path, is_numbered(source)), (other.path, other.is_numbered(theirs or ""))):
             if numbered:
                 return f"those of {where} are row numbers"

@@ -1,10 +1,10 @@
 """Which rows validate: each rule turns FEATURES into a mask, True for the validation side.
 
-A rule is a function `rule(source, keep, request)`: `keep` (n, bool) are the rows that are not left out, and the answer
-(n, bool) is True for some of them. To add a rule, write its function and its line in RULES; its flag stands in
-`_add_split` of cli/features.py.
+A rule is a function `rule(source, keep, request)`: `keep` (n, bool) marks the rows that are not left out; the result
+(n, bool) selects some of them. To add a rule, write its function and its line in RULES; define its flag in
+`_add_split` of cli/data_verbs.py.
 
-A rule holds 8 to 20 bytes a row in memory: texts are hashes or codes, and the features are never read.
+A rule needs 8 to 20 bytes of memory per row: it holds texts as hashes or codes and never reads the features.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -50,7 +50,7 @@ class SplitRequest:
     seed: int = 0
 
     def val_rows(self, rows: int) -> int:
-        """How many of so many rows are to validate: the fraction, rounded up as scikit-learn does."""
+        """Number of validation rows: the fraction of `rows`, rounded up as in scikit-learn."""
         return math.ceil(self.val_fraction * rows)
 
     def validation_rows(self, source: Features, keep: np.ndarray) -> np.ndarray:
@@ -58,13 +58,14 @@ class SplitRequest:
 
         Raises:
             DataError: too few rows for one of the sides, or rows that the rule cannot place.
-            UsageError: there is no such column.
+            UsageError: the column does not exist.
         """
         is_val = RULES[self.rule](source, keep, self)
         rows, val = int(keep.sum()), int(is_val.sum())
         if rows - val < 2 or val < 1:
             raise DataError(
-                f"{source.path}: {rows} rows give {rows - val} to train on and {val} to validate; 2 and 1 at least"
+                f"{source.path}: {rows} rows give {rows - val} for training and {val} for validation; "
+                "at least 2 and 1 are needed"
             )
         return is_val
 
@@ -107,7 +108,7 @@ def whole_groups(source: Features, keep: np.ndarray, request: SplitRequest) -> n
 
     The rows that validate miss the fraction by at most half of the smallest group that trains, or are the smallest
     group where all are larger than the fraction; the order of the rows does not matter. scikit-learn's
-    GroupShuffleSplit takes the fraction of the *groups*, whatever their sizes, and is no model here: with one large
+    GroupShuffleSplit takes the fraction of the *groups*, regardless of their sizes, which is wrong here: with one large
     family the validation side would have a few rows, or nearly all of them.
     """
     groups = hashed(require_texts(source, column_called(source, request.by), keep), len(keep))
@@ -262,7 +263,7 @@ RULES: dict[str, Rule] = {
 
 
 def _among(keep: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The rows (n, bool) that stand at the places `chosen` among those to keep."""
+    """Marks (n, bool) the rows at the positions `chosen` among those to keep."""
     of_kept = np.zeros(int(keep.sum()), dtype=bool)
     of_kept[chosen] = True
     is_val = np.zeros(len(keep), dtype=bool)

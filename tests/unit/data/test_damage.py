@@ -53,7 +53,7 @@ def test_an_array_that_holds_more_than_its_header_says_is_refused(name, matrix, 
     content = whole.replace(b"(20, 6)", b"(10, 6)")
     assert content != whole
     (tmp_path / name).write_bytes(content)
-    refused(tmp_path / name, "goes on after an array of 10 x 6" if name == "a.npy" else "goes on|CRC")
+    refused(tmp_path / name, "continues after an array of 10 x 6" if name == "a.npy" else "continues after|CRC")
 
 
 def test_an_entry_that_an_archive_swallows_is_missed(matrix, tmp_path):

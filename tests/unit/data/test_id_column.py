@@ -277,5 +277,5 @@ class TestIdsOfTheirOwn:
             imported(tmp_path / "a.csv", ids="rows", id_column="id")
         with h5py.File(tmp_path / "a.h5", "w") as file:
             file["P1"] = MATRIX[0]
-        with pytest.raises(UsageError, match="--ids rows: each protein stands for itself"):
+        with pytest.raises(UsageError, match="--ids rows: this file holds one vector per protein"):
             imported(tmp_path / "a.h5", ids="rows")

@@ -94,7 +94,7 @@ class TestReaderConformance:
 
     def test_an_id_twice_is_refused(self, source, write, matrix, tmp_path):
         write(source, matrix, ids=[*IDS[:19], "P05"])
-        self.refused(source, tmp_path, "id 'P05' stands in row 6 and in row 20")
+        self.refused(source, tmp_path, "id 'P05' appears in row 6 and in row 20")
 
     def test_a_missing_id_is_refused(self, source, write, matrix, tmp_path):
         write(source, matrix, ids=[*IDS[:7], "", *IDS[8:]])

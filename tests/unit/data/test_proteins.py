@@ -101,7 +101,7 @@ def test_every_real_protein_is_read(shared):
         ("", "p.fasta", "the file is empty; expected a header that begins with '>'"),
         ("", "p.csv", "the file is empty"),
         ("id,sequence\n", "p.csv", "it holds no rows"),
-        ("MKT\n>a\nMKT\n", "p.fasta", "line 1: 'MKT' is no FASTA header"),
+        ("MKT\n>a\nMKT\n", "p.fasta", "line 1: 'MKT' is not a FASTA header"),
         (b">a\nMK\xff\xfeT\n", "p.fasta", "not UTF-8 text"),
         (">a\nMKT\n>b\n>c\nMK\n", "p.fasta", r"line 3 \(id b\): the sequence is empty"),
         (">a\nMKT\n>\nMK\n", "p.fasta", "line 3 .*: the id is missing"),
@@ -184,7 +184,7 @@ class TestSites:
             ("id,position\na,1\nd,1\n", "row 2: id 'd' is none of the proteins"),
             ("id,position\na,0\n", r"row 1 \(id a\): position '0'; expected a whole number from 1"),
             ("id,position\na,S4\n", "position 'S4'"),
-            ("id,position\na,4\na,4\n", "position 4 of 'a' stands in row 1 and in row 2"),
+            ("id,position\na,4\na,4\n", "position 4 of 'a' appears in row 1 and in row 2"),
             ("id,residue\na,4\n", "expected columns id and position; the columns are 'id', 'residue'"),
         ],
     )

@@ -301,7 +301,7 @@ def test_mistakes(place, make_dataset, tmp_path, capsys, monkeypatch):
         evaluate_model(model, make_dataset(30, 5, "narrow"))
     for words, code, message in (
         (["absent", str(dataset.path)], 3, "no MODEL"),
-        ([str(model), "absent"], 3, "no DATASET"),
+        ([str(model), "absent"], 3, "not a DATASET"),
         ([str(model), str(dataset.path), "--seed", "-1"], 2, "--seed -1: it must be from 0"),
         ([str(model), str(dataset.path), "--max-rows", "9"], 2, "--max-rows 9: it must be at least 10"),
         ([str(model), str(dataset.path), "--latents", "2", "4"], 2, "--latents 4: "),

@@ -69,7 +69,7 @@ def test_a_folder_is_not_read_before_it_is_all_there(bucket, make_features, monk
 
     def upload(to, source):
         seen.append(to.name)
-        with pytest.raises(DataError, match="no DATASET"):
+        with pytest.raises(DataError, match="not a DATASET"):
             Dataset.open(target)
         if to.name != "part-00000.parquet" or len(seen) > 1:
             with pytest.raises(DataError, match="is being written, or was when that was interrupted"):
@@ -191,7 +191,7 @@ class TestErrors:
         self.check(capsys, ["split", f"{bucket}/none.parquet", f"{bucket}/d"], 3, "no such file or folder")
 
     def test_no_bucket(self, bucket, make_features, capsys):
-        words = ("there is no bucket 'nowhere-at-all'", "s3://nowhere-at-all/f.parquet")
+        words = ("bucket 'nowhere-at-all' does not exist", "s3://nowhere-at-all/f.parquet")
         self.check(capsys, ["check", "s3://nowhere-at-all/f.parquet"], 1, *words)
         self.check(capsys, ["import", str(make_features()), "s3://nowhere-at-all/f.parquet"], 1, *words)
 

@@ -45,7 +45,7 @@ def test_signs_in_a_name_are_part_of_it(bucket, name):
 
 def test_a_bucket_that_is_made_later_is_found(bucket, s3_server):
     name = f"{bucket.removeprefix('s3://')}-later"
-    with pytest.raises(JobError, match=f"s3://{name}/x: there is no bucket '{name}'"):
+    with pytest.raises(JobError, match=f"s3://{name}/x: bucket '{name}' does not exist"):
         locate(f"s3://{name}/x")
     pafs.S3FileSystem(endpoint_override=s3_server, region="us-east-1", allow_bucket_creation=True).create_dir(name)
     assert locate(f"s3://{name}/x")[1] == f"{name}/x"

@@ -151,7 +151,7 @@ def test_ids_and_labels_are_no_markup(drawn):
 @pytest.mark.parametrize("name", ["latent_map", "latent_dimensions", "errors"])
 def test_a_data_set_that_is_gone(run_path, drawn, name):
     shutil.move(run_path.parent / "dataset", run_path.parent / "elsewhere")
-    with pytest.raises(DataError, match="no DATASET"):
+    with pytest.raises(DataError, match="not a DATASET"):
         drawn[name]
 
 

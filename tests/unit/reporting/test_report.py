@@ -129,7 +129,7 @@ def test_a_data_set_that_is_gone_costs_only_its_figures(run_path):
     (run_path.parent / "dataset" / "dataset.json").unlink()
     written = report(run_path)
     assert set(written.missing) == {"latent_map", "latent_dimensions", "errors"}
-    assert "no DATASET: it has no dataset.json" in text_of(written)
+    assert "not a DATASET: dataset.json is missing" in text_of(written)
 
 
 def test_a_damaged_model_costs_only_its_figures(run_path):

@@ -81,7 +81,7 @@ def test_a_text_that_looks_like_a_decimal_comma_changes_no_numbers(tmp_path):
         (b"sep=;\nid;f0;f1\nP1;1;2\n", "the first line is 'sep=', which is for Excel alone; remove it"),
         (b"id,f0,f1\nP1,1,2\n,,\n", "row 2, column f0: the value is missing"),
         (b"id,f0,f1\nP1,1,2\nP2,NA,2\n", "row 2, column f0: the value is missing"),
-        (b"id,f0,f1\nP1,1,2\n\nP1,3,4\n", "id 'P1' stands in row 1 and in row 2"),
+        (b"id,f0,f1\nP1,1,2\n\nP1,3,4\n", "id 'P1' appears in row 1 and in row 2"),
         (b"\xef\xbb\xbf", "the file is empty"),
         (b"\xff\xfe", "the file is empty"),
         (b'id,embedding\nP1,"0.1 and 0.2"\n', "no column of vectors and no numbered columns among 'id', 'embedding'"),

@@ -141,7 +141,7 @@ def test_other_files_are_named(folder, content, message):
 
 def test_columns_are_not_chosen(folder):
     extract(folder, ["a"])
-    with pytest.raises(UsageError, match="--id-column x: each protein stands for itself"):
+    with pytest.raises(UsageError, match="--id-column x: this file holds one vector per protein"):
         imported(folder, id_column="x")
 
 

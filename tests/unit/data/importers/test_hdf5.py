@@ -77,7 +77,7 @@ def test_residues_are_refused_with_what_to_do(path, lengths):
     with h5py.File(path, "w") as file:
         for number, length in enumerate(lengths):
             file[f"P{number}"] = np.ones((length, 8), np.float16)
-    with pytest.raises(DataError, match=r"has the shape \([79], 8\), a vector a residue.*per-protein.h5.*reduce: true"):
+    with pytest.raises(DataError, match=r"the shape \([79], 8\), one vector per residue.*per-protein.h5.*reduce: true"):
         imported(path)
 
 
@@ -205,8 +205,8 @@ def test_what_cannot_be_right_is_refused(path, write, message):
     [
         ({"features_column": "x"}, "--features-column x: not in the file; it has 'P1'"),
         ({"features_column": "P1"}, r"--features-column P1: an array of shape \(3,\)"),
-        ({"id_column": "ids"}, "--id-column ids: each protein stands for itself"),
-        ({"label_column": "l"}, "--label-column l: each protein stands for itself"),
+        ({"id_column": "ids"}, "--id-column ids: this file holds one vector per protein"),
+        ({"label_column": "l"}, "--label-column l: this file holds one vector per protein"),
         ({"prefix": "f"}, "--prefix f: it chooses in .parquet, .csv.* files alone"),
     ],
 )

@@ -109,14 +109,14 @@ class TestHDF5:
             self.read(path)
         assert self.read(path, "protein_vec")[0] == IDS
         path.with_name("out.parquet").unlink()
-        with pytest.raises(DataError, match="a vector a residue"):
+        with pytest.raises(DataError, match="one vector per residue"):
             self.read(path, "per_residue")
 
     def test_residues_in_arrays_of_a_usual_name(self, tmp_path):
         with h5py.File(tmp_path / "a.h5", "w") as file:
             for length, name in enumerate(IDS, 5):
                 file[f"{name}/embeddings"] = np.ones((length, 4), np.float32)
-        with pytest.raises(DataError, match="a vector a residue"):
+        with pytest.raises(DataError, match="one vector per residue"):
             self.read(tmp_path / "a.h5")
 
     @pytest.mark.parametrize("species", [2, 60])
@@ -138,5 +138,5 @@ def test_layers_in_folders_of_parquet_are_not_mixed(make_features, tmp_path):
     for layer in ("6", "33"):
         (tmp_path / "all" / layer).mkdir(parents=True)
         make_features().rename(tmp_path / "all" / layer / "part.parquet")
-    with pytest.raises(DataError, match="'SYN00000000' stands in row 1 and .* layers or poolings, import one"):
+    with pytest.raises(DataError, match="'SYN00000000' appears in row 1 and .* layers or poolings, import one"):
         import_features(tmp_path / "all", tmp_path / "out")

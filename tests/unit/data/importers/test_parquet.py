@@ -51,7 +51,7 @@ def test_a_shard_that_is_missing_is_missed(shard, tmp_path):
 def test_an_id_in_two_splits_is_refused(shard, tmp_path):
     shard("train-00000-of-00001.parquet", ["a"])
     shard("test-00000-of-00001.parquet", ["a"])
-    with pytest.raises(DataError, match="id 'a' stands in row 1 and in row 2"):
+    with pytest.raises(DataError, match="id 'a' appears in row 1 and in row 2"):
         imported(tmp_path / "data", tmp_path)
 
 

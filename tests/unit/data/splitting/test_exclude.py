@@ -40,7 +40,7 @@ def test_a_leak_is_refused_or_dropped(ending, tmp_path):
     else:
         sep = "," if ending == "csv" else "\t"
         other.write_text(f"Entry_ID{sep}Sequence{sep}label\nb{sep}QQ{sep}x\nz{sep}MF{sep}y\n")
-    with pytest.raises(DataError, match=r"2 rows also stand in .* \(1 by id, 1 by sequence\), the first is row 2"):
+    with pytest.raises(DataError, match=r"2 rows also appear in .* \(1 by id, 1 by sequence\), the first is row 2"):
         split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=other)
     assert not (tmp_path / "dataset").exists()
     dataset = split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=other, drop=True)
@@ -54,14 +54,14 @@ def test_one_sequence_in_several_spellings_is_one_protein(tmp_path):
     """`embed` has upper case, no white space and no stop codon; a test set has what its authors wrote."""
     write_with_sequences(tmp_path / "f.parquet", list("abcde"), ["MKV", "mka*", "MK L", "MKW", "*"])
     (tmp_path / "t.csv").write_text("sequence\nm k v*\nMKA\nmkl\nQQ\n*\n")
-    with pytest.raises(DataError, match=r"3 rows also stand .*\(3 by sequence\)"):
+    with pytest.raises(DataError, match=r"3 rows also appear .*\(3 by sequence\)"):
         split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / "t.csv")
 
 
 def test_a_structure_aware_sequence_is_compared_by_its_residues(tmp_path):
     write_with_sequences(tmp_path / "f.parquet", list("abcde"), ["MdEvVp", "M#EpV#Qd*", "MKW", "AeAe", "dMvKpV"])
     (tmp_path / "t.csv").write_text("sequence\nMEV\nMEVQ\nMKV\n")
-    with pytest.raises(DataError, match=r"3 rows also stand .*\(3 by sequence\)"):
+    with pytest.raises(DataError, match=r"3 rows also appear .*\(3 by sequence\)"):
         split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / "t.csv")
 
 
@@ -101,7 +101,7 @@ def test_names_in_an_index_that_has_none_are_compared(tmp_path):
     frame = pd.DataFrame({"f0": range(9), "f1": range(9)}, index=[f"p{n}" for n in range(9)])
     frame.to_csv(tmp_path / "a.csv")
     import_features(tmp_path / "a.csv", tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"9 rows also stand .*\(9 by id\)"):
+    with pytest.raises(DataError, match=r"9 rows also appear .*\(9 by id\)"):
         split_features(tmp_path / "a.parquet", tmp_path / "d", exclude=tmp_path / "a.csv")
 
 
@@ -124,14 +124,14 @@ def test_what_was_not_compared_is_told(make_features, tmp_path):
 def test_fasta_and_lists_of_ids(name, content, found, tmp_path):
     write_with_sequences(tmp_path / "f.parquet", list("abcdefgh"), ["M", "MA", "MB", "MC", "MD", "ME", "MF", "MG"])
     (tmp_path / name).write_text(content)
-    with pytest.raises(DataError, match=rf"2 rows also stand in .* {found}, the first is row 2"):
+    with pytest.raises(DataError, match=rf"2 rows also appear in .* {found}, the first is row 2"):
         split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / name)
 
 
 def test_a_table_may_be_called_a_list(tmp_path):
     write_with_sequences(tmp_path / "f.parquet", list("abcde"), ["M", "MA", "MB", "MC", "MD"])
     (tmp_path / "t.txt").write_text("id\tsequence\nb\tMC\n")
-    with pytest.raises(DataError, match=r"2 rows also stand .*\(1 by id, 1 by sequence\)"):
+    with pytest.raises(DataError, match=r"2 rows also appear .*\(1 by id, 1 by sequence\)"):
         split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / "t.txt")
 
 
@@ -157,7 +157,7 @@ def test_a_test_set_with_a_broken_row_is_named(make_features, tmp_path):
 def test_the_published_human_sets_share_one_sequence(shared, tmp_path):
     table = pd.read_csv(shared / "data" / "human_swiss_train.csv")
     write_with_sequences(tmp_path / "f.parquet", list(table.Entry_ID), list(table.Sequence))
-    with pytest.raises(DataError, match=r"1 rows also stand .*\(0 by id, 1 by sequence\)"):
+    with pytest.raises(DataError, match=r"1 rows also appear .*\(0 by id, 1 by sequence\)"):
         split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=shared / "data" / "human_swiss_test.csv")
     dataset = split_features(
         tmp_path / "f.parquet", tmp_path / "d", exclude=shared / "data" / "human_swiss_test.csv", drop=True
@@ -180,7 +180,7 @@ class TestSimilarVectors:
     def test_near_identical_vectors_are_found_and_no_others(self, matrix, tmp_path):
         noise = np.random.default_rng(1).normal(0, 0.03, (3, 16))
         theirs = np.concatenate([matrix[[5]], matrix[[17]] + 0.01 * noise[:1], matrix[[30]] + noise[1:2], noise[2:]])
-        with pytest.raises(DataError, match=r"2 rows also stand .*\(0 by id, 2 by vector\), the first is row 6"):
+        with pytest.raises(DataError, match=r"2 rows also appear .*\(0 by id, 2 by vector\), the first is row 6"):
             self.split(tmp_path, matrix, theirs)
         dataset = self.split(tmp_path, matrix, theirs, drop=True)
         assert dataset.excluded_by == {"id": 0, "vector": 2}
@@ -226,7 +226,7 @@ class TestSimilarVectors:
     def test_vectors_alone_can_be_compared(self, matrix, tmp_path):
         np.save(tmp_path / "f.npy", matrix)
         import_features(tmp_path / "f.npy", tmp_path / "g.parquet")
-        with pytest.raises(DataError, match=r"200 rows also stand .*\(200 by vector\)"):
+        with pytest.raises(DataError, match=r"200 rows also appear .*\(200 by vector\)"):
             split_features(
                 tmp_path / "g.parquet", tmp_path / "d", exclude=tmp_path / "g.parquet", exclude_similarity=0.999
             )
@@ -273,7 +273,7 @@ class TestFormsOfIds:
     )
     def test_the_fasta_of_the_test_set_finds_them(self, features, name, form, tmp_path):
         (tmp_path / name).write_text("".join(f">{header}\nMKV\n" for header in self.HEADERS[:3]))
-        with pytest.raises(DataError, match=r"3 rows also stand .*\(3 by id\), the first is row 1.*--drop"):
+        with pytest.raises(DataError, match=r"3 rows also appear .*\(3 by id\), the first is row 1.*--drop"):
             split_features(features(list(map(form, self.HEADERS))), tmp_path / "d", exclude=tmp_path / name)
 
     def test_the_form_that_agrees_is_told(self, features, tmp_path, capsys):
@@ -302,7 +302,7 @@ class TestFormsOfIds:
         FORMATS[{"npz": "rows.npz", "h5": "proteins.h5"}[ending]].write(
             tmp_path / f"t.{ending}", np.ones((2, 2), np.float32), self.HEADERS[2:4], ["x", "y"]
         )
-        with pytest.raises(DataError, match=r"2 rows also stand .*\(2 by id\), the first is row 3"):
+        with pytest.raises(DataError, match=r"2 rows also appear .*\(2 by id\), the first is row 3"):
             split_features(
                 features([h.split("|")[1] for h in self.HEADERS]), tmp_path / "d", exclude=tmp_path / f"t.{ending}"
             )

@@ -123,14 +123,14 @@ def test_wrong_options(options, message, make_features, tmp_path):
 
 
 def test_too_few_rows(make_features, tmp_path):
-    with pytest.raises(DataError, match="2 rows give 1 to train on"):
+    with pytest.raises(DataError, match="2 rows give 1 for training and 1 for validation"):
         split_features(make_features(2, 2), tmp_path / "dataset")
     assert not (tmp_path / "dataset").exists()
 
 
 def test_ids_twice_are_refused(tmp_path):
     write_with_sequences(tmp_path / "f.parquet", ["a", "b", "c", "b"], ["M"] * 4)
-    with pytest.raises(DataError, match="id 'b' stands in row 2 and in row 4"):
+    with pytest.raises(DataError, match="id 'b' appears in row 2 and in row 4"):
         split_features(tmp_path / "f.parquet", tmp_path / "dataset")
 
 
@@ -149,5 +149,5 @@ def test_a_dataset_that_lost_rows_is_refused(make_dataset):
 
 
 def test_no_dataset(tmp_path):
-    with pytest.raises(DataError, match="no DATASET"):
+    with pytest.raises(DataError, match="not a DATASET"):
         Dataset.open(tmp_path)

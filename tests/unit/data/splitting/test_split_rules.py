@@ -125,7 +125,7 @@ class TestGroup:
         assert dataset.val_rows == 30
 
     def test_one_group_alone_cannot_be_split(self, write, tmp_path):
-        with pytest.raises(DataError, match="9 rows give 9 to train on and 0 to validate"):
+        with pytest.raises(DataError, match="9 rows give 9 for training and 0 for validation"):
             split_features(write(cluster=["a"] * 9), tmp_path / "d", rule="group", by="cluster")
 
     def test_a_missing_group_is_named(self, write, tmp_path):
