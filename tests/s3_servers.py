@@ -69,7 +69,7 @@ def one_at_a_time(app: App) -> App:
 
 
 def losing_answers(lost: list[str]) -> Callable[[App], App]:
-    """Writes what the first conditional request asks for, and then fails; `lost` is told of each."""
+    """Carries out the first conditional request and then fails; reports each failure to `lost`."""
 
     def around(app: App) -> App:
         def answer(environ, start):

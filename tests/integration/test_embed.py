@@ -1,4 +1,4 @@
-"""Every protein once, in its order, under its id; the same bytes whoever embedded what, and after a kill."""
+"""Each protein is written once, in order, under its id; the bytes are the same for any worker and after a kill."""
 
 import json
 import os
@@ -150,7 +150,7 @@ class TestInOneRay:
         def stop(*_):
             raise KeyboardInterrupt
 
-        (tmp_path / "f").mkdir()  # an empty folder is no hindrance
+        (tmp_path / "f").mkdir()  # an empty output folder is accepted
         with monkeypatch.context() as patch:
             patch.setattr(job, "write_features", stop)
             with pytest.raises(KeyboardInterrupt):

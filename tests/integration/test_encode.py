@@ -1,4 +1,4 @@
-"""Every row once, under its own id."""
+"""Each row is encoded once, under its own id."""
 
 import json
 import shutil
@@ -139,7 +139,7 @@ def test_a_large_file_becomes_several_units_with_the_same_draws(model, features,
 
 
 def test_one_file_that_was_begun_with_something_else_is_begun_anew(model, features, tmp_path):
-    """The folder in which the parts wait is our own; nobody can be told to remove it."""
+    """The package creates the parts folder itself, so it cannot ask the user to remove it."""
     for options in (Output(), Output(logvar=True)):
         parts = tmp_path / ".a.parquet.parts"
         parts.mkdir(exist_ok=True)

@@ -1,5 +1,5 @@
-"""A search that is killed, stopped or cut short, and goes on. One trial at a time on a CPU, it must come to the very
-numbers that an undisturbed search comes to."""
+"""A search that is killed, stopped or limited in time, and then resumed. With one trial at a time on a CPU, it must
+produce exactly the numbers of an uninterrupted search."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def dataset(make_dataset):
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    """What the search comes to when nobody disturbs it; made by the first test that asks."""
+    """The outcome of an uninterrupted search; the first test that needs it fills it in."""
     return {}
 
 
@@ -45,7 +45,7 @@ def is_gone(pid):
 
 
 def repeated(run):
-    """How often the report of an epoch stands again in the record."""
+    """The number of epochs that the record holds more than once."""
     lines = [json.loads(line) for line in (run / "epochs.jsonl").read_text().splitlines()]
     return len(lines) - len({(line["number"], line["epoch"]) for line in lines})
 

@@ -1,4 +1,4 @@
-"""A whole search, and whether it tells the truth."""
+"""A complete search, and whether its reports are true."""
 
 import json
 import math
@@ -156,7 +156,7 @@ def test_a_search_in_which_every_trial_fails_says_why(make_dataset, tmp_path):
 
 @pytest.fixture
 def any_size(monkeypatch):
-    """A search begins whatever its networks would take on the disk."""
+    """Lets a search start regardless of the disk space that its networks need."""
     monkeypatch.setattr("resvae_ray.search.tune.require_space", lambda *_: None)
 
 
@@ -294,7 +294,7 @@ MEMORY = OutOfMemoryError("2 worker(s) were killed due to the node running low o
 
 
 def test_a_worker_killed_for_memory_costs_no_trial(searched, tmp_path, monkeypatch, capfd):
-    """Tune takes such a kill for a fault of its own and ends, with other workers alive; the search goes on."""
+    """Tune treats such a kill as its own error and ends while other workers live; the search continues."""
     undisturbed = tune(searched[0].path, tmp_path / "undisturbed", ONE_AT_A_TIME)
     real, results = event_manager.ray.get, []
 

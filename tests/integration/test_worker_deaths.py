@@ -23,7 +23,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers canno
 
 
 class DiesBetweenTrials(Trainable):
-    """Of two epochs; a process that has served one trial is killed when it is to serve one of `dies_before`."""
+    """A training of two epochs. A process that has served one trial is killed before it serves one of `dies_before`."""
 
     def setup(self, config):
         self._epochs = 0

@@ -29,7 +29,7 @@ def test_scenarios_survive_toml_and_json(name, tmp_path):
 
 
 def test_ranges_from_zero_and_of_whole_numbers_survive(tmp_path):
-    """A range from 0 lost its lower end, and made a run that nobody could open."""
+    """Regression: a range from 0 lost its lower end, and the run could not be opened."""
     space = {
         "dropout": Domain(0.0, 0.5),
         "gradient_clip": Domain(0, 5),

@@ -1,4 +1,4 @@
-"""What `status` prints for people and for programs, once and again and again."""
+"""Output of `status` as text and as JSON, printed once or repeatedly."""
 
 import io
 import json
@@ -29,7 +29,7 @@ def run(make_dataset, tmp_path, monkeypatch):
 
 @pytest.fixture
 def search(run):
-    """Begins trials and tells their ends."""
+    """Starts trials and records their ends."""
     return StudySearch(open_study(run.path / "study.journal", "s"), CONFIG, [])
 
 
@@ -130,7 +130,7 @@ class Terminal(io.StringIO):
 
 
 def on_screen(text):
-    """What a terminal shows after `text` with its moves up and erasures."""
+    """The screen of a terminal after `text`, including cursor moves and erasures."""
     lines, row = [""], 0
     for part in re.split(r"(\033\[\d*[FJ]|\n)", text):
         if part == "\n":

@@ -1,4 +1,4 @@
-"""What broken files were found to do, each once; tests/faults looks for more."""
+"""Regression tests for failures on damaged files; tests/faults searches for new ones."""
 
 import shutil
 import zipfile

@@ -1,4 +1,4 @@
-"""What the doctor thinks of what machines say."""
+"""The doctor's diagnosis of the machines' reports."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Which model encodes, where latents may lie, and what becomes of an output that is not whole."""
+"""Choice of the model, allowed output paths, and handling of an incomplete output."""
 
 import json
 
@@ -30,7 +30,7 @@ def latents_in(folder):
 
 
 def test_a_model_that_replaced_another_under_its_name_encodes(model, features, tmp_path, encoded):
-    """In a process that has encoded with the other one."""
+    """The process has already encoded with the other model."""
     encode_features(model, features, tmp_path / "first")
     torch.manual_seed(1)
     other = ResVAE(6, 16, 3).save_pretrained(tmp_path / "other")
@@ -58,7 +58,7 @@ def test_axes_are_written_beside_the_latents(model, features, tmp_path, encoded,
 
 
 def test_latents_along_other_axes_are_others(model, features, tmp_path, encoded, make_dataset):
-    """A job goes on with the same DATASET, and with no other one."""
+    """A job resumes with the same DATASET only."""
     first = make_dataset(60, 6)
     encode_features(model, features, tmp_path / "latents", axes=first)
     encode_features(model, features, tmp_path / "latents", axes=first)
@@ -71,7 +71,7 @@ def test_latents_along_other_axes_are_others(model, features, tmp_path, encoded,
 
 
 def test_a_job_goes_on_along_the_axes_it_began_with(model, features, tmp_path, encoded, make_dataset, monkeypatch):
-    """Fitted anew on another machine they may be turned otherwise."""
+    """Axes that another machine fits again may be rotated differently."""
     target, dataset = tmp_path / "latents", make_dataset(60, 6)
     encode_features(model, features, target, axes=dataset)
     whole = (target / "a.parquet").read_bytes()

@@ -127,7 +127,7 @@ def test_a_large_gap_comes_with_advice(place):
 
 
 class TestRepresentations:
-    """What holds for every representation that is judged."""
+    """Properties of every evaluated representation."""
 
     @pytest.fixture
     def parts(self, place):

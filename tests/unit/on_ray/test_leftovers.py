@@ -1,4 +1,4 @@
-"""What a killed driver leaves is removed by the next; what belongs to a living one, or to others, is left alone."""
+"""A driver removes the leftovers of killed drivers, but no files of a living driver or of others."""
 
 import fcntl
 import json

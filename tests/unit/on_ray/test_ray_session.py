@@ -1,4 +1,4 @@
-"""A cluster that is not there is told at once."""
+"""A missing cluster is reported at once."""
 
 import socket
 import time

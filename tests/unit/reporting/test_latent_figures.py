@@ -1,4 +1,4 @@
-"""What the figures of a model show is what the model makes of the DATASET."""
+"""Figures of a model match the model's output for the DATASET."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""What the figures of a search show is what the RUN holds."""
+"""Figures of a search match the content of the RUN."""
 
 from collections import Counter
 

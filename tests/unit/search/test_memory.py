@@ -1,4 +1,4 @@
-"""Out of memory: tried once more with less, then told."""
+"""Out of memory: retried once with less memory, then reported."""
 
 import ctypes
 import gc
@@ -167,5 +167,5 @@ def test_a_step_that_is_short_of_memory_goes_on_from_the_checkpoint(work, monkey
     monkeypatch.setattr(trial_module.Training, "_step", short_once)
     monkeypatch.setattr(trial_module.time, "monotonic", itertools.count(0, 10**10).__next__)  # saved every epoch
     reports = work()
-    assert [report[names.EPOCH] for report in reports] == [1, 1, 2]  # taken up again, it says where it stands
+    assert [report[names.EPOCH] for report in reports] == [1, 1, 2]  # a resumed trial reports its epoch
     assert calls.count(0) == 6

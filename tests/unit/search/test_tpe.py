@@ -1,4 +1,4 @@
-"""What Optuna is told is what happened."""
+"""Optuna's study records the trials as they happened."""
 
 from dataclasses import replace
 
@@ -204,7 +204,7 @@ def test_a_space_with_more_choices_than_trials_is_searched(tmp_path):
 
 
 def test_tpe_learns_from_it(journal):
-    """With the truth told, later proposals are better than the random ones."""
+    """Later proposals are better than the random ones."""
     _, searcher = search(journal)
     losses = [losses_of(params) for params in go_on(searcher, 0, 40)]
     assert sorted(losses[20:])[10] < sorted(losses[:10])[5]

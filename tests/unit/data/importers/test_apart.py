@@ -1,4 +1,4 @@
-"""A reader that loops, crashes or is killed costs its own process and is told in words."""
+"""A reader that loops, crashes or is killed loses only its own process, and the error says so."""
 
 import os
 import subprocess

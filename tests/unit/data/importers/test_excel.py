@@ -142,7 +142,7 @@ def test_rows_are_read_when_they_are_needed(write, monkeypatch):
     monkeypatch.setattr(features_module, "BATCH_BYTES", 10 * 2 * 4)
     batches = excel.read(str(path), ColumnChoice())
     assert len(next(batches)) == 10
-    assert len(taken) == 13  # two of them, the header and an id, show that the ids are no numbers
+    assert len(taken) == 13  # two of them, the header and an id, show that the ids are not numbers
 
 
 def test_what_would_unpack_to_gigabytes_is_refused(write, monkeypatch):

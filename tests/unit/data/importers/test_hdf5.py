@@ -1,4 +1,4 @@
-"""HDF5 as UniProt, bio_embeddings, biotrainer and others write it, and as nobody should."""
+"""HDF5 as UniProt, bio_embeddings, biotrainer and others write it, and malformed HDF5."""
 
 import h5py
 import numpy as np

@@ -1,4 +1,4 @@
-"""Layers, poolings and groups are no proteins."""
+"""Layers, poolings and groups are not proteins."""
 
 import h5py
 import numpy as np

@@ -143,7 +143,7 @@ class TestCopies:
         assert working_copy(BucketPlace("s3://b/run")).folder.is_relative_to(tmp_path / "cache" / "runs")
 
     def test_what_came_further_than_the_record_is_forgotten(self, run, tmp_path):
-        """Or epochs would be missing in it, or weights be those of a proposal that nobody knows."""
+        """Otherwise the record would lack epochs, or hold weights of an unknown proposal."""
         for number, epoch in enumerate((4, 5, 6, 7, None, None, 1)):
             folder = run / f"trials/{number:04d}"
             (folder / "best-0001.safetensors").write_bytes(b"w")

@@ -29,7 +29,7 @@ def record(number, state, loss, z_dim=None):
 
 
 def snapshot(folder, trials):
-    """Of a RUN with these trials and what stands in `folder`."""
+    """The snapshot of a RUN with these trials and the content of `folder`."""
     return replace(SnapshotReader(folder, "s").read(), trials=trials)
 
 

@@ -1,4 +1,4 @@
-"""What a search says at its end if the bucket cannot be reached then."""
+"""Messages of a search that cannot reach the bucket when it ends."""
 
 from contextlib import ExitStack
 from types import SimpleNamespace

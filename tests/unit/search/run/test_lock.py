@@ -14,7 +14,7 @@ def path(tmp_path):
 
 
 def leave(path, who, seconds_ago):
-    """What a process that was killed, or one on another machine, has left."""
+    """Writes the lock left by a killed process or by one on another machine."""
     path.write_text(f"{who}\n")
     os.utime(path, (time.time() - seconds_ago,) * 2)
 

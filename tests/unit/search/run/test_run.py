@@ -229,7 +229,7 @@ class TestResuming:
         assert resumed_config(run, dataset, None) == CONFIG
 
     def test_with_the_configuration_it_was_started_with(self, dataset, tmp_path):
-        """As a program that is simply run again does; what the data decided in it is no difference."""
+        """A rerun passes the same configuration; values resolved from the data do not count as a difference."""
         Run.create(tmp_path / "other", first_config(dataset, "quick"), dataset, {"study": "s"})
         run = Run.open(tmp_path / "other")
         assert resumed_config(run, dataset, "quick") == run.config
@@ -304,7 +304,7 @@ def test_the_lock_of_a_search_that_was_killed_before_it_wrote_anything_is_no_run
 
 
 def test_status_of_a_search_that_was_made_shorter(used):
-    """What was proposed and is not wanted any more is not pending."""
+    """Proposed trials beyond the new limit are not pending."""
     study = open_study(used.path / "study.journal", "s")
     for z_dim in (4, 5, 6):
         study.enqueue_trial({"z_dim": z_dim})
