@@ -33,7 +33,7 @@ def is_conditional(environ: dict[str, Any]) -> bool:
 
 
 def ignoring(*headers: str) -> Callable[[App], App]:
-    """Takes these conditions for nothing, as many servers do with headers that they do not know."""
+    """Ignores these conditions, as many servers ignore unknown headers."""
 
     def around(app: App) -> App:
         return lambda environ, start: app({k: v for k, v in environ.items() if k not in headers}, start)

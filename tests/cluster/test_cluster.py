@@ -1,4 +1,4 @@
-"""Searches and encodings on three hosts, undisturbed, and with hosts and drivers that are lost in the middle."""
+"""Searches and encodings on three hosts, without failures, and with hosts and drivers lost midway."""
 
 from pathlib import Path
 

@@ -48,7 +48,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    """Parts of some 300 residues, blocks of some 100 proteins (cls, mean) or 12 (all)."""
+    """Parts of about 300 residues, blocks of about 100 proteins (cls, mean) or 12 (all)."""
     monkeypatch.setattr(job, "PART_RESIDUES", (300, 300))
     monkeypatch.setattr(work, "BLOCK_BYTES", 10_000)
     monkeypatch.setattr("resvae_ray.data.proteins.fasta.BATCH_PROTEINS", 20)

@@ -51,11 +51,11 @@ def repeated(run):
 
 
 def check(run, expected, kills, lost=1):
-    """All trials are there once, none is left running, and the numbers are those of an undisturbed search.
+    """Each trial is recorded once, no trial is left running, and the numbers equal those of an uninterrupted search.
 
     Args:
-        kills: how often it was disturbed.
-        lost: epochs that may have to be trained again each time: those since a trial's last checkpoint.
+        kills: number of interruptions.
+        lost: number of epochs since a trial's last checkpoint, which each interruption may repeat.
     """
     assert outcome(run) == expected
     assert repeated(run) <= kills * lost, "no finished trial ran again, and no trial from its beginning"
@@ -159,7 +159,7 @@ def test_a_second_driver_is_refused_and_workers_end_with_a_killed_one(dataset, t
     _, err = second.communicate(timeout=60)
     assert second.returncode == 2
     assert f"a search is running in it (process {first.pid} on " in err
-    # Two small agents of Ray's outlive a killed driver by about a minute, trying to tell it that its node is gone.
+    # Two small Ray agents outlive a killed driver by about a minute while they try to report the loss of its node.
     below = [pid for pid in children(first.pid) if "Agent" not in command_line(pid)]
     first.kill()
     first.wait()

@@ -1,4 +1,4 @@
-"""A local Ray starts with what this process may use, leaves the home folder alone, and runs no file beside the data."""
+"""A local Ray starts with the resources that this process may use, leaves the home folder alone, and runs no user file."""
 
 import json
 import os

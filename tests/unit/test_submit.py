@@ -1,4 +1,4 @@
-"""The scripts that give work to a cluster, with a `ray` that plays one."""
+"""The scripts that submit jobs to a cluster, with a fake `ray`."""
 
 import os
 import subprocess
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-# A job is a file with what its status is; following it shows the first lines of `log`, a line more each time, and makes
-# it what `end` says when there is none left.
+# A file with the status represents a job. Following it shows the first lines of `log`, one more line each time, and
+# sets the status to `end` after the last line.
 RAY = """#!/usr/bin/env bash
 cd "$(dirname "$0")"
 job=${!#}

@@ -90,7 +90,7 @@ def lines(path: Path) -> int:
 
 
 def killed(work: Path, run: str, reached) -> None:
-    """Kills a search at this point, in the middle of a training that has saved its state."""
+    """Kills a search once `reached` is true for its run, in the middle of a training that has saved its state."""
     command = [sys.executable, "-m", "resvae_ray", "tune", "dataset", run, "--config", "search.toml"]
     for _ in range(20):
         shutil.rmtree(work / run, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""No protein is lost, renamed or silently changed on its way in."""
+"""Reading does not lose, rename or silently change a protein."""
 
 import gzip
 

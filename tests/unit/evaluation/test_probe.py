@@ -1,4 +1,4 @@
-"""The probes, against what they are defined as and on classes whose answer is known."""
+"""The probes match their definitions and find known classes."""
 
 import numpy as np
 import pytest

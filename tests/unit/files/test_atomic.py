@@ -206,7 +206,7 @@ def test_a_link_to_an_empty_folder_means_that_folder(tmp_path):
 
 
 def test_a_folder_is_not_put_where_a_disk_is_mounted(tmp_path, monkeypatch):
-    """Refused before the work, which could not be kept."""
+    """The error comes before the work, because the result could not be saved."""
     (tmp_path / "mounted").mkdir()
     monkeypatch.setattr("pathlib.Path.is_mount", lambda path: path.name == "mounted")
     with pytest.raises(UsageError, match="a disk is mounted there"), staged_folder(tmp_path / "mounted"):

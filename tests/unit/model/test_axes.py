@@ -1,4 +1,4 @@
-"""Axes, against what they are defined as."""
+"""Axes match their definition."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_axes_are_uncorrelated_and_the_largest_comes_first(dataset):
 
 
 def test_axes_do_not_depend_on_the_scale_or_the_turn_of_the_latents(dataset):
-    """Two models that say the same in other words have the same axes."""
+    """Two models whose latents differ by scale and rotation have the same axes."""
     model, other = a_model(), a_model()
     mixing = torch.tensor([[2.0, 0.3, 0.0], [0.0, 0.5, 0.1], [0.4, 0.0, 30.0]])
     with torch.no_grad():

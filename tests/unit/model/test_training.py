@@ -26,7 +26,7 @@ def sides(request, make_dataset):
 
 
 def steady(metrics):
-    """Without what the clock says."""
+    """Removes the times."""
     return {name: value for name, value in metrics.items() if name not in ("seconds", "rows_per_s")}
 
 

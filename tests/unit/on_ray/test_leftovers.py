@@ -175,13 +175,13 @@ print(sorted(set(fates)), len(fates))
 
 @pytest.mark.timeout(200)
 def test_of_forty_drivers_that_start_together_all_live(place):
-    """Every tenth is killed at the end of its round, so that the next ones have leftovers to look through."""
+    """Every tenth driver is killed at the end of its round, so the next ones find leftovers."""
     done = subprocess.run([sys.executable, "-c", TOGETHER, "10", "40", "10"], capture_output=True, text=True)
     assert done.stdout == "[0] 360\n", done.stderr
 
 
 def test_a_folder_gets_its_name_when_its_lock_is_held(place, monkeypatch):
-    """A driver that looks for leftovers between the two would take this one for dead, and kill it."""
+    """Otherwise a driver that checks for leftovers between the two steps would consider this one dead and kill it."""
     seen = []
     flock = fcntl.flock
 
@@ -219,7 +219,7 @@ DEAD = replace(Driver.here(), started=1)  # a process that had this one's number
     ],
 )
 def test_nothing_is_removed_unless_its_driver_is_proven_dead(place, start, driver):
-    """Two hosts may share TMPDIR, and not all network file systems show each the locks of the other."""
+    """Two hosts may share TMPDIR, and some network file systems hide the locks of the other host."""
     folder = left_by(place, driver)
     worker, _ = start(WORKER, folder / "log", "a")
     remove_leftovers()

@@ -107,7 +107,7 @@ def test_short_twice_is_told():
 
 @pytest.fixture
 def work(make_dataset, tmp_path, monkeypatch):
-    """Runs a trial as Ray would and gives what it reported."""
+    """Runs a trial as Ray would and returns its reports."""
     dataset = Dataset.open(make_dataset(60, 6))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / names.RUN_FILE).write_text("{}")

@@ -60,7 +60,7 @@ def test_a_cluster_may_grow_to_what_is_asked_for():
 
 @pytest.mark.parametrize("left_open", ["gpus_per_trial", "concurrent"])
 def test_a_cluster_without_workers_yet_leaves_nothing_to_choose_from(left_open):
-    """Chosen from nothing, it would be one trial at a time on the cores of machines with GPUs."""
+    """Otherwise the choice would be one trial at a time on the CPU cores of machines with GPUs."""
     wanted = {"gpus_per_trial": 0.5, "concurrent": 8, "address": "auto", left_open: None}
     with pytest.raises(UsageError, match="--gpus-per-trial .*--concurrent"):
         plan_slots(ResourcesConfig(**wanted), [{"CPU": 0}], 50)

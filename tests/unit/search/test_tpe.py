@@ -99,7 +99,7 @@ def test_the_same_seed_proposes_the_same(tmp_path):
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 7])
 def test_a_reopened_study_proposes_what_it_would_have(cut, tmp_path):
-    """A sampler that began its random numbers anew would propose the first trials again."""
+    """A sampler that restarted its random numbers would propose the first trials again."""
     whole = go_on(search(tmp_path / "whole")[1], 0, 12)
     parts = go_on(search(tmp_path / "parts")[1], 0, cut)
     parts += go_on(search(tmp_path / "parts")[1], cut, 12 - cut)

@@ -77,7 +77,7 @@ def test_a_test_set_without_ids_or_sequences_is_refused(make_features, tmp_path)
 
 
 def test_numbers_of_rows_are_not_compared(tmp_path):
-    """Two sets without ids number their rows alike, and share nothing by that."""
+    """Two sets without ids use the same row numbers, which does not mean shared proteins."""
     for name in ("a", "b"):
         np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).normal(size=(20, 3)))
         import_features(tmp_path / f"{name}.npy", tmp_path / f"{name}.parquet")

@@ -31,7 +31,7 @@ def test_files_that_were_begun_in_one_second_are_read_together(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_told_to_who_writes_and_to_nobody_else(tmp_path, capfd):
-    """TensorBoard's own writer told a thread of its own, whose traceback came to the terminal."""
+    """TensorBoard's own writer fails in its own thread, which prints a traceback to the terminal."""
     threads = threading.active_count()
     file = EventFile(tmp_path)
     (written,) = tmp_path.iterdir()

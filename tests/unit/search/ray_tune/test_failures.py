@@ -14,7 +14,7 @@ class NodeDied(ActorDiedError):
 
 @pytest.fixture
 def fails(tmp_path):
-    """Lets a trial fail once more, as Tune does it: whether it is tried again, and not refused then."""
+    """Lets a trial fail once more, as Tune does; returns whether it is retried and the retry accepted."""
     trial = SimpleNamespace(
         trial_id="t",
         config={},

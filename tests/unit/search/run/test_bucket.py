@@ -157,7 +157,7 @@ class TestCopies:
 
 
 class TestFetches:
-    """A copy is believed once it is whole; weights are removed by what it says."""
+    """Only a complete copy is trusted; it decides which weights are removed."""
 
     @pytest.fixture
     def sent(self, run, tmp_path):
@@ -259,7 +259,7 @@ class TestKept:
         assert sent == ["resume.safetensors"]
 
     def test_weights_of_a_name_that_is_there_already_replace_them(self, run):
-        """As of a training that starts anew because those in the bucket are damaged."""
+        """A training starts from scratch like this when the weights in the bucket are damaged."""
         home = run / "trials" / "0000"
         for name in ("best-0002.safetensors", "best-0003.safetensors", "resume.safetensors"):
             (home / name).write_bytes(b"damaged")

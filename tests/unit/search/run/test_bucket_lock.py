@@ -182,7 +182,7 @@ class TestDeadHolder:
                 assert lock.read_text().startswith(f"process {os.getpid()} on ")
 
     def test_a_sign_of_life_at_the_last_moment_counts(self, lock, monkeypatch):
-        """Between the look and the write: as of a machine that wakes up."""
+        """The heartbeat arrives between the read and the write, as from a machine that wakes up."""
         monkeypatch.setattr(lock_module, "SILENCE_S", 0.0)
         alive, replace = b"process 1 on elsewhere x-1\n", ConditionalObject.replace
         lock.write_bytes(b"process 1 on elsewhere x-0\n")
@@ -198,7 +198,7 @@ class TestDeadHolder:
 
 
 class TestTakeover:
-    """The old holder was silent for long, as a laptop that slept, and wakes up."""
+    """The old holder was silent for long, like a suspended laptop, and wakes up."""
 
     def test_it_hears_who_has_the_lock_and_leaves_it_alone(self, lock, monkeypatch):
         monkeypatch.setattr(lock_module, "BEAT_S", 0.2)
@@ -209,7 +209,7 @@ class TestTakeover:
         assert (heard, lock.read_bytes()) == (["process 2 on elsewhere"], OTHER)
 
     def test_it_never_overwrites_the_new_holder(self, lock, monkeypatch):
-        """Not even if it was suspended right before its sign of life."""
+        """This holds even if it was suspended right before its heartbeat."""
         monkeypatch.setattr(lock_module, "BEAT_S", 0.01)
         replace, heard = ConditionalObject.replace, []
 
@@ -225,7 +225,7 @@ class TestTakeover:
 
 
 class TestClocks:
-    """The age of the object is by the server's clock."""
+    """The server's clock determines the age of the object."""
 
     @pytest.fixture
     def shift(self, monkeypatch):

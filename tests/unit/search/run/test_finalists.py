@@ -127,7 +127,7 @@ def test_no_winner_if_all_failed(tmp_path, train):
 
 
 def test_a_trial_that_was_stopped_early_has_no_gap(tmp_path, train):
-    """Its loss was that of another length of training: the difference says nothing of luck."""
+    """Its loss belongs to a shorter training, so the difference does not measure luck."""
     train(1, 0, 8.0)
     pruned, complete = read_finalists(tmp_path, SEARCH, ENDED)
     assert (pruned.mean, pruned.gap, pruned.search_epochs) == (8.0, None, 1)
@@ -154,7 +154,7 @@ def test_nothing_was_chosen(tmp_path):
 
 
 def test_what_a_longer_search_had_proposed_does_not_keep_a_shorter_one_from_its_end(tmp_path):
-    """A space of choices is proposed whole; then fewer trials were asked for."""
+    """A space of choices is proposed completely; then the user asks for fewer trials."""
     pending = [record(number, "pending", None) for number in (5, 6)]
     assert numbers(read_finalists(tmp_path, SEARCH, [*ENDED, *pending])) == [1, 3]
     assert read_finalists(tmp_path, replace(SEARCH, trials=6), [*ENDED, *pending]) == []

@@ -79,7 +79,7 @@ def test_the_holder_gives_signs_of_life(path, monkeypatch):
 
 
 def test_a_reader_who_looks_at_this_instant_does_not_keep_a_search_from_starting(path, monkeypatch):
-    """A status holds the lock, shared, for as long as it looks."""
+    """`status` holds a shared lock while it reads."""
     monkeypatch.setattr(lock, "TRY_S", 0.0)
     calls = []
 

@@ -283,7 +283,7 @@ def test_a_run_in_which_nothing_happened_shows_itself(run):
 
 
 def test_of_two_searches_that_begin_at_once_the_refused_one_leaves_nothing(dataset, tmp_path, monkeypatch):
-    """Both have found the folder free."""
+    """Both have found the folder empty."""
     with created(tmp_path / "run", CONFIG, dataset, {"study": "first"}):
         before = (tmp_path / "run" / "run.json").read_bytes()
         monkeypatch.setattr("resvae_ray.search.run.session.refuse_existing_run", lambda folder: None)

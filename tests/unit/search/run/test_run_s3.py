@@ -122,7 +122,7 @@ def test_a_search_that_was_taken_for_dead_is_stopped(bucket, make_features, tmp_
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt), created(f"{bucket}/run", CONFIG, dataset, {"study": "s"}) as run:
-            while True:  # a sign of life may be on its way
+            while True:  # a heartbeat may be on its way
                 (run.where / names.LOCK_FILE).write_bytes(b"process 2 on elsewhere x\n")
                 time.sleep(0.1)
     finally:
