@@ -174,7 +174,7 @@ def test_a_search_on_a_disk_that_fails(harm, mend, told, disk, make_dataset, tmp
     assert undisturbed.setdefault("outcome", outcome(run)) == outcome(run)
 
 
-def test_too_little_space_for_a_search_is_told_before_it(disk, make_dataset, tmp_path, capsys):
+def test_too_little_space_fails_before_the_search(disk, make_dataset, tmp_path, capsys):
     dataset = make_dataset(64, 1280)
     assert main(["tune", str(dataset), str(disk.folder / "run")]) == 1
     line = capsys.readouterr().err.splitlines()[-1]

@@ -204,7 +204,7 @@ def one_line(sign):
         ("proteins", "a.fasta.gz", one_line(b"M")),
     ],
 )
-def test_what_a_file_claims_is_not_taken(way, name, write, reader, tmp_path):
+def test_claimed_sizes_are_not_allocated(way, name, write, reader, tmp_path):
     write(tmp_path / name)
     assert (tmp_path / name).stat().st_size < 500_000
     outcome = reader.read(way, tmp_path / name)

@@ -133,7 +133,7 @@ class TestInOneRay:
         np.testing.assert_allclose(batch.features, expected, atol=1e-5)
         assert set(batch.others.column_names) == {"sequence", "description"}
 
-    def test_what_goes_wrong_in_a_worker_is_told_and_leaves_nothing(self, model, tmp_path):
+    def test_a_worker_error_is_reported_and_leaves_no_files(self, model, tmp_path):
         write_proteins(tmp_path / "p.fasta", 50)
         broken = write_tiny_esm(tmp_path / "broken")
         whole = (broken / "model.safetensors").read_bytes()
@@ -185,7 +185,7 @@ def start_embedding(*arguments):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_killed_job_goes_on_and_comes_to_the_same_bytes(tmp_path, ray_here, monkeypatch):
+def test_a_killed_job_resumes_and_writes_the_same_bytes(tmp_path, ray_here, monkeypatch):
     write_proteins(tmp_path / "p.fasta", 400, longest=200)
     model = write_tiny_esm(tmp_path / "esm", dim=64, layers=5)
     command = (tmp_path / "p.fasta", tmp_path / "f.parquet", "--model", model, "--pooling", "mean")

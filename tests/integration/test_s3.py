@@ -79,7 +79,7 @@ def wait_for_journal(root, folder, process, count):
 
 
 @pytest.mark.timeout(900)  # three searches, four encodings
-def test_killed_and_taken_up_elsewhere_it_is_what_it_is_on_a_disk(
+def test_killed_and_resumed_elsewhere_equals_a_run_on_a_disk(
     bucket, home, make_features, start, write_config, tmp_path, capsys, monkeypatch
 ):
     features, config, disk = make_features(100, 8), write_config(CONFIG), str(tmp_path / "disk")

@@ -1,4 +1,4 @@
-"""A local Ray starts with the resources that this process may use, leaves the home folder alone, and runs no user file."""
+"""A local Ray uses only the resources open to this process, leaves the home folder alone, and runs no user file."""
 
 import json
 import os

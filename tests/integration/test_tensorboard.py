@@ -156,7 +156,7 @@ def assert_gone(address):
         urllib.request.urlopen(address, timeout=5)
 
 
-def test_what_a_search_writes_for_tensorboard_stays_light(shown):
+def test_tensorboard_files_of_a_search_stay_small(shown):
     run, _, _ = shown
     events = [path for path in (run.path / "tune").rglob("events.*") if "projector" not in path.parent.name]
     epochs = sum(len(record.epochs) for record in run.records())

@@ -77,7 +77,7 @@ def test_the_exit_code_is_the_verbs(place, end, code):
     assert submit(*TUNE).returncode == code
 
 
-def test_a_job_that_runs_is_followed_and_not_begun_again(place):
+def test_a_running_job_is_followed_and_not_resubmitted(place):
     submit(*TUNE)
     name = jobs(place)[0].split()[2]
     (place / name).write_text(f"Status for job '{name}': RUNNING")
@@ -98,7 +98,7 @@ def test_after_a_job_has_ended_the_next_one_has_the_next_number(place):
     assert jobs(place)[2].split()[2][:-2] != first[:-2]
 
 
-def test_following_that_ends_while_the_job_runs_goes_on_where_it_stopped(place):
+def test_interrupted_following_resumes_where_it_stopped(place):
     (place / "log").write_text("one\ntwo\n")
     done = submit(*TUNE)
     assert (done.returncode, done.stdout) == (0, "one\ntwo\n")

@@ -62,7 +62,7 @@ def test_a_run_of_which_only_run_json_is_there(run, capsys):
     assert re.search(r"nobody works on it; go on with: resvae-ray tune \S+ \S+ --resume\n$", out)
 
 
-def test_a_search_that_was_killed_says_by_whom_it_was_left_and_how_to_go_on(run, search, capsys):
+def test_a_killed_search_names_its_last_process_and_how_to_resume(run, search, capsys):
     search.suggest("a")
     write_epoch(run, 0, 1, 7.0)
     (run.path / "run.lock").write_text("process 7 on elsewhere\n")
@@ -146,7 +146,7 @@ def on_screen(text):
     return lines
 
 
-def test_watching_on_a_terminal_draws_where_it_stands(run, search, monkeypatch):
+def test_watching_on_a_terminal_redraws_in_place(run, search, monkeypatch):
     def begin():
         for name in "ab":
             search.suggest(name)
@@ -171,7 +171,7 @@ def test_watching_on_a_terminal_draws_where_it_stands(run, search, monkeypatch):
     assert "0 complete, 0 pruned, 0 failed" in " ".join(drawn_before.split())
 
 
-def test_what_does_not_fit_on_the_terminal_is_counted():
+def test_lines_that_do_not_fit_on_the_terminal_are_counted():
     fitting = status_module._fitting([f"line {n}" for n in range(30)], width=40, height=10)
     assert len(fitting) == 9
     assert fitting[-1].startswith("and 22 more lines")

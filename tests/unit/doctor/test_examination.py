@@ -63,7 +63,7 @@ def test_each_sees_what_the_others_have_written(home, tmp_path):
     assert [it.seen() for it in examiners] == [["a", "b"], ["a", "b"]]
 
 
-def test_a_folder_that_is_not_there(home, tmp_path):
+def test_missing_folder(home, tmp_path):
     examiner = Examiner("a", str(tmp_path / "absent"))
     assert "No such file or directory" in examiner.examine().write_error
     assert examiner.seen() == []

@@ -91,7 +91,7 @@ def content(folder):
 
 @pytest.mark.parametrize("damage", [no_parquet, no_footer, broken_page, another_width, not_a_number])
 @pytest.mark.parametrize("number", [0, 2])
-def test_a_bad_file_is_left_out_told_and_listed_and_later_encoded(damage, number, model, features, tmp_path, encoded):
+def test_a_bad_file_is_skipped_reported_listed_and_later_encoded(damage, number, model, features, tmp_path, encoded):
     encode_features(model, features, tmp_path / "undisturbed", Output(sample=True))
     bad = features / ALL[number]
     whole = bad.read_bytes()
@@ -169,7 +169,7 @@ def test_no_file_is_left(model, features, tmp_path, encoded):
     assert not (tmp_path / "latents").exists()
 
 
-def test_of_a_large_file_the_row_groups_are_left_out(model, make_features, tmp_path, encoded, monkeypatch):
+def test_bad_row_groups_of_a_large_file_are_skipped(model, make_features, tmp_path, encoded, monkeypatch):
     monkeypatch.setattr(writer_module, "ROW_GROUP_BYTES", 4 * DIM * 7)
     monkeypatch.setattr("resvae_ray.encode.units.FILE_BYTES", 4 * DIM * 14)
     features = make_features(40, DIM)
@@ -218,7 +218,7 @@ def test_one_file_of_latents(model, features, tmp_path, encoded):
         encode_features(model, features, tmp_path / "latents.parquet")
 
 
-def test_what_was_skipped_is_not_mixed_with_another_job(model, features, tmp_path, encoded):
+def test_skipped_files_are_not_mixed_with_another_job(model, features, tmp_path, encoded):
     broken_page(features / ALL[1])
     skip(model, features, tmp_path / "latents.parquet")
     with pytest.raises(UsageError, match="already there"):
@@ -249,7 +249,7 @@ def test_mended_after_a_job_that_was_killed(done, latents, model, features, tmp_
     assert encoded == [name for name in ALL if name not in before]
 
 
-def test_a_skipped_file_that_is_gone(model, features, tmp_path, encoded):
+def test_missing_skipped_file(model, features, tmp_path, encoded):
     broken_page(features / ALL[2])
     skip(model, features, tmp_path / "latents")
     (features / ALL[2]).unlink()
@@ -277,13 +277,13 @@ def test_a_list_without_its_latents_is_forgotten(model, features, tmp_path, enco
 
 
 @pytest.mark.parametrize("text", ["{}x", "[1]", '[{"name": "a"}]', "7"])
-def test_a_damaged_list_is_told(text, model, features, tmp_path, encoded):
+def test_a_damaged_list_is_reported(text, model, features, tmp_path, encoded):
     (tmp_path / "latents.skipped.json").write_text(text)
     with pytest.raises(DataError, match="latents.skipped.json"):
         encode_features(model, features, tmp_path / "latents")
 
 
-def test_a_damaged_model_is_no_bad_file(model, features, tmp_path, encoded):
+def test_a_damaged_model_is_not_a_bad_file(model, features, tmp_path, encoded):
     (model / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(DataError, match="model.safetensors"):
         encode_features(model, features, tmp_path / "latents", on_bad_file=lambda error: None)

@@ -27,7 +27,7 @@ from resvae_ray.search.export import export
         ("{bucket}/run?scheme=http&endpoint_override=127.0.0.1", "options in a URI are not read"),
     ],
 )
-def test_a_mistake_is_told_in_a_line(bucket, verb, path, reason, capsys):
+def test_a_mistake_is_a_one_line_error(bucket, verb, path, reason, capsys):
     path = path.format(bucket=bucket)
     assert main([*verb, path]) == 2
     out, err = capsys.readouterr()

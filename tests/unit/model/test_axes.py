@@ -78,7 +78,7 @@ def test_there_are_no_more_axes_than_features(make_dataset):
     assert fit_axes(model, dataset).turn.shape == (6, 4)
 
 
-def test_of_very_many_rows_some_are_read(make_dataset, monkeypatch):
+def test_large_sets_are_sampled(make_dataset, monkeypatch):
     monkeypatch.setattr(writer_module, "ROW_GROUP_BYTES", 4 * 8 * 50)
     dataset, model, rows = Dataset.open(make_dataset(500, 8)), a_model(), 0
     monkeypatch.setattr(axes_module, "MOST_ROWS", 1)
@@ -94,7 +94,7 @@ def test_of_very_many_rows_some_are_read(make_dataset, monkeypatch):
     assert 0 < rows <= 50
 
 
-def test_latents_that_are_not_finite_are_told(dataset):
+def test_latents_that_are_not_finite_are_reported(dataset):
     model = a_model()
     with torch.no_grad():
         model.fc21.bias[1] = torch.inf

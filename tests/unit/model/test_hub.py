@@ -86,7 +86,7 @@ def test_a_mistyped_path_never_asks_the_hub(hub, tmp_path):
     assert hub.requests == []
 
 
-def test_a_model_that_is_not_there(hub, monkeypatch):
+def test_missing_model(hub, monkeypatch):
     with pytest.raises(
         DataError, match="user/absent: no such folder, and no model of this name on the Hugging Face hub"
     ):

@@ -34,7 +34,7 @@ def refuse(*_):
     raise OSError(24, "Too many open files")
 
 
-def test_a_damaged_file_is_told_once(tmp_path):
+def test_a_damaged_file_is_reported_once(tmp_path):
     path = tmp_path / "a.safetensors"
     write_tensors(path, TENSORS, {})
     whole = bytearray(path.read_bytes())

@@ -108,7 +108,7 @@ def test_stops_are_at_rungs_only():
     assert set(stops.values()) == {10, 30, 80}
 
 
-def test_the_first_at_a_rung_goes_on():
+def test_the_first_trial_at_a_rung_continues():
     scheduler = DurableASHA(config())
     scheduler.on_trial_add(None, trial(0))
     assert scheduler.on_trial_result(None, trial(0), result(10, 1e9)) == "CONTINUE"

@@ -143,7 +143,7 @@ class TestTwoAtOnce:
             pass
         assert lock.read_bytes() == OTHER
 
-    def test_of_two_that_take_over_a_dead_one_one_holds_it(self, lock, monkeypatch):
+    def test_only_one_of_two_takeovers_holds_the_lock(self, lock, monkeypatch):
         lock.write_bytes(gone_process())
         replace = ConditionalObject.replace
 
@@ -200,7 +200,7 @@ class TestDeadHolder:
 class TestTakeover:
     """The old holder was silent for long, like a suspended laptop, and wakes up."""
 
-    def test_it_hears_who_has_the_lock_and_leaves_it_alone(self, lock, monkeypatch):
+    def test_the_old_holder_learns_the_new_one_and_leaves_the_lock_alone(self, lock, monkeypatch):
         monkeypatch.setattr(lock_module, "BEAT_S", 0.2)
         heard = []
         with lock_module.hold_in_bucket(lock, heard.append):
@@ -240,13 +240,13 @@ class TestClocks:
 
         return shift
 
-    def test_one_that_is_ahead_takes_no_search_for_dead(self, lock, shift):
+    def test_a_fast_clock_does_not_consider_a_live_search_dead(self, lock, shift):
         lock.write_bytes(b"process 1 on elsewhere x\n")
         shift(3600.0)
         with pytest.raises(UsageError, match="process 1 on elsewhere, last sign of life"), hold_in_bucket(lock):
             pass
 
-    def test_one_that_is_behind_takes_no_dead_search_for_alive(self, lock, shift, monkeypatch):
+    def test_a_slow_clock_does_not_consider_a_dead_search_alive(self, lock, shift, monkeypatch):
         monkeypatch.setattr(lock_module, "SILENCE_S", 0.5)
         lock.write_bytes(b"process 1 on elsewhere x\n")
         shift(-3600.0)
@@ -282,7 +282,7 @@ class TestLostConnection:
         assert calls[1] is None, "so that the second one found another ETag"
         assert calls[2], "and has read it"
 
-    def test_a_server_that_is_away_for_a_while_is_no_loss(self, lock, monkeypatch):
+    def test_a_temporary_server_outage_does_not_lose_the_lock(self, lock, monkeypatch):
         monkeypatch.setattr(lock_module, "BEAT_S", 0.01)
         replace, failed = ConditionalObject.replace, []
 

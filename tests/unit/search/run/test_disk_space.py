@@ -80,7 +80,7 @@ def test_too_little_space(tmp_path, monkeypatch, capsys):
     require_space(place(tmp_path / "a" / "run"), config(), DIM, 1)
 
 
-def test_a_network_that_nobody_can_count_is_refused(tmp_path):
+def test_a_network_of_uncountable_size_is_refused(tmp_path):
     config = Config(space={"z_dim": Domain(choices=(3, 2**62))})
     with pytest.raises(UsageError, match=f"z_dim up to {2**62}: 64 bits cannot count"):
         require_space(place(tmp_path / "run"), config, 8, 1)

@@ -134,7 +134,7 @@ def test_a_trial_that_was_stopped_early_has_no_gap(tmp_path, train):
     assert complete.complete
 
 
-def test_what_was_chosen_holds_until_a_later_round_has_chosen(tmp_path, train):
+def test_a_choice_holds_until_a_later_round_has_chosen(tmp_path, train):
     """An extended search asks for new finalists; until these are trained the chosen one stays."""
     for number, repeat, loss in [(1, 0, 8.0), (1, 1, 40.0), (3, 0, 19.0), (3, 1, 23.0)]:
         train(number, repeat, loss)
@@ -153,7 +153,7 @@ def test_nothing_was_chosen(tmp_path):
     assert read_choice(tmp_path, ENDED) is None
 
 
-def test_what_a_longer_search_had_proposed_does_not_keep_a_shorter_one_from_its_end(tmp_path):
+def test_proposals_of_a_longer_search_do_not_keep_a_shorter_one_from_ending(tmp_path):
     """A space of choices is proposed completely; then the user asks for fewer trials."""
     pending = [record(number, "pending", None) for number in (5, 6)]
     assert numbers(read_finalists(tmp_path, SEARCH, [*ENDED, *pending])) == [1, 3]

@@ -92,7 +92,7 @@ def test_a_repeated_epoch_counts_once_and_its_last_report_holds(used):
     assert (trials.best_val_loss[3], trials.epochs[3], trials.seconds[3]) == (18.0, 2, 4.0)
 
 
-def test_a_line_that_is_being_written_is_passed_over(used):
+def test_a_partial_line_is_skipped(used):
     with (used.path / "epochs.jsonl").open("a") as file:
         file.write('{"number": 3, "ep')
     assert used.trials().epochs[3] == 1
@@ -199,7 +199,7 @@ def save_weights(run, number, epoch, loss):
     )
 
 
-def test_what_is_exported_is_what_is_reported(used):
+def test_the_exported_model_has_the_reported_loss(used):
     """best.csv named a loss that the exported model did not have."""
     save_weights(used, 0, 1, 9.0)
     save_weights(used, 1, 2, 7.0)
@@ -282,7 +282,7 @@ def test_a_run_in_which_nothing_happened_shows_itself(run):
     assert "lowest loss" not in run._repr_html_()
 
 
-def test_of_two_searches_that_begin_at_once_the_refused_one_leaves_nothing(dataset, tmp_path, monkeypatch):
+def test_a_refused_concurrent_search_leaves_no_files(dataset, tmp_path, monkeypatch):
     """Both have found the folder empty."""
     with created(tmp_path / "run", CONFIG, dataset, {"study": "first"}):
         before = (tmp_path / "run" / "run.json").read_bytes()
@@ -296,7 +296,7 @@ def test_of_two_searches_that_begin_at_once_the_refused_one_leaves_nothing(datas
         assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
-def test_the_lock_of_a_search_that_was_killed_before_it_wrote_anything_is_no_run(dataset, tmp_path):
+def test_the_lock_of_a_search_killed_before_it_wrote_anything_is_not_a_run(dataset, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.lock").write_text("process 1 on elsewhere\n")
     with created(tmp_path / "run", CONFIG, dataset, {"study": "s"}) as run:

@@ -67,7 +67,7 @@ def test_a_running_search(now):
     json.dumps(status, allow_nan=False)
 
 
-def test_the_night_between_two_sessions_is_no_slow_epoch(now):
+def test_the_night_between_two_sessions_is_not_a_slow_epoch(now):
     records = [trial(0, "complete", 4, now - 90000), trial(1, "running", 3, now - 5)]
     status = status_of(records, [], None, CONFIG, ALIVE, sessions(now - 91000, now - 20))
     assert status["epochs_per_s"] == pytest.approx(0.5)
