@@ -115,7 +115,7 @@ class TestReaderConformance:
         last.write_bytes(whole[: len(whole) * 2 // 3])
         self.refused(source, tmp_path, "not a readable|ends too early|fields|truncated|cannot be read|damaged")
 
-    def test_files_of_another_format_are_refused(self, source, write, matrix, tmp_path):
+    def test_files_of_random_bytes_are_refused(self, source, write, matrix, tmp_path):
         source.write_bytes(np.random.default_rng(0).bytes(5000))
         self.refused(source, tmp_path, "not a readable|not UTF-8|cannot be read|no id column")
 

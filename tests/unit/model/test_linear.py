@@ -40,7 +40,7 @@ def in_pieces(layer, x):
     return "InPieces" in type(layer(x).grad_fn).__name__
 
 
-def test_small_aligned_or_frozen_layers_use_the_plain_path():
+def test_small_or_aligned_layers_and_inference_use_the_plain_path():
     x = torch.randn(4, 1001)
     assert in_pieces(Linear(1001, 600), x)
     assert not in_pieces(Linear(1001, 500), x)

@@ -61,7 +61,7 @@ def test_little_is_enough(config):
     assert "Nothing is recorded of the language model" in card
 
 
-def test_a_missing_number_is_not_a_metric():
+def test_nan_is_not_a_metric():
     assert "model-index" not in header(model_card({**CONFIG, "validation": {"val_loss": float("nan"), "r2": None}}))
 
 
