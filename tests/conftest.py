@@ -14,7 +14,7 @@ from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.data.synthetic import synthetic_batches
 
-HANG_S = 40  # a unit test takes 5 s at most on an idle machine; one that takes so long hangs
+HANG_S = 40  # a unit test takes up to 5 s on an idle machine; past this limit it hangs
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -82,7 +82,7 @@ def matrix() -> np.ndarray:
 
 @pytest.fixture
 def searched(make_dataset: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
-    """Writes a RUN as a search leaves it, without one.
+    """Writes a RUN as a search would leave it, without running a search.
 
     A trial is its state and its validation losses, an epoch of a second each, one trial after another on `node-a`.
     """

@@ -33,7 +33,7 @@ def is_conditional(environ: dict[str, Any]) -> bool:
 
 
 def ignoring(*headers: str) -> Callable[[App], App]:
-    """Takes these conditions for nothing, as many servers do with headers that they do not know."""
+    """Ignores these conditions, as many servers ignore unknown headers."""
 
     def around(app: App) -> App:
         return lambda environ, start: app({k: v for k, v in environ.items() if k not in headers}, start)
@@ -69,7 +69,7 @@ def one_at_a_time(app: App) -> App:
 
 
 def losing_answers(lost: list[str]) -> Callable[[App], App]:
-    """Writes what the first conditional request asks for, and then fails; `lost` is told of each."""
+    """Carries out the first conditional request and then fails; reports each failure to `lost`."""
 
     def around(app: App) -> App:
         def answer(environ, start):

@@ -1,4 +1,4 @@
-"""Searches for two cores, what they come to, and the processes that work on them."""
+"""Searches for two cores, their outcomes, and the processes that run them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ ONE_AT_A_TIME = replace(SMALL, resources=replace(SMALL.resources, concurrent=1))
 
 
 def outcome(run: Path) -> list[tuple]:
-    """What a search came to, without what the clock says: state, parameters and every epoch's losses of each trial."""
+    """The outcome of a search without times: each trial's state, parameters and losses per epoch."""
     timeless = ("epoch", "train_loss", "val_loss", "best_val_loss", "best_epoch", "r2")
     return [
         (record.number, record.state, record.params, [tuple(row[name] for name in timeless) for row in record.epochs])

@@ -61,7 +61,7 @@ class Cluster:
         print(f"ray up: the head after {head:.0f} s, three nodes after {time.monotonic() - started:.0f} s")
 
     def nodes(self) -> list[str]:
-        """The hosts that Ray takes for alive."""
+        """The hosts that Ray considers alive."""
         done = self.on_head(f"python -c {shlex.quote(LIST_NODES)}")
         return sorted(json.loads(done.stdout.strip().splitlines()[-1]))
 
@@ -83,7 +83,7 @@ class Cluster:
         return self.begin(script, *arguments).finish()
 
     def kill_driver(self) -> None:
-        """Kills the process of the running job on the head, as a lack of memory would."""
+        """Kills the process of the running job on the head, as the OOM killer would."""
         listed = self.on_head("ps -eo pid,args").stdout.splitlines()
         drivers = [line.split()[0] for line in listed if " python -m resvae_ray " in line and "/bin/sh" not in line]
         assert len(drivers) == 1, listed
@@ -105,7 +105,7 @@ class Cluster:
 
 
 class Submitted:
-    """A script of the laptop at work."""
+    """A script that runs on the laptop."""
 
     def __init__(self, process: subprocess.Popen, line: str) -> None:
         self._process, self._line = process, line
@@ -115,7 +115,7 @@ class Submitted:
         return self._process.poll() is None
 
     def end(self, timeout: float = 600) -> tuple[int, str]:
-        """Its exit code and all that it printed."""
+        """Returns the exit code and the whole output."""
         try:
             out, err = self._process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -125,19 +125,19 @@ class Submitted:
         return self._process.returncode, out + err
 
     def finish(self) -> str:
-        """Its output; it has to succeed."""
+        """Returns the output; the script must succeed."""
         code, printed = self.end()
         assert code == 0, f"{self._line}\nended with {code}\n{last_lines(printed)}"
         return printed
 
     def close_laptop(self) -> None:
-        """Ends it without a word to the cluster."""
+        """Ends the script without notifying the cluster."""
         end(self._process)
         self._process.communicate()
 
 
 def wait(until: Callable[[], bool], seconds: float, otherwise: str) -> float:
-    """Waits until something is so; the seconds that it took."""
+    """Waits until a condition is true and returns the seconds that it took."""
     started = time.monotonic()
     while not until():
         if time.monotonic() - started > seconds:
@@ -159,6 +159,6 @@ def _install(folder: Path) -> None:
 
 
 def _script(path: Path) -> str:
-    """A Python script's text; nothing for other programs."""
+    """Returns the text of a Python script, or nothing for other programs."""
     content = path.read_bytes()
     return content.decode() if content.startswith(f"#!{sys.prefix}/bin/python".encode()) else ""

@@ -36,7 +36,7 @@ def dataset(cluster: Cluster) -> Path:
 
 @pytest.fixture(scope="session")
 def model(cluster: Cluster, dataset: Path) -> Path:
-    """A MODEL, of nothing but chance."""
+    """A MODEL with random weights."""
     import torch
 
     from resvae_ray.model.network import ResVAE

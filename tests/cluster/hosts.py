@@ -32,7 +32,7 @@ ENTER = ("nsenter", "--mount", "--uts", "--ipc", "--net", "--pid", "--target")
 
 
 def why_not() -> str | None:
-    """The reason why this machine cannot have hosts; None if it can."""
+    """Returns why this machine cannot create hosts, or None if it can."""
     if os.geteuid():
         return "making hosts needs root"
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:

@@ -1,4 +1,4 @@
-"""Searches and encodings on three hosts, undisturbed, and with hosts and drivers that are lost in the middle."""
+"""Searches and encodings on three hosts, without failures, and with hosts and drivers lost midway."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_search(cluster: Cluster, search, run: Path):
 
 
 @pytest.mark.parametrize("loss", ["cut", "kill"])
-def test_search_goes_on_without_a_host(cluster: Cluster, search, run: Path, loss: str):
+def test_search_continues_without_a_host(cluster: Cluster, search, run: Path, loss: str):
     job = search()
     number, host = wait_for_trial(run, job)
     getattr(cluster.hosts, loss)(host)
@@ -46,7 +46,7 @@ def test_search_goes_on_without_a_host(cluster: Cluster, search, run: Path, loss
     cluster.wait_for_nodes(HEAD, *WORKERS)
 
 
-def test_search_goes_on_after_its_driver_was_killed(cluster: Cluster, search, dataset: Path, run: Path):
+def test_search_resumes_after_its_driver_was_killed(cluster: Cluster, search, dataset: Path, run: Path):
     job = search()
     wait_for_trial(run, job)
     cluster.kill_driver()

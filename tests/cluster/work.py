@@ -1,4 +1,4 @@
-"""The work that the cluster gets, and whether all of it was done."""
+"""Jobs for the cluster, and checks that they completed."""
 
 from collections import Counter
 from dataclasses import replace
@@ -47,7 +47,7 @@ def write_search(path: Path) -> Path:
 
 
 def wait_for_trial(run: Path, job: Submitted) -> tuple[int, str]:
-    """A trial that runs and has come to its second epoch, and the host that it runs on."""
+    """Waits for a running trial to reach its second epoch; returns the trial and its host."""
     found: list[tuple[int, str]] = []
 
     def look() -> bool:
@@ -72,7 +72,7 @@ def wait_for_move(run: Path, number: int, host: str) -> float:
 
 
 def account(run: Path) -> None:
-    """Every trial ended and is there once, with every epoch up to its last, and the best is there as a MODEL."""
+    """Each trial has ended and is recorded once, with all its epochs, and the best is exported as a MODEL."""
     opened = Run.open(run)
     records, table = opened.records(), pd.read_csv(run / names.TRIALS_CSV)
     assert list(table[names.NUMBER]) == list(range(TRIALS))
@@ -90,7 +90,7 @@ def account(run: Path) -> None:
 
 
 def encoded(features: Path, latents: Path) -> None:
-    """Every row of FEATURES is in LATENTS once, in the file of the same name, in the same order."""
+    """LATENTS holds each row of FEATURES once, in the file of the same name and in the same order."""
     files = sorted(path.name for path in features.iterdir())
     assert sorted(path.name for path in latents.glob("*.parquet")) == files
     for file in files:

@@ -11,7 +11,7 @@ Damage = Callable[[bytearray, np.random.Generator], bytearray]
 
 
 def cut(content: bytearray, draw: np.random.Generator) -> bytearray:
-    """The beginning alone."""
+    """Keeps only the beginning."""
     return content[: draw.integers(len(content))]
 
 
@@ -36,7 +36,7 @@ def flip_several(content: bytearray, draw: np.random.Generator) -> bytearray:
 
 
 def extreme(content: bytearray, draw: np.random.Generator) -> bytearray:
-    """A number as large or as small as can be, where a size may have stood."""
+    """Writes an extreme number where a size may be stored."""
     width = int(draw.choice([1, 2, 4, 8]))
     value = EXTREMES[draw.integers(len(EXTREMES))] & ((1 << 8 * width) - 1)
     place = draw.integers(max(1, len(content) - width))
@@ -45,28 +45,28 @@ def extreme(content: bytearray, draw: np.random.Generator) -> bytearray:
 
 
 def zeros(content: bytearray, draw: np.random.Generator) -> bytearray:
-    """A stretch that was never written, as a crash of the machine leaves it."""
+    """Zeroes a range that was never written, as after a crash of the machine."""
     place, length = draw.integers(len(content)), draw.integers(1, 1 + len(content) // 4)
     content[place : place + length] = bytes(len(content[place : place + length]))
     return content
 
 
 def noise(content: bytearray, draw: np.random.Generator) -> bytearray:
-    """Random bytes in the place of others."""
+    """Replaces a range with random bytes."""
     place, length = draw.integers(len(content)), draw.integers(1, 64)
     content[place : place + length] = draw.bytes(length)
     return content
 
 
 def lose(content: bytearray, draw: np.random.Generator) -> bytearray:
-    """A stretch is gone, and what follows has moved up."""
+    """Removes a range of bytes."""
     place = draw.integers(len(content))
     del content[place : place + draw.integers(1, 64)]
     return content
 
 
 def repeat(content: bytearray, draw: np.random.Generator) -> bytearray:
-    """A stretch stands twice."""
+    """Repeats a range of bytes."""
     place = draw.integers(len(content))
     stretch = content[place : place + draw.integers(1, 512)]
     return content[:place] + stretch + content[place:]

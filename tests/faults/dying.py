@@ -1,4 +1,4 @@
-"""A process that writes and is killed meanwhile: at the n-th thing that it asks of the system, when a file has grown to
+"""A process that is killed while it writes: at the n-th change or flush, when a file has grown to
 a number of bytes, or after some time.
 
     python tests/faults/dying.py      # for each line of standard input, prints what became of the process that wrote
@@ -33,7 +33,7 @@ class Writer:
         self._process.stdout.readline()  # it is ready
 
     def write(self, name: str, folder: Path, **death: float) -> tuple[str, float]:
-        """Does one of `writes.WRITES`, unless it dies of `step`, `size` or `after`; what became of it, and seconds."""
+        """Runs one of `writes.WRITES`, unless `step`, `size` or `after` kills it; returns outcome and seconds."""
         self._process.stdin.write(json.dumps([name, str(folder), death]) + "\n")
         self._process.stdin.flush()
         fate, seconds = json.loads(self._process.stdout.readline())

@@ -1,4 +1,4 @@
-"""Reads broken files in a process of its own, and says what became of each: read, refused, or something worse."""
+"""Reads broken files in a separate process and reports the outcome of each: read, refused, or worse."""
 
 import json
 import os

@@ -39,7 +39,7 @@ def fate(outcome, whole):
 
 
 def allowed(name):
-    """The fates that a format may have."""
+    """The outcomes that a format allows."""
     fates = {SAME, REFUSED}
     if not name.endswith(CHECKED):
         fates.add(OTHER_VALUES)
@@ -83,7 +83,7 @@ def test_import(name, rows, reader, tmp_path):
 
 @pytest.mark.parametrize("way", ["features", "check"])
 def test_our_own_features(way, reader, tmp_path):
-    """Pages have checksums: of the rows, nothing changes unseen."""
+    """Pages have checksums, so every change in the rows is detected."""
     source = tmp_path / "features"
     source.mkdir()
     with FeaturesWriter(source, 6, {"model": "SYNTHETIC"}) as writer:
@@ -130,7 +130,7 @@ def test_run(part, searched, reader):
 
 @pytest.mark.parametrize("part", ["resume.safetensors", "best-0002.safetensors"])
 def test_checkpoint(part, reader, tmp_path):
-    """A trial whose checkpoint is broken says so and starts anew."""
+    """A trial with a broken checkpoint reports it and starts from scratch."""
     folder = tmp_path / "trial"
     whole = reader.read("save", folder)
     assert whole.kind == READ, whole

@@ -1,4 +1,4 @@
-"""Disks that are full, become read-only, or vanish in the middle: told in a line, earlier results kept, resumed later.
+"""Disks that are full, become read-only, or vanish midway: a one-line error, earlier results kept, resumable.
 
 The disk is a small tmpfs, for which root is needed; where it cannot be mounted, the tests skip and say so.
 """
@@ -42,13 +42,13 @@ class Disk:
         mount("--bind", self._store, self.folder)
 
     def fill(self, leave: int = 0) -> None:
-        """Until that number of bytes is free."""
+        """Fills the disk until this number of bytes is free."""
         with self._filler.open("ab", buffering=0) as file, suppress(OSError):
             there = os.statvfs(self.folder)
             file.write(bytes(max(0, there.f_bavail * there.f_bsize - leave)))
 
     def free(self) -> None:
-        """Makes space again."""
+        """Frees the space again."""
         self._filler.unlink()
 
     def read_only(self) -> None:
@@ -58,11 +58,11 @@ class Disk:
         mount("-o", "remount,bind,rw", self.folder)
 
     def vanish(self) -> None:
-        """As a server that is gone: nothing is in the folder; who has files of it open keeps them."""
+        """Simulates a lost server: the folder is empty, but open files stay readable."""
         subprocess.run(["umount", "--lazy", self.folder], check=True)
 
     def come_back(self) -> None:
-        """With what was on it, in place of what was written below it meanwhile."""
+        """Restores the disk's content and hides files written to the folder meanwhile."""
         mount("--bind", self._store, self.folder)
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ def disk(tmp_path):
 @pytest.mark.parametrize("name", WRITES)
 @pytest.mark.parametrize("leave", [0, 1 << 14])
 def test_a_write_on_a_full_disk(name, leave, disk, tmp_path):
-    """It fails with an error that the command line tells in a line; the old state stays; with space it works."""
+    """The write fails with a one-line error and keeps the old state; it succeeds once there is space."""
     write = WRITES[name]
     write.prepare(disk.folder)
     old = write.seen(disk.folder)
@@ -133,7 +133,7 @@ def wait_for_epochs(run, count, process):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Filled by the first test: what the search comes to."""
+    """The outcome of an uninterrupted search; the first test fills it in."""
     return {}
 
 
@@ -174,7 +174,7 @@ def test_a_search_on_a_disk_that_fails(harm, mend, told, disk, make_dataset, tmp
     assert undisturbed.setdefault("outcome", outcome(run)) == outcome(run)
 
 
-def test_too_little_space_for_a_search_is_told_before_it(disk, make_dataset, tmp_path, capsys):
+def test_too_little_space_fails_before_the_search(disk, make_dataset, tmp_path, capsys):
     dataset = make_dataset(64, 1280)
     assert main(["tune", str(dataset), str(disk.folder / "run")]) == 1
     line = capsys.readouterr().err.splitlines()[-1]

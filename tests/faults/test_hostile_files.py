@@ -1,4 +1,4 @@
-"""Files of strangers run no code, take no more memory than they fill, and name nothing outside the target."""
+"""Untrusted files run no code, use no more memory than their content, and cannot name paths outside the target."""
 
 import os
 import pickle
@@ -139,7 +139,7 @@ def test_ids_name_no_files_and_come_back_as_they_were(tmp_path):
 
 
 def claiming_npz(path):
-    """A few bytes, of which both headers say that they are a terabyte of ids."""
+    """A few bytes whose two headers both claim a terabyte of ids."""
     header = np.lib.format.magic(1, 0)
     text = "{'descr': '<U16384', 'fortran_order': False, 'shape': (16777216,), }".ljust(117) + "\n"
     with zipfile.ZipFile(path, "w") as archive:
@@ -148,7 +148,7 @@ def claiming_npz(path):
 
 
 def claiming_xlsx(path):
-    """A sheet of a few bytes that says that it unpacks to 4 GB."""
+    """A sheet of a few bytes that claims to unpack to 4 GB."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/worksheets/sheet1.xml", b"<x/>")
     content = bytearray(path.read_bytes())
@@ -204,7 +204,7 @@ def one_line(sign):
         ("proteins", "a.fasta.gz", one_line(b"M")),
     ],
 )
-def test_what_a_file_claims_is_not_taken(way, name, write, reader, tmp_path):
+def test_claimed_sizes_are_not_allocated(way, name, write, reader, tmp_path):
     write(tmp_path / name)
     assert (tmp_path / name).stat().st_size < 500_000
     outcome = reader.read(way, tmp_path / name)

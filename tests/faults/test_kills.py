@@ -64,13 +64,13 @@ class Machines:
         ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")
 
     def kill_raylet(self, draw: random.Random) -> bool:
-        """Of one of the nodes; its workers end with it."""
+        """Kills the raylet of one node; its workers end with it."""
         (raylet,) = draw.choice(self.nodes).all_processes["raylet"]
         os.kill(raylet.process.pid, signal.SIGKILL)
         return True
 
     def mend(self) -> None:
-        """Gives a lost node another one for it."""
+        """Replaces a lost node."""
         for node in [node for node in self.nodes if node.dead_processes()]:
             self.nodes.remove(node)
             self._cluster.remove_node(node, allow_graceful=False)
@@ -167,7 +167,7 @@ def sessions(run):
 
 
 def kill_driver(process, run, before, wait_s):
-    """So many seconds after its session began; whether it was still alive."""
+    """Kills the driver this many seconds after its session began; returns whether it was still alive."""
     while sessions(run) == before and process.poll() is None:
         time.sleep(0.02)
     try:
@@ -221,7 +221,7 @@ class Killer:
 
 
 def kill_worker(title):
-    """One of the processes that work on it; whether there was one."""
+    """Kills one of the worker processes; returns whether there was one."""
     found = [pid for pid in children(os.getpid()) if command_line(pid).startswith(title)]
     for pid in found[:1]:
         os.kill(pid, signal.SIGKILL)
@@ -229,7 +229,7 @@ def kill_worker(title):
 
 
 def rounds(what, seconds, kill, work, mend=lambda: None):
-    """Does `work` while `kill` kills, until there were kills enough."""
+    """Repeats `work` while `kill` kills, until there were enough kills."""
     fates, number = Counter(), 0
     while fates["killed"] < tries(1, 30):
         draw, number = random.Random(f"{what} {number}"), number + 1

@@ -14,7 +14,7 @@ ROWS, BAD = 1_000_050, 1_000_012  # the row from 1
 
 
 def test_a_million_columns(reader, tmp_path):
-    """They took 9 GB."""
+    """Regression: a million columns took 9 GB."""
     path = tmp_path / "wide.csv"
     names = ",".join(f"f{number}" for number in range(1_000_000))
     path.write_text(f"id,{names}\n" + "".join(f"P{row}" + ",0.5" * 1_000_000 + "\n" for row in range(2)))

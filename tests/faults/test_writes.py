@@ -62,7 +62,7 @@ def test_killed_at_each_step(name, writer, expected, tmp_path):
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_killed_when_a_file_has_so_many_bytes(name, writer, expected, tmp_path):
+def test_killed_at_a_file_size(name, writer, expected, tmp_path):
     known = expected(name)
     old = {path.stat().st_size for path in (tmp_path / "undisturbed").rglob("*") if path.is_file()}
     sizes = sorted({0, 1, 30, *(3**power for power in range(4, 11)), *(size - 5 for size in old if size > 5)})

@@ -59,7 +59,7 @@ class Write:
 
 
 def digest(path: Path) -> str | None:
-    """The content of a file; None if it does not exist."""
+    """Returns a digest of a file's content, or None if the file does not exist."""
     return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() if path.exists() else None
 
 

@@ -1,4 +1,4 @@
-"""One Ray for all tests in this process, with four GPUs that it only believes in; searches for two cores."""
+"""One Ray for all tests in this process, with four simulated GPUs; searches sized for two cores."""
 
 import os
 import subprocess
@@ -68,14 +68,14 @@ def start() -> Iterator[Callable[..., subprocess.Popen]]:
 
 
 def finish(process: subprocess.Popen) -> tuple[str, str]:
-    """What a process that has to succeed printed."""
+    """Waits for a process that must succeed and returns its output."""
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     return out, err
 
 
 def wait_for_epochs(run: Path, count: int, process: subprocess.Popen) -> None:
-    """Until the search in `run` has recorded so many epochs."""
+    """Waits until the search in `run` has recorded this number of epochs."""
     for _ in range(2000):
         assert process.poll() is None, process.communicate()[1]
         path = run / "epochs.jsonl"

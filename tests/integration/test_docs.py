@@ -66,7 +66,7 @@ def run_blocks(page, place):
 
 @pytest.fixture(scope="module")
 def tutorial(ray_here, tmp_path_factory):
-    """The folder in which the tutorial has been followed; the guide goes on from there."""
+    """The folder left by the tutorial's commands; the guide continues from it."""
     place = new_place(tmp_path_factory, "tutorial")
     run_blocks(TUTORIAL, place)
     return place

@@ -23,7 +23,7 @@ def test_gpus_that_only_ray_sees(tmp_path: Path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path, capsys):
+def test_missing_folder(tmp_path: Path, capsys):
     assert main(["doctor", "--storage", str(tmp_path / "absent")]) == 1
     assert f"cannot write to {tmp_path}/absent: " in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Every protein once, in its order, under its id; the same bytes whoever embedded what, and after a kill."""
+"""Each protein is written once, in order, under its id; the bytes are the same for any worker and after a kill."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    """Parts of some 300 residues, blocks of some 100 proteins (cls, mean) or 12 (all)."""
+    """Parts of about 300 residues, blocks of about 100 proteins (cls, mean) or 12 (all)."""
     monkeypatch.setattr(job, "PART_RESIDUES", (300, 300))
     monkeypatch.setattr(work, "BLOCK_BYTES", 10_000)
     monkeypatch.setattr("resvae_ray.data.proteins.fasta.BATCH_PROTEINS", 20)
@@ -133,7 +133,7 @@ class TestInOneRay:
         np.testing.assert_allclose(batch.features, expected, atol=1e-5)
         assert set(batch.others.column_names) == {"sequence", "description"}
 
-    def test_what_goes_wrong_in_a_worker_is_told_and_leaves_nothing(self, model, tmp_path):
+    def test_a_worker_error_is_reported_and_leaves_no_files(self, model, tmp_path):
         write_proteins(tmp_path / "p.fasta", 50)
         broken = write_tiny_esm(tmp_path / "broken")
         whole = (broken / "model.safetensors").read_bytes()
@@ -150,7 +150,7 @@ class TestInOneRay:
         def stop(*_):
             raise KeyboardInterrupt
 
-        (tmp_path / "f").mkdir()  # an empty folder is no hindrance
+        (tmp_path / "f").mkdir()  # an empty output folder is accepted
         with monkeypatch.context() as patch:
             patch.setattr(job, "write_features", stop)
             with pytest.raises(KeyboardInterrupt):
@@ -185,7 +185,7 @@ def start_embedding(*arguments):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_killed_job_goes_on_and_comes_to_the_same_bytes(tmp_path, ray_here, monkeypatch):
+def test_a_killed_job_resumes_and_writes_the_same_bytes(tmp_path, ray_here, monkeypatch):
     write_proteins(tmp_path / "p.fasta", 400, longest=200)
     model = write_tiny_esm(tmp_path / "esm", dim=64, layers=5)
     command = (tmp_path / "p.fasta", tmp_path / "f.parquet", "--model", model, "--pooling", "mean")

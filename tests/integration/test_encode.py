@@ -1,4 +1,4 @@
-"""Every row once, under its own id."""
+"""Each row is encoded once, under its own id."""
 
 import json
 import shutil
@@ -110,7 +110,7 @@ def test_reconstruction_error(model, features, tmp_path):
     np.testing.assert_allclose(table.recon_error, error, rtol=1e-4)
 
 
-def test_what_is_missing_is_done_and_nothing_twice(model, features, tmp_path):
+def test_only_missing_parts_are_encoded(model, features, tmp_path):
     encode_features(model, features, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     record = json.loads((tmp_path / "cut" / "_encoding.json").read_text())
@@ -138,8 +138,8 @@ def test_a_large_file_becomes_several_units_with_the_same_draws(model, features,
     np.testing.assert_allclose(np.stack(merged.z), np.stack(parts.z), rtol=1e-5, atol=1e-6)
 
 
-def test_one_file_that_was_begun_with_something_else_is_begun_anew(model, features, tmp_path):
-    """The folder in which the parts wait is our own; nobody can be told to remove it."""
+def test_one_file_started_with_other_settings_is_restarted(model, features, tmp_path):
+    """The package creates the parts folder itself, so it cannot ask the user to remove it."""
     for options in (Output(), Output(logvar=True)):
         parts = tmp_path / ".a.parquet.parts"
         parts.mkdir(exist_ok=True)
@@ -151,7 +151,7 @@ def test_one_file_that_was_begun_with_something_else_is_begun_anew(model, featur
         (tmp_path / "a.parquet").unlink()
 
 
-def test_features_that_changed_in_place_are_not_taken_for_the_old_ones(model, features, tmp_path):
+def test_features_that_changed_in_place_are_detected(model, features, tmp_path):
     encode_features(model, features, tmp_path / "latents")
     (features / "part-00000.parquet").touch()
     with pytest.raises(UsageError, match="holds latents of another model, other features"):

@@ -1,4 +1,4 @@
-"""The final round: who is trained again, under which seeds, what is exported, and what a kill costs."""
+"""The final round: which trials are retrained with which seeds, the exported model, and resuming after a kill."""
 
 import json
 import time

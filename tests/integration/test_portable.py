@@ -70,7 +70,7 @@ def test_a_linear_path_is_in_both_files(tmp_path):
     assert not any("path_out" in name or "fc3" in name for name in names), "the decoder stays out"
 
 
-def test_the_file_says_what_it_takes_and_tells_nothing_of_this_machine(tmp_path):
+def test_the_file_describes_its_input_and_leaks_nothing_about_this_machine(tmp_path):
     about = {"features": {"model": "esm2", "pooling": "cls\n<b>"}, "resvae_ray_version": "1"}
     portable.write_onnx(ResVAE(6, 8, 2), about, tmp_path)
     portable.write_torch_export(ResVAE(6, 8, 2), about, tmp_path)

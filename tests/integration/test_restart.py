@@ -1,5 +1,5 @@
-"""A search that is killed, stopped or cut short, and goes on. One trial at a time on a CPU, it must come to the very
-numbers that an undisturbed search comes to."""
+"""A search that is killed, stopped or limited in time, and then resumed. With one trial at a time on a CPU, it must
+produce exactly the numbers of an uninterrupted search."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def dataset(make_dataset):
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    """What the search comes to when nobody disturbs it; made by the first test that asks."""
+    """The outcome of an uninterrupted search; the first test that needs it fills it in."""
     return {}
 
 
@@ -45,17 +45,17 @@ def is_gone(pid):
 
 
 def repeated(run):
-    """How often the report of an epoch stands again in the record."""
+    """The number of epochs that the record holds more than once."""
     lines = [json.loads(line) for line in (run / "epochs.jsonl").read_text().splitlines()]
     return len(lines) - len({(line["number"], line["epoch"]) for line in lines})
 
 
 def check(run, expected, kills, lost=1):
-    """All trials are there once, none is left running, and the numbers are those of an undisturbed search.
+    """Each trial is recorded once, no trial is left running, and the numbers equal those of an uninterrupted search.
 
     Args:
-        kills: how often it was disturbed.
-        lost: epochs that may have to be trained again each time: those since a trial's last checkpoint.
+        kills: number of interruptions.
+        lost: number of epochs since a trial's last checkpoint, which each interruption may repeat.
     """
     assert outcome(run) == expected
     assert repeated(run) <= kills * lost, "no finished trial ran again, and no trial from its beginning"
@@ -159,7 +159,7 @@ def test_a_second_driver_is_refused_and_workers_end_with_a_killed_one(dataset, t
     _, err = second.communicate(timeout=60)
     assert second.returncode == 2
     assert f"a search is running in it (process {first.pid} on " in err
-    # Two small agents of Ray's outlive a killed driver by about a minute, trying to tell it that its node is gone.
+    # Two small Ray agents outlive a killed driver by about a minute while they try to report the loss of its node.
     below = [pid for pid in children(first.pid) if "Agent" not in command_line(pid)]
     first.kill()
     first.wait()

@@ -1,4 +1,4 @@
-"""The whole flow with everything in a bucket, on a real S3 server: it comes to what it comes to on a disk."""
+"""The whole flow with everything in a bucket, on a real S3 server: the results equal those on a disk."""
 
 import json
 import os
@@ -30,7 +30,7 @@ CONFIG = replace(
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """Of the working copies."""
+    """The home folder that holds the working copies."""
     monkeypatch.setenv("RESVAE_RAY_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
@@ -64,7 +64,7 @@ def ended(journal, study):
 
 
 def wait_for_journal(root, folder, process, count):
-    """Until the journal in the bucket tells of so many trials that have ended, while the search runs."""
+    """Waits until the journal in the bucket records this number of ended trials, while the search runs."""
     run, folder = BucketPlace(f"{root}/run"), folder / "seen"
     for _ in range(1200):
         assert process.poll() is None, process.communicate()[1]
@@ -79,7 +79,7 @@ def wait_for_journal(root, folder, process, count):
 
 
 @pytest.mark.timeout(900)  # three searches, four encodings
-def test_killed_and_taken_up_elsewhere_it_is_what_it_is_on_a_disk(
+def test_killed_and_resumed_elsewhere_equals_a_run_on_a_disk(
     bucket, home, make_features, start, write_config, tmp_path, capsys, monkeypatch
 ):
     features, config, disk = make_features(100, 8), write_config(CONFIG), str(tmp_path / "disk")

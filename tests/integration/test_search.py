@@ -1,4 +1,4 @@
-"""A whole search, and whether it tells the truth."""
+"""A complete search, and whether its reports are true."""
 
 import json
 import math
@@ -156,7 +156,7 @@ def test_a_search_in_which_every_trial_fails_says_why(make_dataset, tmp_path):
 
 @pytest.fixture
 def any_size(monkeypatch):
-    """A search begins whatever its networks would take on the disk."""
+    """Lets a search start regardless of the disk space that its networks need."""
     monkeypatch.setattr("resvae_ray.search.tune.require_space", lambda *_: None)
 
 
@@ -233,7 +233,7 @@ def test_a_fault_of_the_data_ends_the_search_and_costs_no_trial(make_dataset, tm
 
 
 @pytest.mark.parametrize("much", [10**13, 2**62], ids=["more than the memory", "more than 64 bits count"])
-def test_what_fails_every_trial_ends_the_search_early(much, make_dataset, tmp_path, any_size):
+def test_an_error_in_every_trial_ends_the_search_early(much, make_dataset, tmp_path, any_size):
     space = {**SMALL.space, "z_dim": Domain(choices=(much, much + 1))}
     config = replace(SMALL, space=space, search=replace(SMALL.search, trials=40, max_failures=0))
     with pytest.raises(JobError, match="5 trials in a row ended before their first epoch; .* --resume"):
@@ -268,7 +268,7 @@ def test_other_data_is_refused_on_resume(searched, make_dataset):
         tune(make_dataset(150, 10, "other", seed=4), run.path, resume=True)
 
 
-def test_the_card_tells_of_the_search_and_of_the_evaluation(searched, tmp_path, capsys):
+def test_the_card_describes_the_search_and_the_evaluation(searched, tmp_path, capsys):
     dataset, run = searched
     model = export(run.path, tmp_path / "model", torch_export=True)
     counts, best = run.status()["counts"], run.best()
@@ -294,7 +294,7 @@ MEMORY = OutOfMemoryError("2 worker(s) were killed due to the node running low o
 
 
 def test_a_worker_killed_for_memory_costs_no_trial(searched, tmp_path, monkeypatch, capfd):
-    """Tune takes such a kill for a fault of its own and ends, with other workers alive; the search goes on."""
+    """Tune treats such a kill as its own error and ends while other workers live; the search continues."""
     undisturbed = tune(searched[0].path, tmp_path / "undisturbed", ONE_AT_A_TIME)
     real, results = event_manager.ray.get, []
 
@@ -314,7 +314,7 @@ def test_a_worker_killed_for_memory_costs_no_trial(searched, tmp_path, monkeypat
     assert "low on memory: resuming from the checkpoints" in capfd.readouterr().err
 
 
-def test_a_node_without_memory_ends_a_search_with_the_way_to_go_on(searched, tmp_path, monkeypatch):
+def test_a_node_without_memory_ends_a_search_with_the_command_to_resume(searched, tmp_path, monkeypatch):
     def fit(tuner):
         raise RuntimeError("Caught unexpected exception") from MEMORY
 

@@ -1,4 +1,4 @@
-"""Who has no token is not let in; secrets are written nowhere; a killed driver's folder goes with the next start."""
+"""Clients without a token are refused; no secret is written; the next start removes a killed driver's folder."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ except JobError as error:
 
 
 def environment(place, token):
-    """With a home of its own, so that no token of the user's is found."""
+    """An environment with its own home folder, so that the user's token is not found."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     return bare | {"HOME": str(place)} | ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {})
 

@@ -1,4 +1,4 @@
-"""A local Ray starts with what this process may use, leaves the home folder alone, and runs no file beside the data."""
+"""A local Ray uses only the resources open to this process, leaves the home folder alone, and runs no user file."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def shadows(folder):
 
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory):
-    """Of a worker on one core, without a home that can be written, under `nice`, in a folder with other modules."""
+    """Facts from a worker on one core, with a read-only home, under `nice`, in a folder with shadowing modules."""
     folder = shadows(tmp_path_factory.mktemp("user") / "work")
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
     command = [sys.executable, "-P", "-c", FACTS, "4"]
@@ -81,7 +81,7 @@ def test_workers_of_a_nice_driver_are_not_nicer_than_others(facts):
 
 
 def test_the_command_line_in_a_folder_with_other_modules(make_dataset, write_config, tmp_path):
-    """And with a TMPDIR that is relative and without a home."""
+    """TMPDIR is relative and the home folder is missing."""
     folder, dataset = shadows(tmp_path / "work"), make_dataset(64, 8)
     config = write_config(ONE_AT_A_TIME)
     with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as place:

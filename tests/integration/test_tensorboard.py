@@ -37,7 +37,7 @@ ENDLESS = replace(SMALL, training=replace(SMALL.training, epochs=100000), search
 
 
 def ask(address, path, body=None):
-    """What TensorBoard's server answers."""
+    """Returns the response of TensorBoard's server."""
     content = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(address + path, content, {"Content-Type": "text/plain"})
     with urllib.request.urlopen(request, timeout=20) as answer:
@@ -156,7 +156,7 @@ def assert_gone(address):
         urllib.request.urlopen(address, timeout=5)
 
 
-def test_what_a_search_writes_for_tensorboard_stays_light(shown):
+def test_tensorboard_files_of_a_search_stay_small(shown):
     run, _, _ = shown
     events = [path for path in (run.path / "tune").rglob("events.*") if "projector" not in path.parent.name]
     epochs = sum(len(record.epochs) for record in run.records())
@@ -207,7 +207,7 @@ def elements(browser, selector):
 
 
 def texts(browser, selector):
-    """Their texts, or what stands in them to be edited."""
+    """The elements' texts, or their values if they are editable."""
     return browser.execute_script(
         FIND + "return visible.map((node) => (node.value || node.textContent).trim());", selector
     )
@@ -221,7 +221,7 @@ def coloured(png, top=0):
 
 @pytest.fixture
 def page(browser, shown):
-    """Opens one of TensorBoard's pages; checks at the end that it needed nobody else and found no error."""
+    """Opens one of TensorBoard's pages; checks at the end that it made no external request and logged no error."""
     _, address, _ = shown
     opened = []
 

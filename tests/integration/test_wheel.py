@@ -97,8 +97,8 @@ def test_its_command_works_in_a_new_environment(archive, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", archive], check=True, capture_output=True)
-    # What it depends on is taken from here: gigabytes that need not be installed twice. The package is not, since an
-    # editable install is found by a hook that a path file does not run.
+    # The dependencies come from this environment, because another copy takes gigabytes. The package itself does not:
+    # a hook finds an editable install, and a path file does not run that hook.
     site = next((tmp_path / "venv" / "lib").glob("python*")) / "site-packages"
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     code = "import resvae_ray; print(resvae_ray.__file__)"

@@ -23,7 +23,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers canno
 
 
 class DiesBetweenTrials(Trainable):
-    """Of two epochs; a process that has served one trial is killed when it is to serve one of `dies_before`."""
+    """A training of two epochs. A process that has served one trial is killed before it serves one of `dies_before`."""
 
     def setup(self, config):
         self._epochs = 0
@@ -59,7 +59,7 @@ class Ends(Callback):
 @pytest.mark.parametrize("concurrent", [1, 2])
 @pytest.mark.parametrize("dies_before", [[2], [1, 2, 3]])
 def test_no_trial_is_to_blame(make_dataset, tmp_path, dies_before, concurrent):
-    """Tune gave up the trial that the worker was to serve next, which had not begun."""
+    """Regression: Tune gave up the next trial of that worker, although it had not started."""
     config = replace(ONE_AT_A_TIME, search=replace(ONE_AT_A_TIME.search, max_failures=0))
     run = Run.create(tmp_path / "run", config, Dataset.open(make_dataset(30, 4)), {"study": "s"})
     (tmp_path / "marks").mkdir()

@@ -59,7 +59,7 @@ def check_ended(run, trials):
 
 
 def check_kept(run, before, may_repeat=()):
-    """What had ended is as it was: nothing was trained again but the last epoch of a training that was interrupted."""
+    """Recorded lines are unchanged; only the last epoch of an interrupted training was trained again."""
     for file, lines in before.items():
         after = (run / file).read_text().splitlines()
         assert after[: len(lines)] == lines

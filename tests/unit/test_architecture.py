@@ -134,7 +134,7 @@ def test_importing_the_package_loads_neither_torch_nor_ray():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_a_status_is_told_without_torch_and_ray():
+def test_a_status_is_printed_without_torch_and_ray():
     code = "import sys, resvae_ray.search.run.run; print([name for name in ('torch', 'ray') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 

@@ -94,7 +94,7 @@ def test_a_local_cluster_leaves_other_rays_on_its_machines_alone():
 
 @pytest.fixture
 def aws(launcher: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict]:
-    """What `ray up` makes of cluster.yaml in an AWS account that has the roles, and nothing else of ours."""
+    """The result of `ray up` with cluster.yaml in an AWS account that holds only our roles."""
     import boto3
     from moto import mock_aws
     from ray.autoscaler._private.aws import config as ray_aws

@@ -29,7 +29,7 @@ def test_scenarios_survive_toml_and_json(name, tmp_path):
 
 
 def test_ranges_from_zero_and_of_whole_numbers_survive(tmp_path):
-    """A range from 0 lost its lower end, and made a run that nobody could open."""
+    """Regression: a range from 0 lost its lower end, and the run could not be opened."""
     space = {
         "dropout": Domain(0.0, 0.5),
         "gradient_clip": Domain(0, 5),
@@ -133,7 +133,7 @@ def test_mistakes_are_named(text, message, tmp_path):
         load_config(path)
 
 
-def test_a_file_that_is_no_text(tmp_path):
+def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "a.toml").write_bytes(b"name = '\xff\xfe'")
     with pytest.raises(UsageError, match="not valid TOML"):
         load_config(tmp_path / "a.toml")
@@ -164,7 +164,7 @@ def test_an_automatic_beta_survives_and_may_be_searched(tmp_path):
         config.training.metric  # noqa: B018
 
 
-def test_what_a_scenario_tries_first_lies_in_its_space():
+def test_the_first_trial_of_a_scenario_lies_in_its_space():
     trying = [config for config in map(load_config, scenario_names()) if config.search.try_first]
     assert [config.name for config in trying] == ["high_fidelity", "recommended"]
     for config in trying:

@@ -1,4 +1,4 @@
-"""The scripts that give work to a cluster, with a `ray` that plays one."""
+"""The scripts that submit jobs to a cluster, with a fake `ray`."""
 
 import os
 import subprocess
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-# A job is a file with what its status is; following it shows the first lines of `log`, a line more each time, and makes
-# it what `end` says when there is none left.
+# A file with the status represents a job. Following it shows the first lines of `log`, one more line each time, and
+# sets the status to `end` after the last line.
 RAY = """#!/usr/bin/env bash
 cd "$(dirname "$0")"
 job=${!#}
@@ -77,7 +77,7 @@ def test_the_exit_code_is_the_verbs(place, end, code):
     assert submit(*TUNE).returncode == code
 
 
-def test_a_job_that_runs_is_followed_and_not_begun_again(place):
+def test_a_running_job_is_followed_and_not_resubmitted(place):
     submit(*TUNE)
     name = jobs(place)[0].split()[2]
     (place / name).write_text(f"Status for job '{name}': RUNNING")
@@ -98,7 +98,7 @@ def test_after_a_job_has_ended_the_next_one_has_the_next_number(place):
     assert jobs(place)[2].split()[2][:-2] != first[:-2]
 
 
-def test_following_that_ends_while_the_job_runs_goes_on_where_it_stopped(place):
+def test_interrupted_following_resumes_where_it_stopped(place):
     (place / "log").write_text("one\ntwo\n")
     done = submit(*TUNE)
     assert (done.returncode, done.stdout) == (0, "one\ntwo\n")

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-HERE = "/data"  # where the files stand in what they say of themselves
+HERE = "/data"  # the folder that the files name as their own location
 SEARCH = """
 name = "small"
 
@@ -90,7 +90,7 @@ def lines(path: Path) -> int:
 
 
 def killed(work: Path, run: str, reached) -> None:
-    """A search that is killed when it has come so far, in the middle of a training that has saved its state."""
+    """Kills a search once `reached` is true for its run, in the middle of a training that has saved its state."""
     command = [sys.executable, "-m", "resvae_ray", "tune", "dataset", run, "--config", "search.toml"]
     for _ in range(20):
         shutil.rmtree(work / run, ignore_errors=True)
@@ -134,7 +134,7 @@ def strip(work: Path, run: Path) -> None:
 
 
 def printed(work: Path, run: str) -> dict:
-    """What this version says of the RUN, without what depends on the moment."""
+    """Returns this version's report on the RUN, without the time-dependent parts."""
     from resvae_ray.search.run import Run
 
     opened = Run.open(work / run)

@@ -230,7 +230,7 @@ def test_check_from_the_command_line(place, capsys):
     assert json.loads(capsys.readouterr().out)["rows"] == 40
 
 
-def test_check_tells_all_of_what_cannot_be_used_and_fails(place, capsys):
+def test_check_reports_every_unusable_entry_and_fails(place, capsys):
     table = pq.read_table(place / "dataset.parquet").to_pandas()
     table.loc[3, "id"] = table.loc[1, "id"]
     table["features"] = [vector * (float("nan") if row == 5 else 1) for row, vector in enumerate(table["features"])]

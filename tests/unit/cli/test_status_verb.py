@@ -1,4 +1,4 @@
-"""What `status` prints for people and for programs, once and again and again."""
+"""Output of `status` as text and as JSON, printed once or repeatedly."""
 
 import io
 import json
@@ -29,7 +29,7 @@ def run(make_dataset, tmp_path, monkeypatch):
 
 @pytest.fixture
 def search(run):
-    """Begins trials and tells their ends."""
+    """Starts trials and records their ends."""
     return StudySearch(open_study(run.path / "study.journal", "s"), CONFIG, [])
 
 
@@ -62,7 +62,7 @@ def test_a_run_of_which_only_run_json_is_there(run, capsys):
     assert re.search(r"no process is running it; resume with: resvae-ray tune \S+ \S+ --resume\n$", out)
 
 
-def test_a_search_that_was_killed_says_by_whom_it_was_left_and_how_to_go_on(run, search, capsys):
+def test_a_killed_search_names_its_last_process_and_how_to_resume(run, search, capsys):
     search.suggest("a")
     write_epoch(run, 0, 1, 7.0)
     (run.path / "run.lock").write_text("process 7 on elsewhere\n")
@@ -130,7 +130,7 @@ class Terminal(io.StringIO):
 
 
 def on_screen(text):
-    """What a terminal shows after `text` with its moves up and erasures."""
+    """The screen of a terminal after `text`, including cursor moves and erasures."""
     lines, row = [""], 0
     for part in re.split(r"(\033\[\d*[FJ]|\n)", text):
         if part == "\n":
@@ -146,7 +146,7 @@ def on_screen(text):
     return lines
 
 
-def test_watching_on_a_terminal_draws_where_it_stands(run, search, monkeypatch):
+def test_watching_on_a_terminal_redraws_in_place(run, search, monkeypatch):
     def begin():
         for name in "ab":
             search.suggest(name)
@@ -171,7 +171,7 @@ def test_watching_on_a_terminal_draws_where_it_stands(run, search, monkeypatch):
     assert "0 complete, 0 pruned, 0 failed" in " ".join(drawn_before.split())
 
 
-def test_what_does_not_fit_on_the_terminal_is_counted():
+def test_lines_that_do_not_fit_on_the_terminal_are_counted():
     fitting = status_module._fitting([f"line {n}" for n in range(30)], width=40, height=10)
     assert len(fitting) == 9
     assert fitting[-1].startswith("and 22 more lines")

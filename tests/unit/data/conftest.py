@@ -7,5 +7,5 @@ from resvae_ray.data import importers
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
-    """A process a file takes a second, and sees no monkeypatch; importers/test_apart.py is about that."""
+    """One process per file takes a second and ignores monkeypatch; importers/test_apart.py tests that."""
     monkeypatch.setattr(importers, "APART", ())

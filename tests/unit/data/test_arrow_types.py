@@ -104,7 +104,7 @@ def test_a_column_that_one_file_lacks_is_refused_in_either_order(folder, tmp_pat
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_an_index_that_one_file_lacks_is_no_column(folder, tmp_path, order):
+def test_an_index_that_one_file_lacks_is_not_a_column(folder, tmp_path, order):
     path = folder(*[table(0), table(1, __index_level_0__=pa.array(range(N)))][::order])
     assert import_features(path, tmp_path / "out.parquet").columns == ()
     assert import_features(path, tmp_path / "again.parquet").rows == 2 * N

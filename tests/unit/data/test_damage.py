@@ -1,4 +1,4 @@
-"""What broken files were found to do, each once; tests/faults looks for more."""
+"""Regression tests for failures on damaged files; tests/faults searches for new ones."""
 
 import shutil
 import zipfile
@@ -36,7 +36,7 @@ def test_a_flipped_bit_in_a_page_is_seen(make_features):
         list(Features.open(path).batches())
 
 
-def test_ids_that_are_no_text_are_refused(matrix, tmp_path):
+def test_ids_that_are_not_text_are_refused(matrix, tmp_path):
     ids = pa.StringArray.from_buffers(20, pa.py_buffer(np.arange(21, dtype=np.int32)), pa.py_buffer(b"\xff" * 20))
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), 6)
     pq.write_table(pa.table({"id": ids, "features": vectors}), tmp_path / "a.parquet")
@@ -69,7 +69,7 @@ def test_an_entry_that_an_archive_swallows_is_missed(matrix, tmp_path):
     refused(tmp_path / "a.npz", "its table of contents is damaged")
 
 
-def test_a_protein_that_is_no_data_set_any_more_is_missed(tmp_path):
+def test_a_protein_whose_data_set_is_lost_is_detected(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["P1"], file["P2"] = np.ones(3), np.ones(3)
         file["P3"] = np.dtype("f4")

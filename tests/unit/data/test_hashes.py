@@ -15,7 +15,7 @@ def test_texts():
 
 
 def test_vectors_of_few_bits_differ():
-    """Values with many zero bits (whole numbers, bfloat16) are where a careless hash meets itself."""
+    """Values with many zero bits (whole numbers, bfloat16) make a careless hash collide."""
     grid = np.stack(np.meshgrid(*[np.arange(-8, 8, dtype=np.float32)] * 4), -1).reshape(-1, 4)
     assert len(np.unique(hash_vectors(grid))) == len(grid)
 

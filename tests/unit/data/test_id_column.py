@@ -133,7 +133,7 @@ def test_a_numbering_beside_other_ids_is_left_out(container):
 
 
 @pytest.mark.parametrize("index", [[0] * N, list(range(N)), list(range(N, 2 * N))])
-def test_an_index_of_numbers_is_no_id(index, tmp_path):
+def test_an_index_of_numbers_is_not_an_id(index, tmp_path):
     frame = pd.DataFrame(MATRIX, index=index)
     frame.to_csv(tmp_path / "a.csv")
     ids, of_ids, matrix, _ = imported(tmp_path / "a.csv")

@@ -57,7 +57,7 @@ class TestReaderConformance:
         exact = matrix.astype(np.float16).astype(np.float32) if "half" in source.name else matrix
         np.testing.assert_array_equal(np.stack(table.column("features").to_numpy()), exact)
 
-    def test_what_is_read_at_a_time_is_bounded(self, name, source, write, matrix, small_batches):
+    def test_batch_memory_is_bounded(self, name, source, write, matrix, small_batches):
         many = np.tile(matrix, (20, 1))
         write(source, many, ids_of(len(many)), ["x"] * len(many))
         batches = list(reader_for(str(source))(str(source), ColumnChoice()))
@@ -115,14 +115,14 @@ class TestReaderConformance:
         last.write_bytes(whole[: len(whole) * 2 // 3])
         self.refused(source, tmp_path, "not a readable|ends too early|fields|truncated|cannot be read|damaged")
 
-    def test_what_is_no_such_file_at_all_is_refused(self, source, write, matrix, tmp_path):
+    def test_files_of_random_bytes_are_refused(self, source, write, matrix, tmp_path):
         source.write_bytes(np.random.default_rng(0).bytes(5000))
         self.refused(source, tmp_path, "not a readable|not UTF-8|cannot be read|no id column")
 
     def test_no_such_file(self, source, write, matrix, tmp_path):
         self.refused(source, tmp_path, "no such file")
 
-    def test_an_id_column_that_is_not_there(self, source, write, matrix, tmp_path):
+    def test_missing_id_column(self, source, write, matrix, tmp_path):
         write(source, matrix)
         with pytest.raises(UsageError, match="--id-column uniprot"):
             import_features(source, tmp_path / "out.parquet", ColumnChoice(id_column="uniprot"))
@@ -209,7 +209,7 @@ def test_other_columns_pass_through_untouched(matrix, tmp_path):
     assert table.column("id").to_pylist() == [str(row) for row in range(20)]
 
 
-def test_text_of_a_csv_stays_as_it_stands(tmp_path):
+def test_csv_text_stays_unchanged(tmp_path):
     (tmp_path / "a.csv").write_text('id,note,f0,f1\n007,"1,5",1,2\n1e5, x ,3,4\nNA,NaN,5,6\n')
     import_features(tmp_path / "a.csv", tmp_path / "a.parquet")
     table = pq.read_table(tmp_path / "a.parquet")

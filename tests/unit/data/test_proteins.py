@@ -1,4 +1,4 @@
-"""No protein is lost, renamed or silently changed on its way in."""
+"""Reading does not lose, rename or silently change a protein."""
 
 import gzip
 
@@ -123,7 +123,7 @@ def test_every_real_protein_is_read(shared):
         ("id,sequence\nP1,MKT,x\n", "p.csv", "row 1: 3 fields, but the header has 2"),
     ],
 )
-def test_what_is_wrong_is_named(write, content, name, message):
+def test_the_error_names_the_mistake(write, content, name, message):
     with pytest.raises(DataError, match=message):
         read(write(content, name))
 
@@ -188,7 +188,7 @@ class TestSites:
             ("id,residue\na,4\n", "expected columns id and position; the columns are 'id', 'residue'"),
         ],
     )
-    def test_what_is_wrong_is_named(self, write, batch, text, message):
+    def test_the_error_names_the_mistake(self, write, batch, text, message):
         with pytest.raises(DataError, match=message):
             sites = self.sites(write, text)
             sites.of(batch)
@@ -219,7 +219,7 @@ def test_a_table_of_sequences_and_labels_has_numbered_rows(write):
         assert batch.others.to_pydict() == {"label": ["0", "1"]}
 
 
-def test_the_sequence_is_no_id(write):
+def test_the_sequence_is_not_an_id(write):
     path = write("sequence,label\nMKT,0\n", "p.csv")
     with pytest.raises(UsageError, match="cannot be both the id and the sequence; --ids rows numbers the rows"):
         read(path, ProteinChoice(id_column="sequence"))

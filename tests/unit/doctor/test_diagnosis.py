@@ -1,4 +1,4 @@
-"""What the doctor thinks of what machines say."""
+"""The doctor's diagnosis of the machines' reports."""
 
 from dataclasses import replace
 
@@ -63,7 +63,7 @@ def test_a_problem_names_the_machine_and_comes_with_its_cure(worker, about, text
     assert found[about].cure
 
 
-def test_what_the_head_does_not_see_of_others_is_told_too():
+def test_files_that_the_head_cannot_see_are_reported_too():
     found = findings(replace(HEAD, sees=("head",)), machine("worker"))
     assert found["storage"].text == "head does not see in /shared what worker has written"
 
@@ -75,7 +75,7 @@ def test_builds_of_torch_for_different_hardware_are_one_version():
     assert findings(*built)["versions"].ok
 
 
-def test_gpus_of_a_head_that_does_no_work_are_no_problem():
+def test_gpus_of_a_head_that_runs_no_jobs_are_accepted():
     assert findings(machine("head", {"CPU": 0.0}, torch_gpus=1), machine("worker"))["GPUs"].ok
 
 

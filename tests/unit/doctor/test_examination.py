@@ -1,4 +1,4 @@
-"""What a machine says of itself."""
+"""A machine's report on itself."""
 
 import time
 from pathlib import Path
@@ -12,7 +12,7 @@ from resvae_ray.doctor.examination import Examiner
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One with a token that only its owner can read; as far as can be seen, others can get there."""
+    """A home folder that other users can enter, with a token that only its owner can read."""
     token = tmp_path / examination.TOKEN_FILE
     token.parent.mkdir()
     token.write_text("secret")
@@ -63,7 +63,7 @@ def test_each_sees_what_the_others_have_written(home, tmp_path):
     assert [it.seen() for it in examiners] == [["a", "b"], ["a", "b"]]
 
 
-def test_a_folder_that_is_not_there(home, tmp_path):
+def test_missing_folder(home, tmp_path):
     examiner = Examiner("a", str(tmp_path / "absent"))
     assert "No such file or directory" in examiner.examine().write_error
     assert examiner.seen() == []

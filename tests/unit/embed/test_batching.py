@@ -30,7 +30,7 @@ def test_windows_are_few_and_even(length, most, expected):
     assert "".join(pieces) == text
 
 
-def test_parts_hold_all_and_about_so_many_residues():
+def test_parts_hold_all_residues_in_similar_numbers():
     lengths = np.sort(np.random.default_rng(0).integers(1, 500, 1000))
     bounds = part_bounds(lengths, 10_000)
     assert [row for start, stop in bounds for row in range(start, stop)] == list(range(1000))

@@ -54,7 +54,7 @@ def test_without_a_network_the_message_says_how_to_fetch_the_model(no_network):
     assert time.monotonic() - started < 3
 
 
-def test_what_was_downloaded_before_needs_no_network(folder, no_network, tmp_path):
+def test_downloaded_files_need_no_network(folder, no_network, tmp_path):
     commit = "0" * 40
     place = tmp_path / "cache" / "models--facebook--esm2_tiny"
     (place / "refs").mkdir(parents=True)
@@ -71,7 +71,7 @@ def test_what_was_downloaded_before_needs_no_network(folder, no_network, tmp_pat
     assert (found.name, found.folder, found.is_hub) == ("facebook/esm2_tiny", snapshot, True)
 
 
-def test_what_is_no_model(folder, no_network, tmp_path):
+def test_folders_that_are_not_models(folder, no_network, tmp_path):
     with pytest.raises(DataError, match="--model ./absent: no such folder"):
         ModelFiles.find("./absent")
     with pytest.raises(UsageError, match="neither a folder nor a name on the hub"):

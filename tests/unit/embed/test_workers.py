@@ -1,4 +1,4 @@
-"""Who gets what, and settings that cannot be meant."""
+"""Assignment of work to workers, and rejected settings."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Encoding jobs without Ray: the tasks run here, one after another."""
+"""Encoding jobs without Ray: tasks run in this process, one after another."""
 
 from contextlib import nullcontext
 

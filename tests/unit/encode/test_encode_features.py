@@ -1,4 +1,4 @@
-"""Which model encodes, where latents may lie, and what becomes of an output that is not whole."""
+"""Choice of the model, allowed output paths, and handling of an incomplete output."""
 
 import json
 
@@ -30,7 +30,7 @@ def latents_in(folder):
 
 
 def test_a_model_that_replaced_another_under_its_name_encodes(model, features, tmp_path, encoded):
-    """In a process that has encoded with the other one."""
+    """The process has already encoded with the other model."""
     encode_features(model, features, tmp_path / "first")
     torch.manual_seed(1)
     other = ResVAE(6, 16, 3).save_pretrained(tmp_path / "other")
@@ -58,7 +58,7 @@ def test_axes_are_written_beside_the_latents(model, features, tmp_path, encoded,
 
 
 def test_latents_along_other_axes_are_others(model, features, tmp_path, encoded, make_dataset):
-    """A job goes on with the same DATASET, and with no other one."""
+    """A job resumes with the same DATASET only."""
     first = make_dataset(60, 6)
     encode_features(model, features, tmp_path / "latents", axes=first)
     encode_features(model, features, tmp_path / "latents", axes=first)
@@ -70,8 +70,8 @@ def test_latents_along_other_axes_are_others(model, features, tmp_path, encoded,
             encode_features(model, features, tmp_path / "latents", axes=axes)
 
 
-def test_a_job_goes_on_along_the_axes_it_began_with(model, features, tmp_path, encoded, make_dataset, monkeypatch):
-    """Fitted anew on another machine they may be turned otherwise."""
+def test_a_job_resumes_along_its_original_axes(model, features, tmp_path, encoded, make_dataset, monkeypatch):
+    """Axes that another machine fits again may be rotated differently."""
     target, dataset = tmp_path / "latents", make_dataset(60, 6)
     encode_features(model, features, target, axes=dataset)
     whole = (target / "a.parquet").read_bytes()
@@ -93,7 +93,7 @@ def test_damaged_axes_are_refused(damage, model, features, tmp_path, encoded, ma
         encode_features(model, features, target, axes=dataset)
 
 
-def test_a_job_whose_axes_are_gone_does_not_go_on_along_others(model, features, tmp_path, encoded, make_dataset):
+def test_a_job_whose_axes_are_lost_does_not_resume_along_others(model, features, tmp_path, encoded, make_dataset):
     target, dataset = tmp_path / "latents", make_dataset(60, 6)
     (features / "b.parquet").write_bytes((features / "a.parquet").read_bytes())
     encode_features(model, features, target, axes=dataset)
@@ -104,7 +104,7 @@ def test_a_job_whose_axes_are_gone_does_not_go_on_along_others(model, features, 
     assert not (target / "_axes.json").exists()
 
 
-def test_a_target_that_is_there_is_refused_before_axes_are_fitted(
+def test_an_existing_target_is_refused_before_axes_are_fitted(
     model, features, tmp_path, encoded, make_dataset, monkeypatch
 ):
     target, dataset = tmp_path / "latents.parquet", make_dataset(60, 6)
@@ -133,7 +133,7 @@ def test_latents_in_the_folder_of_the_features_are_refused_in_a_bucket(model, fe
 
 
 @pytest.mark.parametrize("rows", [0, 10])
-def test_an_output_that_is_not_whole_is_made_anew_by_the_same_command(rows, model, features, tmp_path, encoded):
+def test_an_incomplete_output_is_rebuilt_by_the_same_command(rows, model, features, tmp_path, encoded):
     target = tmp_path / "latents"
     encode_features(model, features, target)
     whole = latents_in(target)

@@ -59,7 +59,7 @@ def test_a_model_without_nested_latents_gives_all_or_an_error(model, nested, enc
     assert encode_features(model, features, tmp_path / "z.parquet", Output(latents=3)) == 20
 
 
-def test_a_job_that_an_earlier_version_began_goes_on(model, encoded, make_features, tmp_path):
+def test_a_job_of_an_earlier_version_resumes(model, encoded, make_features, tmp_path):
     encode_features(model, make_features(20, 6), tmp_path / "z", Output())
     assert "latents" not in read_json(tmp_path / "z" / "_encoding.json")["output"]
 

@@ -1,4 +1,4 @@
-"""Files that cannot be read are left out, told and listed; mended, they are encoded as if nothing had happened."""
+"""Unreadable files are skipped, reported and listed; once repaired, they are encoded as usual."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def broken_page(path):
 
 
 def broken_last_page(path):
-    """Of the column of vectors, in the last row group."""
+    """Damages the last page of the vector column, in the last row group."""
     metadata = pq.read_metadata(path)
     place = metadata.row_group(metadata.num_row_groups - 1).column(1).data_page_offset + 40
     whole = path.read_bytes()
@@ -77,7 +77,7 @@ def rewrite(path, matrix, ids):
 
 
 def skip(model, features, latents, **options):
-    """Encodes without the bad files; what was told of them."""
+    """Encodes without the bad files and returns the messages about them."""
     told = []
     with pytest.raises(JobError, match="could not be read") as error:
         encode_features(model, features, latents, on_bad_file=told.append, **options)
@@ -91,7 +91,7 @@ def content(folder):
 
 @pytest.mark.parametrize("damage", [no_parquet, no_footer, broken_page, another_width, not_a_number])
 @pytest.mark.parametrize("number", [0, 2])
-def test_a_bad_file_is_left_out_told_and_listed_and_later_encoded(damage, number, model, features, tmp_path, encoded):
+def test_a_bad_file_is_skipped_reported_listed_and_later_encoded(damage, number, model, features, tmp_path, encoded):
     encode_features(model, features, tmp_path / "undisturbed", Output(sample=True))
     bad = features / ALL[number]
     whole = bad.read_bytes()
@@ -143,7 +143,7 @@ def test_a_bad_file_ends_the_job_if_nothing_else_was_said(model, features, tmp_p
 
 
 def test_still_bad(model, features, tmp_path, encoded):
-    """Nothing is encoded twice, and a file that is bad for another reason now is listed with that."""
+    """No file is encoded twice, and a file that now fails for another reason is listed with that reason."""
     broken_page(features / ALL[1])
     skip(model, features, tmp_path / "latents")
     encoded.clear()
@@ -169,7 +169,7 @@ def test_no_file_is_left(model, features, tmp_path, encoded):
     assert not (tmp_path / "latents").exists()
 
 
-def test_of_a_large_file_the_row_groups_are_left_out(model, make_features, tmp_path, encoded, monkeypatch):
+def test_bad_row_groups_of_a_large_file_are_skipped(model, make_features, tmp_path, encoded, monkeypatch):
     monkeypatch.setattr(writer_module, "ROW_GROUP_BYTES", 4 * DIM * 7)
     monkeypatch.setattr("resvae_ray.encode.units.FILE_BYTES", 4 * DIM * 14)
     features = make_features(40, DIM)
@@ -218,7 +218,7 @@ def test_one_file_of_latents(model, features, tmp_path, encoded):
         encode_features(model, features, tmp_path / "latents.parquet")
 
 
-def test_what_was_skipped_is_not_mixed_with_another_job(model, features, tmp_path, encoded):
+def test_skipped_files_are_not_mixed_with_another_job(model, features, tmp_path, encoded):
     broken_page(features / ALL[1])
     skip(model, features, tmp_path / "latents.parquet")
     with pytest.raises(UsageError, match="already there"):
@@ -235,7 +235,7 @@ def test_what_was_skipped_is_not_mixed_with_another_job(model, features, tmp_pat
 @pytest.mark.parametrize("latents", ["latents", "latents.parquet"])
 @pytest.mark.parametrize("done", [1, 2])
 def test_mended_after_a_job_that_was_killed(done, latents, model, features, tmp_path, encoded):
-    """What it had skipped is known, however far it came."""
+    """The list of skipped files survives, wherever the job was killed."""
     whole = (features / ALL[0]).read_bytes()
     broken_page(features / ALL[0])
     encoded.after[done] = KeyboardInterrupt()
@@ -249,7 +249,7 @@ def test_mended_after_a_job_that_was_killed(done, latents, model, features, tmp_
     assert encoded == [name for name in ALL if name not in before]
 
 
-def test_a_skipped_file_that_is_gone(model, features, tmp_path, encoded):
+def test_missing_skipped_file(model, features, tmp_path, encoded):
     broken_page(features / ALL[2])
     skip(model, features, tmp_path / "latents")
     (features / ALL[2]).unlink()
@@ -257,7 +257,7 @@ def test_a_skipped_file_that_is_gone(model, features, tmp_path, encoded):
 
 
 def test_a_first_file_that_brings_other_columns_with_it(model, features, tmp_path, encoded):
-    """What decided the columns of the others has to have the same ones, or LATENTS would have files of two kinds."""
+    """A repaired file must match the columns of the others, or LATENTS would hold two kinds of files."""
     no_footer(features / ALL[0])
     skip(model, features, tmp_path / "latents")
     tables = [pq.read_table(features / ALL[number]) for number in (1, *range(1, len(ALL)))]
@@ -277,13 +277,13 @@ def test_a_list_without_its_latents_is_forgotten(model, features, tmp_path, enco
 
 
 @pytest.mark.parametrize("text", ["{}x", "[1]", '[{"name": "a"}]', "7"])
-def test_a_damaged_list_is_told(text, model, features, tmp_path, encoded):
+def test_a_damaged_list_is_reported(text, model, features, tmp_path, encoded):
     (tmp_path / "latents.skipped.json").write_text(text)
     with pytest.raises(DataError, match="latents.skipped.json"):
         encode_features(model, features, tmp_path / "latents")
 
 
-def test_a_damaged_model_is_no_bad_file(model, features, tmp_path, encoded):
+def test_a_damaged_model_is_not_a_bad_file(model, features, tmp_path, encoded):
     (model / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(DataError, match="model.safetensors"):
         encode_features(model, features, tmp_path / "latents", on_bad_file=lambda error: None)
@@ -291,7 +291,7 @@ def test_a_damaged_model_is_no_bad_file(model, features, tmp_path, encoded):
 
 
 def test_names_do_not_depend_on_what_can_be_read(model, features, tmp_path, encoded):
-    """Of a glob, they are those below the folder that all its files share."""
+    """For a glob, names are relative to the folder that all its files share."""
     for name, folder in zip(ALL, "abc", strict=True):
         (tmp_path / folder / "deep").mkdir(parents=True)
         (features / name).rename(tmp_path / folder / "deep" / "x.parquet")

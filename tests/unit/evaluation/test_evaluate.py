@@ -127,7 +127,7 @@ def test_a_large_gap_comes_with_advice(place):
 
 
 class TestRepresentations:
-    """What holds for every representation that is judged."""
+    """Properties of every evaluated representation."""
 
     @pytest.fixture
     def parts(self, place):
@@ -228,7 +228,7 @@ def test_the_difference_of_r2_is_that_of_the_two_figures(place):
     assert found.difference.value == pytest.approx(found.model.r2 - found.pca.r2, rel=1e-5)
 
 
-def test_another_data_set_than_the_one_it_was_trained_on_is_told(place, make_dataset, tmp_path):
+def test_a_data_set_other_than_the_training_set_is_reported(place, make_dataset, tmp_path):
     model, dataset = place
     other = make_dataset(60, 8, "other", seed=1)
     assert evaluate_model(model, dataset.path).trained_on is True
@@ -288,7 +288,7 @@ def test_fewer_rows_than_latents(tmp_path, make_dataset):
     assert "give 4 components, fewer than latents" in found.text()
 
 
-def test_a_model_that_gives_no_numbers_is_no_result(place, tmp_path):
+def test_a_model_with_non_finite_output_gives_no_result(place, tmp_path):
     network = ResVAE(8, 16, 3).eval()
     network.fc4.bias.data[2] = float("nan")
     with pytest.raises(JobError, match="row 1: the model's reconstruction is not finite"):

@@ -1,4 +1,4 @@
-"""Which rows a probe gets."""
+"""Selection of the rows for a probe."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,7 @@ from resvae_ray.evaluation.labelled_rows import TEST, choose_rows, draw, label_c
 
 
 def rows(**counts):
-    """Classes a, b, c … as 0, 1, 2 …; x is no label."""
+    """Classes a, b, c … as 0, 1, 2 …; x means unlabelled."""
     return np.concatenate([np.full(count, "xabcdef".index(name) - 1) for name, count in counts.items()])
 
 

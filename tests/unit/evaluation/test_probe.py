@@ -1,4 +1,4 @@
-"""The probes, against what they are defined as and on classes whose answer is known."""
+"""The probes match their definitions and find known classes."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_the_solver_finds_what_scikit_learn_finds(strength):
     assert ours.converged
 
 
-def test_a_solver_that_gave_up_is_told(monkeypatch):
+def test_a_solver_that_gave_up_is_reported(monkeypatch):
     monkeypatch.setattr(probe, "ITERATIONS", 1)
     fit, codes, test, _ = clouds(1.0)
     assert not linear_probe(fit, codes, test, 0).converged
@@ -94,7 +94,7 @@ def test_where_the_class_is_in_a_small_column_it_is_heard():
     assert recall(CODES[1::2], linear_probe(x[::2], CODES[::2], x[1::2], 0).predicted) > 0.9
 
 
-def test_the_choice_is_no_probe_that_predicts_the_frequent_class():
+def test_the_chosen_probe_does_not_always_predict_the_frequent_class():
     """Nine in ten rows are of one class. By likelihood the probe that never says the other would win."""
     draw = np.random.default_rng(1)
     codes = (np.arange(400) % 10 == 0).astype(int)

@@ -86,7 +86,7 @@ def test_where_folders_cannot_be_exchanged_they_are_renamed(tmp_path, monkeypatc
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_replacing_a_folder_goes_on_after_a_kill(tmp_path):
+def test_replacing_a_folder_resumes_after_a_kill(tmp_path):
     target = tmp_path / "model"
     left = tmp_path / f".model.partial-{socket.gethostname()}-{dead_process()}"
     for path in (left, left / "model", left / "old", target):
@@ -122,7 +122,7 @@ def test_new_files_have_the_permissions_of_the_user(tmp_path):
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
-def test_signs_of_a_glob_in_a_name_are_no_glob(tmp_path):
+def test_glob_characters_in_a_name_are_literal(tmp_path):
     (tmp_path / "r[1]").mkdir()
     (tmp_path / "r[1]" / "a.parquet").touch()
     for path in (tmp_path / "r[1]", tmp_path / "r[1]" / "a.parquet"):
@@ -147,7 +147,7 @@ def test_results_are_not_written_to_a_uri():
         local_target("s3://bucket/run")
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed_by_the_next(tmp_path):
     host = socket.gethostname()
     killed = dead_process()
     stale = [tmp_path / f".a.json.partial-{host}-{killed}", tmp_path / f".out.partial-{host}-{killed}"]
@@ -191,7 +191,7 @@ class TestUnreachableStorage:
         with pytest.raises(JobError, match=r"s3://b/f\.parquet: cannot be reached: AWS"):
             list_files("s3://b/f.parquet", ".parquet")
 
-    def test_a_scheme_that_nobody_knows_is_still_wrong_usage(self):
+    def test_an_unknown_scheme_is_a_usage_error(self):
         with pytest.raises(UsageError, match="not a path or URI"):
             remote.locate("gopher://b/f.parquet")
 
@@ -206,7 +206,7 @@ def test_a_link_to_an_empty_folder_means_that_folder(tmp_path):
 
 
 def test_a_folder_is_not_put_where_a_disk_is_mounted(tmp_path, monkeypatch):
-    """Refused before the work, which could not be kept."""
+    """The error comes before the work, because the result could not be saved."""
     (tmp_path / "mounted").mkdir()
     monkeypatch.setattr("pathlib.Path.is_mount", lambda path: path.name == "mounted")
     with pytest.raises(UsageError, match="a disk is mounted there"), staged_folder(tmp_path / "mounted"):
@@ -216,7 +216,7 @@ def test_a_folder_is_not_put_where_a_disk_is_mounted(tmp_path, monkeypatch):
     assert (tmp_path / "mounted" / "in_it" / "file").exists()
 
 
-def test_a_folder_takes_the_place_of_what_a_killed_process_had_begun(tmp_path):
+def test_a_folder_replaces_the_partial_output_of_a_killed_process(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / f".config.json.partial-{socket.gethostname()}-{dead_process()}").touch()
     with staged_folder(tmp_path / "model") as staging:
@@ -224,7 +224,7 @@ def test_a_folder_takes_the_place_of_what_a_killed_process_had_begun(tmp_path):
     assert os.listdir(tmp_path / "model") == ["file"]
 
 
-def test_what_came_into_the_folder_meanwhile_stays(tmp_path):
+def test_files_added_to_the_folder_meanwhile_stay(tmp_path):
     (tmp_path / "model").mkdir()
     with pytest.raises(UsageError, match="already there"), staged_folder(tmp_path / "model") as staging:
         (staging / "ours").touch()
@@ -232,7 +232,7 @@ def test_what_came_into_the_folder_meanwhile_stays(tmp_path):
     assert os.listdir(tmp_path / "model") == ["theirs"]
 
 
-def test_what_comes_at_the_last_moment_stays_too(tmp_path, monkeypatch):
+def test_files_added_at_the_last_moment_stay_too(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     monkeypatch.setattr(storage, "_remove_left", lambda folder: (folder / "theirs").touch())
     with pytest.raises(OSError, match="not empty"), staged_folder(tmp_path / "model") as staging:
@@ -250,7 +250,7 @@ def test_what_comes_at_the_last_moment_stays_too(tmp_path, monkeypatch):
         ("features/latents", "features/*.parquet", False),
     ],
 )
-def test_what_would_be_read_as_a_part_of_its_source(target, source, inside, tmp_path, monkeypatch):
+def test_output_inside_its_source(target, source, inside, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "features").mkdir()
     expected = pytest.raises(UsageError, match="would be read as a part of it") if inside else nullcontext()

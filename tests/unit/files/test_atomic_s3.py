@@ -83,7 +83,7 @@ def test_a_folder_is_not_read_before_it_is_all_there(bucket, make_features, monk
     assert "_uploading" not in BucketPlace(target).files()
 
 
-def test_what_an_interrupted_upload_left_is_named_and_not_mixed_with_anything(bucket, make_features, monkeypatch):
+def test_leftovers_of_an_interrupted_upload_are_named_and_not_mixed(bucket, make_features, monkeypatch):
     target = f"{bucket}/dataset"
 
     def fail(to, source):
@@ -98,7 +98,7 @@ def test_what_an_interrupted_upload_left_is_named_and_not_mixed_with_anything(bu
     assert split_features(make_features(), target).train_rows == 48
 
 
-def test_what_is_there_is_not_overwritten(bucket, make_features):
+def test_existing_files_are_not_overwritten(bucket, make_features):
     path = make_features()
     for target in (f"{bucket}/features.parquet", f"{bucket}/features"):
         import_features(path, target)

@@ -59,17 +59,17 @@ def listed(root, pattern):
     return tuple(file.removeprefix(top).removesuffix(".parquet") for file in list_files(f"{root}/{pattern}", "")[1])
 
 
-def test_what_a_sign_stands_for(files):
+def test_glob_characters(files):
     assert {pattern: listed(files, pattern) for pattern in PATTERNS} == PATTERNS
 
 
 @pytest.mark.parametrize("pattern", ["nowhere/*.parquet", "feats/z*.parquet", "x?/*/y.parquet"])
-def test_one_that_matches_nothing_is_told_in_a_line(files, pattern, capsys):
+def test_a_glob_without_a_match_is_a_one_line_error(files, pattern, capsys):
     assert main(["check", f"{files}/{pattern}"]) == 3
     assert capsys.readouterr().err == f"resvae-ray: {files}/{pattern}: no .parquet file there\n"
 
 
-def test_a_glob_reads_no_folder_that_is_not_all_there(bucket):
+def test_a_glob_skips_incomplete_folders(bucket):
     for name in ("whole/a.parquet", "half/_uploading", "half/a.parquet", "half/part/b.parquet"):
         write(bucket, name)
     for pattern in ("half/*.parquet", "h*/*.parquet", "*/a.parquet", "half/*/b.parquet"):

@@ -1,4 +1,4 @@
-"""What a user may write for a place in a bucket, and what not: one line on stderr."""
+"""Valid and invalid s3:// paths; an invalid one gives one line on stderr."""
 
 import pytest
 from pyarrow import fs as pafs
@@ -27,7 +27,7 @@ from resvae_ray.search.export import export
         ("{bucket}/run?scheme=http&endpoint_override=127.0.0.1", "options in a URI are not read"),
     ],
 )
-def test_a_mistake_is_told_in_a_line(bucket, verb, path, reason, capsys):
+def test_a_mistake_is_a_one_line_error(bucket, verb, path, reason, capsys):
     path = path.format(bucket=bucket)
     assert main([*verb, path]) == 2
     out, err = capsys.readouterr()
@@ -52,7 +52,7 @@ def test_a_bucket_that_is_made_later_is_found(bucket, s3_server):
 
 
 class TestTargets:
-    """What is written has a name in its bucket."""
+    """An output path needs a name within its bucket."""
 
     def test_a_place_to_write(self, bucket, tmp_path):
         assert place_to_write(f"{bucket}/x/") == BucketPlace(f"{bucket}/x")

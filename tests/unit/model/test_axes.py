@@ -1,4 +1,4 @@
-"""Axes, against what they are defined as."""
+"""Axes match their definition."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_axes_are_uncorrelated_and_the_largest_comes_first(dataset):
 
 
 def test_axes_do_not_depend_on_the_scale_or_the_turn_of_the_latents(dataset):
-    """Two models that say the same in other words have the same axes."""
+    """Two models whose latents differ by scale and rotation have the same axes."""
     model, other = a_model(), a_model()
     mixing = torch.tensor([[2.0, 0.3, 0.0], [0.0, 0.5, 0.1], [0.4, 0.0, 30.0]])
     with torch.no_grad():
@@ -78,7 +78,7 @@ def test_there_are_no_more_axes_than_features(make_dataset):
     assert fit_axes(model, dataset).turn.shape == (6, 4)
 
 
-def test_of_very_many_rows_some_are_read(make_dataset, monkeypatch):
+def test_large_sets_are_sampled(make_dataset, monkeypatch):
     monkeypatch.setattr(writer_module, "ROW_GROUP_BYTES", 4 * 8 * 50)
     dataset, model, rows = Dataset.open(make_dataset(500, 8)), a_model(), 0
     monkeypatch.setattr(axes_module, "MOST_ROWS", 1)
@@ -94,7 +94,7 @@ def test_of_very_many_rows_some_are_read(make_dataset, monkeypatch):
     assert 0 < rows <= 50
 
 
-def test_latents_that_are_not_finite_are_told(dataset):
+def test_latents_that_are_not_finite_are_reported(dataset):
     model = a_model()
     with torch.no_grad():
         model.fc21.bias[1] = torch.inf

@@ -1,4 +1,4 @@
-"""Where a training keeps what."""
+"""Paths of the files that a training writes."""
 
 from resvae_ray.model.checkpoint import best_path, newest_best
 

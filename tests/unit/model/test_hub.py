@@ -1,4 +1,4 @@
-"""A MODEL on the Hugging Face hub, which a server on loopback stands in for."""
+"""A MODEL on the Hugging Face hub, simulated by a server on loopback."""
 
 import shutil
 
@@ -76,7 +76,7 @@ def test_weights_and_config_alone_are_downloaded(hub, tmp_path):
 
 
 def test_a_mistyped_path_never_asks_the_hub(hub, tmp_path):
-    """Else a stranger who takes the name `run/modle` on the hub could slip a model in."""
+    """Otherwise a stranger could register `run/modle` on the hub and have that model loaded."""
     ResVAE(8, 16, 3).push_to_hub("run/modle")
     hub.requests.clear()
     (tmp_path / "run").mkdir()
@@ -86,7 +86,7 @@ def test_a_mistyped_path_never_asks_the_hub(hub, tmp_path):
     assert hub.requests == []
 
 
-def test_a_model_that_is_not_there(hub, monkeypatch):
+def test_missing_model(hub, monkeypatch):
     with pytest.raises(
         DataError, match="user/absent: no such folder, and no model of this name on the Hugging Face hub"
     ):

@@ -40,7 +40,7 @@ def in_pieces(layer, x):
     return "InPieces" in type(layer(x).grad_fn).__name__
 
 
-def test_what_is_small_or_aligned_or_not_trained_goes_the_plain_way():
+def test_small_or_aligned_layers_and_inference_use_the_plain_path():
     x = torch.randn(4, 1001)
     assert in_pieces(Linear(1001, 600), x)
     assert not in_pieces(Linear(1001, 500), x)

@@ -61,7 +61,7 @@ def test_little_is_enough(config):
     assert "Nothing is recorded of the language model" in card
 
 
-def test_a_number_that_is_none_is_no_metric():
+def test_nan_is_not_a_metric():
     assert "model-index" not in header(model_card({**CONFIG, "validation": {"val_loss": float("nan"), "r2": None}}))
 
 
@@ -88,7 +88,7 @@ def test_strangers_names_do_no_harm(nasty):
     card.encode()
 
 
-def test_a_card_that_somebody_changed_is_told_from_one_as_made():
+def test_an_edited_card_is_distinguished_from_a_generated_one():
     card = model_card(CONFIG)
     assert is_as_made(card)
     assert not is_as_made(card.replace("## Limits", "## Limits, mine"))

@@ -1,4 +1,4 @@
-"""Configurations and data at the edge of sense: trained, or given up in words."""
+"""Extreme configurations and data: training succeeds, or fails with a clear message."""
 
 import math
 from dataclasses import replace
@@ -30,7 +30,7 @@ def test_constant_features(loss_type, value):
     same = ResidentRows(torch.full((20, 6), value))
     metrics = train(replace(CONFIG, loss_type=loss_type), same, same)
     assert all(math.isfinite(row["val_loss"]) for row in metrics)
-    assert math.isnan(metrics[-1]["r2"])  # there is no variance to explain
+    assert math.isnan(metrics[-1]["r2"])  # the variance to explain is 0
 
 
 def test_one_validation_row():
@@ -55,7 +55,7 @@ def test_too_narrow_a_network_is_refused_before_it_is_tried():
 
 @pytest.mark.parametrize("lr", [1e6, 1e30])
 def test_a_learning_rate_that_diverges(lr):
-    """Told as what it is, at whichever epoch; never NaN among the results."""
+    """The error names the divergence at any epoch, and no result is NaN."""
     with pytest.raises(Diverged, match="loss is"):
         train(replace(CONFIG, lr=lr, epochs=30), rows(40), rows(10))
 

@@ -11,7 +11,7 @@ TENSORS = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.zeros(1)}
 
 @pytest.mark.parametrize("state", [{}, {"epoch": 3, "origin": 'Müller\'s "features"\n\x1f'}], ids=["no state", "state"])
 def test_the_same_content_is_the_same_bytes(state, tmp_path):
-    """The library orders the metadata by chance, in every file anew."""
+    """The library orders the metadata at random in each file."""
     paths = [tmp_path / f"{number}.safetensors" for number in range(16)]
     for path in paths:
         write_tensors(path, TENSORS, state)
@@ -22,7 +22,7 @@ def test_the_same_content_is_the_same_bytes(state, tmp_path):
 
 
 def test_a_file_that_cannot_be_opened_now_is_not_called_missing(tmp_path, monkeypatch):
-    """A training would take a missing or broken one for lost, and begin anew over it."""
+    """A training treats a missing or broken file as lost and overwrites it with a fresh start."""
     path = tmp_path / "a.safetensors"
     write_tensors(path, TENSORS, {})
     monkeypatch.setattr("pathlib.Path.open", refuse)
@@ -34,7 +34,7 @@ def refuse(*_):
     raise OSError(24, "Too many open files")
 
 
-def test_a_damaged_file_is_told_once(tmp_path):
+def test_a_damaged_file_is_reported_once(tmp_path):
     path = tmp_path / "a.safetensors"
     write_tensors(path, TENSORS, {})
     whole = bytearray(path.read_bytes())

@@ -26,7 +26,7 @@ def sides(request, make_dataset):
 
 
 def steady(metrics):
-    """Without what the clock says."""
+    """Removes the times."""
     return {name: value for name, value in metrics.items() if name not in ("seconds", "rows_per_s")}
 
 
@@ -214,7 +214,7 @@ def test_every_loss_trains(sides, loss_type, reduction):
     assert metrics[-1]["best_val_loss"] <= metrics[0]["val_loss"]
 
 
-def test_what_trials_train_with_does_not_change_what_they_are_measured_by(sides):
+def test_training_settings_do_not_change_the_validation_metric(sides):
     """Two betas give two scales of loss; a search over beta would choose the scale."""
     small = Training(replace(CONFIG, beta=1.0), *sides, metric=CONFIG.metric)
     own = Training(replace(CONFIG, beta=1.0), *sides)
@@ -300,7 +300,7 @@ def test_the_average_is_validated_and_kept(sides):
     assert last["train_loss"] == plain["train_loss"], "averaging does not disturb the training"
 
 
-def test_the_average_of_the_weights_is_what_it_says():
+def test_the_weight_average_is_correct():
     model = torch.nn.Linear(1, 1, bias=False)
     average = averaged(model, 0.5)
     with torch.no_grad():
@@ -313,7 +313,7 @@ def test_the_average_of_the_weights_is_what_it_says():
     assert average.module.weight.item() == pytest.approx(expected)
 
 
-def test_the_average_does_not_wait_for_its_device_to_tell_the_step():
+def test_the_average_does_not_wait_for_its_device_to_report_the_step():
     average = averaged(torch.nn.Linear(1, 1), 0.5)
     kept = [torch.zeros(2)]
     average.multi_avg_fn(kept, [torch.ones(2)], torch.tensor(3, device="meta"))  # whose value cannot be read

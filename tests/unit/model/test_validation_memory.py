@@ -1,4 +1,4 @@
-"""What a validation holds does not depend on how many rows are streamed through it."""
+"""The memory of a validation does not depend on the number of rows."""
 
 import subprocess
 import sys

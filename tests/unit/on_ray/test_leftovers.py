@@ -1,4 +1,4 @@
-"""What a killed driver leaves is removed by the next; what belongs to a living one, or to others, is left alone."""
+"""A driver removes the leftovers of killed drivers, but no files of a living driver or of others."""
 
 import fcntl
 import json
@@ -85,7 +85,7 @@ def test_after_an_error(place):
     assert not list(place.iterdir())
 
 
-def test_what_a_killed_driver_left_goes_with_the_next_one(place, start):
+def test_the_next_driver_removes_leftovers_of_a_killed_one(place, start):
     driver, folder = start(DRIVER)
     worker, _ = start(WORKER, f"{folder}/session/log", "a")
     driver.kill()
@@ -107,7 +107,7 @@ def test_a_living_driver_keeps_its_folder(place, start):
     assert not list(place.iterdir())
 
 
-def test_what_others_put_there_is_not_touched(place):
+def test_files_of_others_are_left_alone(place):
     (place / "resvae-mine").mkdir()
     (place / "resvae-mine" / "thesis.doc").touch()
     (place / "resvae-file").touch()
@@ -123,7 +123,7 @@ def test_a_link_is_not_followed(place, start):
     assert (place / "kept" / "thesis.doc").exists()
 
 
-def test_a_place_with_a_long_name_is_not_taken(tmp_path, monkeypatch):
+def test_a_path_that_is_too_long_is_not_used(tmp_path, monkeypatch):
     """Ray would not start: a socket's path has at most 107 bytes."""
     (tmp_path / ("n" * 30)).mkdir()
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("n" * 30)))
@@ -174,14 +174,14 @@ print(sorted(set(fates)), len(fates))
 
 
 @pytest.mark.timeout(200)
-def test_of_forty_drivers_that_start_together_all_live(place):
-    """Every tenth is killed at the end of its round, so that the next ones have leftovers to look through."""
+def test_forty_drivers_that_start_together_all_live(place):
+    """Every tenth driver is killed at the end of its round, so the next ones find leftovers."""
     done = subprocess.run([sys.executable, "-c", TOGETHER, "10", "40", "10"], capture_output=True, text=True)
     assert done.stdout == "[0] 360\n", done.stderr
 
 
 def test_a_folder_gets_its_name_when_its_lock_is_held(place, monkeypatch):
-    """A driver that looks for leftovers between the two would take this one for dead, and kill it."""
+    """Otherwise a driver that checks for leftovers between the two steps would consider this one dead and kill it."""
     seen = []
     flock = fcntl.flock
 
@@ -219,7 +219,7 @@ DEAD = replace(Driver.here(), started=1)  # a process that had this one's number
     ],
 )
 def test_nothing_is_removed_unless_its_driver_is_proven_dead(place, start, driver):
-    """Two hosts may share TMPDIR, and not all network file systems show each the locks of the other."""
+    """Two hosts may share TMPDIR, and some network file systems hide the locks of the other host."""
     folder = left_by(place, driver)
     worker, _ = start(WORKER, folder / "log", "a")
     remove_leftovers()
@@ -227,7 +227,7 @@ def test_nothing_is_removed_unless_its_driver_is_proven_dead(place, start, drive
     assert worker.poll() is None
 
 
-def test_what_is_proven_dead_is_removed(place, start):
+def test_leftovers_of_a_dead_driver_are_removed(place, start):
     folder = left_by(place, DEAD)
     worker, _ = start(WORKER, folder / "log", "a")
     remove_leftovers()

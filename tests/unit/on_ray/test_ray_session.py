@@ -1,4 +1,4 @@
-"""A cluster that is not there is told at once."""
+"""A missing cluster is reported at once."""
 
 import socket
 import time
@@ -22,7 +22,7 @@ def no_ray(monkeypatch):
 
 @pytest.mark.usefixtures("no_ray")
 @pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "ray://[::1]:{}"])
-def test_nobody_at_the_address(address):
+def test_no_server_at_the_address(address):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and not listening
         address = address.format(taken.getsockname()[1])
@@ -34,7 +34,7 @@ def test_nobody_at_the_address(address):
 
 
 @pytest.mark.usefixtures("no_ray")
-def test_a_port_that_is_no_number():
+def test_a_port_that_is_not_a_number():
     with pytest.raises(JobError, match="--address here:there: no Ray cluster answers there"), ray_session("here:there"):
         pass
     with pytest.raises(JobError, match="no Ray cluster answers there"), ray_session("[10.0.0.1:6379"):
@@ -55,7 +55,7 @@ def test_somebody_at_the_address_is_left_to_ray(monkeypatch):
             pass
 
 
-def test_a_ray_that_does_not_start_is_told_and_leaves_nothing(monkeypatch):
+def test_a_ray_that_does_not_start_is_reported_and_leaves_no_files(monkeypatch):
     """On a machine with twenty times the work that it can do, Ray raised a bare Exception after a minute."""
     import ray
 

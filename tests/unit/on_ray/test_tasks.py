@@ -47,7 +47,7 @@ def test_a_task_gets_its_piece_as_it_was():
         (MemoryError(), "JobError", "MemoryError"),
     ],
 )
-def test_whatever_goes_wrong_in_a_task_is_told_in_its_own_words(error, kind, text):
+def test_a_task_error_keeps_its_own_message(error, kind, text):
     def fail(_):
         raise error
 

@@ -1,4 +1,4 @@
-"""What the figures of a model show is what the model makes of the DATASET."""
+"""Figures of a model match the model's output for the DATASET."""
 
 import shutil
 
@@ -41,7 +41,7 @@ def test_proteins_are_what_the_model_says(run_path, drawn):
     assert {label[:9] for label in found.labels} == {"synthetic"}
 
 
-def test_of_very_many_rows_some_are_drawn(make_dataset, monkeypatch):
+def test_large_sets_are_sampled(make_dataset, monkeypatch):
     monkeypatch.setattr("resvae_ray.data.features_writer.ROW_GROUP_BYTES", 10 * 6 * 4)
     dataset, model = Dataset.open(make_dataset(1000, 6)), ResVAE(6, 8, 3).eval()
     found = encoded(dataset, "train", model, most=95)
@@ -109,7 +109,7 @@ def test_the_map_has_a_point_for_every_protein_in_the_colour_of_its_label(drawn)
     assert "PCA, as umap-learn is not installed" in figure.layout.meta["reading"]
 
 
-def test_of_many_proteins_the_map_shows_some_and_says_so(drawn, monkeypatch):
+def test_the_map_samples_many_proteins_and_says_so(drawn, monkeypatch):
     monkeypatch.setattr(latent_figures, "MAP_ROWS", 25)
     figure = drawn["latent_map"]
     assert sum(len(trace.x) for trace in figure.data) == 25
@@ -140,7 +140,7 @@ def test_too_few_proteins(drawn):
         with_validation(drawn, proteins(np.ones((2, 2))))["latent_map"]
 
 
-def test_ids_and_labels_are_no_markup(drawn):
+def test_ids_and_labels_are_escaped(drawn):
     found = proteins(np.random.default_rng(0).normal(size=(4, 2)), ["<a href='x'>l</a>"] * 4)
     found.ids[0] = "<b>id</b>"
     (trace,) = with_validation(drawn, found)["latent_map"].data
@@ -149,13 +149,13 @@ def test_ids_and_labels_are_no_markup(drawn):
 
 
 @pytest.mark.parametrize("name", ["latent_map", "latent_dimensions", "errors"])
-def test_a_data_set_that_is_gone(run_path, drawn, name):
+def test_missing_data_set(run_path, drawn, name):
     shutil.move(run_path.parent / "dataset", run_path.parent / "elsewhere")
     with pytest.raises(DataError, match="not a DATASET"):
         drawn[name]
 
 
-def test_a_data_set_that_is_another(run_path, drawn, make_dataset):
+def test_different_data_set(run_path, drawn, make_dataset):
     shutil.rmtree(run_path.parent / "dataset")
     make_dataset(60, 6, seed=5)
     with pytest.raises(DataError, match="its content changed since the search"):

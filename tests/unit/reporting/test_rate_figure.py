@@ -70,7 +70,7 @@ def test_the_rates_are_those_that_evaluate_finds(swept):
     assert together.pca[model.z_dim] == pytest.approx(alone.pca.r2)
 
 
-def test_one_width_is_no_sweep(searched):
+def test_one_width_is_not_a_sweep(searched):
     with pytest.raises(DataError, match="two latent widths"):
         rate_distortion(figures(searched([("pruned", [1.0])], **WIDTHS)).findings)
 

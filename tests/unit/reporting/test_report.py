@@ -125,7 +125,7 @@ def test_with_few_trials_the_page_says_what_it_cannot_show(searched, trials, sho
     assert "Not evaluated: there is no RUN/model yet" in content
 
 
-def test_a_data_set_that_is_gone_costs_only_its_figures(run_path):
+def test_a_missing_data_set_loses_only_its_figures(run_path):
     (run_path.parent / "dataset" / "dataset.json").unlink()
     written = report(run_path)
     assert set(written.missing) == {"latent_map", "latent_dimensions", "errors"}

@@ -1,4 +1,4 @@
-"""What the figures of a search show is what the RUN holds."""
+"""Figures of a search match the content of the RUN."""
 
 from collections import Counter
 
@@ -236,7 +236,7 @@ def test_parallel_coordinates_are_the_complete_trials_and_the_best_is_darkest(ru
         ([("pruned", [5.0])], "importances", "1 trial came to epoch 1; parameter importances need 10"),
     ],
 )
-def test_what_is_too_little_for_a_figure_is_said(searched, trials, name, reason):
+def test_too_little_data_for_a_figure_is_reported(searched, trials, name, reason):
     with pytest.raises(DataError, match=reason):
         figures(searched(trials))[name]
 
@@ -276,7 +276,7 @@ def test_trials_at_the_same_time_have_rows_of_their_own(searched):
     assert lanes == {"node-a · 01", "node-a · 02"}
 
 
-def test_names_of_nodes_are_no_markup(searched):
+def test_names_of_nodes_are_escaped(searched):
     path = searched([("complete", [5.0] * 9)])
     lines = (path / "epochs.jsonl").read_text().replace("node-a", "<b>a</b>")
     (path / "epochs.jsonl").write_text(lines)

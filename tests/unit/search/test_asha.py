@@ -1,4 +1,4 @@
-"""ASHA decides as Ray's does, and goes on deciding so after a restart."""
+"""ASHA decides as Ray's does, also after a restart."""
 
 from dataclasses import replace
 from itertools import islice
@@ -77,7 +77,7 @@ def test_it_decides_as_rays_own(grace, factor):
 @pytest.mark.parametrize("brackets", [1, 3])
 @pytest.mark.parametrize("cut", [1, 9, 11, 25, 40, 77, 130, 200])
 def test_a_restart_changes_no_decision(cut, brackets):
-    """Rungs that came back empty stopped survivors at epochs that are no rung."""
+    """Regression: rungs restored as empty stopped survivors between rungs."""
     losses, settings = curves(30), config(grace=5, brackets=brackets)
     whole, _, _ = last(play(DurableASHA(settings), losses))
     stops, reported, running = next(islice(play(DurableASHA(settings), losses), cut, None))
@@ -88,7 +88,7 @@ def test_a_restart_changes_no_decision(cut, brackets):
 
 
 def test_a_decision_that_a_kill_cut_off_is_made_again(tmp_path):
-    """The value at the rung was told to the study, that the trial was stopped was not."""
+    """The study has the value at the rung, but not that the trial was stopped."""
     study = optuna.create_study()
     for value, state in ((3.0, TrialState.COMPLETE), (2.0, TrialState.COMPLETE), (9.0, None)):
         told = study.ask()
@@ -108,7 +108,7 @@ def test_stops_are_at_rungs_only():
     assert set(stops.values()) == {10, 30, 80}
 
 
-def test_the_first_at_a_rung_goes_on():
+def test_the_first_trial_at_a_rung_continues():
     scheduler = DurableASHA(config())
     scheduler.on_trial_add(None, trial(0))
     assert scheduler.on_trial_result(None, trial(0), result(10, 1e9)) == "CONTINUE"

@@ -1,4 +1,4 @@
-"""Out of memory: tried once more with less, then told."""
+"""Out of memory: retried once with less memory, then reported."""
 
 import ctypes
 import gc
@@ -25,7 +25,7 @@ def exhaust_cpu():
 
 
 @pytest.mark.parametrize("error", [MemoryError(), pa.ArrowMemoryError("malloc of size 1 failed"), CUDA])
-def test_what_says_that_memory_ran_out(error):
+def test_out_of_memory_errors_are_recognised(error):
     assert ran_out(error)
 
 
@@ -66,7 +66,7 @@ print(left, resident())
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
-def test_what_an_ended_trial_has_left_free_is_given_back():
+def test_memory_freed_by_an_ended_trial_is_released():
     found = subprocess.run([sys.executable, "-c", LEFT_BEHIND], capture_output=True, text=True, check=True)
     left, after = map(int, found.stdout.split())
     assert left - after > 200, "of the 240 MB that were freed"
@@ -86,7 +86,7 @@ def test_other_errors_are_not_tried_again():
         with_less_if_short(lambda: (_ for _ in ()).throw(RuntimeError("another")), lambda: pytest.fail("tried again"))
 
 
-def test_what_the_first_attempt_held_is_free_before_the_second():
+def test_memory_of_the_first_attempt_is_free_before_the_second():
     class Rows:
         pass
 
@@ -100,14 +100,14 @@ def test_what_the_first_attempt_held_is_free_before_the_second():
     assert with_less_if_short(usual, lambda: held[0]()) is None
 
 
-def test_short_twice_is_told():
+def test_out_of_memory_twice_is_reported():
     with pytest.raises(ShortOfMemory, match="also with its rows streamed: .*can't allocate memory"):
         with_less_if_short(exhaust_cpu, exhaust_cpu)
 
 
 @pytest.fixture
 def work(make_dataset, tmp_path, monkeypatch):
-    """Runs a trial as Ray would and gives what it reported."""
+    """Runs a trial as Ray would and returns its reports."""
     dataset = Dataset.open(make_dataset(60, 6))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / names.RUN_FILE).write_text("{}")
@@ -130,7 +130,7 @@ def work(make_dataset, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [CUDA, MemoryError("unable to allocate")])
-def test_a_trial_that_is_short_of_memory_goes_on_with_its_rows_streamed(error, work, monkeypatch):
+def test_a_trial_that_runs_out_of_memory_resumes_with_streamed_rows(error, work, monkeypatch):
     def decode(*_):
         raise error
 
@@ -144,7 +144,7 @@ def test_a_trial_that_is_short_of_memory_goes_on_with_its_rows_streamed(error, w
     assert len(streamed) == 2
 
 
-def test_a_trial_that_is_short_of_memory_twice_fails_by_its_own_word(work, monkeypatch):
+def test_a_trial_that_runs_out_of_memory_twice_fails_with_its_own_message(work, monkeypatch):
     def step(*_):
         raise CUDA
 
@@ -154,7 +154,7 @@ def test_a_trial_that_is_short_of_memory_twice_fails_by_its_own_word(work, monke
     assert reports[0][names.FAILURE].startswith("out of memory, also with its rows streamed: CUDA out of memory")
 
 
-def test_a_step_that_is_short_of_memory_goes_on_from_the_checkpoint(work, monkeypatch):
+def test_a_step_that_runs_out_of_memory_resumes_from_the_checkpoint(work, monkeypatch):
     """Epoch 1 is saved and not trained again."""
     step, calls = trial_module.Training._step, []
 
@@ -167,5 +167,5 @@ def test_a_step_that_is_short_of_memory_goes_on_from_the_checkpoint(work, monkey
     monkeypatch.setattr(trial_module.Training, "_step", short_once)
     monkeypatch.setattr(trial_module.time, "monotonic", itertools.count(0, 10**10).__next__)  # saved every epoch
     reports = work()
-    assert [report[names.EPOCH] for report in reports] == [1, 1, 2]  # taken up again, it says where it stands
+    assert [report[names.EPOCH] for report in reports] == [1, 1, 2]  # a resumed trial reports its epoch
     assert calls.count(0) == 6

@@ -34,7 +34,7 @@ WORKER = {"CPU": 4, "GPU": 1}
         ([{"CPU": 3}, {"CPU": 3}], {"cpus_per_trial": 2}, Slots(2, 0, 2)),
     ],
 )
-def test_what_the_user_leaves_open_is_chosen(nodes, wanted, slots):
+def test_unset_options_are_chosen(nodes, wanted, slots):
     assert plan_slots(ResourcesConfig(**wanted), nodes, 50) == slots
 
 
@@ -53,14 +53,14 @@ def test_more_than_a_node_has(wanted):
         plan_slots(ResourcesConfig(**wanted), [{"CPU": 2}], 50)
 
 
-def test_a_cluster_may_grow_to_what_is_asked_for():
+def test_a_cluster_may_grow_to_the_requested_size():
     wanted = ResourcesConfig(gpus_per_trial=0.5, cpus_per_trial=2, concurrent=8, address="auto")
     assert plan_slots(wanted, [{"CPU": 0}], 50) == Slots(2, 0.5, 8)
 
 
 @pytest.mark.parametrize("left_open", ["gpus_per_trial", "concurrent"])
 def test_a_cluster_without_workers_yet_leaves_nothing_to_choose_from(left_open):
-    """Chosen from nothing, it would be one trial at a time on the cores of machines with GPUs."""
+    """Otherwise the choice would be one trial at a time on the CPU cores of machines with GPUs."""
     wanted = {"gpus_per_trial": 0.5, "concurrent": 8, "address": "auto", left_open: None}
     with pytest.raises(UsageError, match="--gpus-per-trial .*--concurrent"):
         plan_slots(ResourcesConfig(**wanted), [{"CPU": 0}], 50)

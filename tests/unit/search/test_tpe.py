@@ -1,4 +1,4 @@
-"""What Optuna is told is what happened."""
+"""Optuna's study records the trials as they happened."""
 
 from dataclasses import replace
 
@@ -66,7 +66,7 @@ def test_crashed_and_diverged_trials_have_failed(journal):
     assert study.trials[1].value is None
 
 
-def test_a_repeated_epoch_is_told_once(journal, recwarn):
+def test_a_repeated_epoch_is_reported_once(journal, recwarn):
     study, searcher = search(journal)
     searcher.suggest("a")
     report(searcher, "a", [9.0, 8.0, 7.0])
@@ -99,7 +99,7 @@ def test_the_same_seed_proposes_the_same(tmp_path):
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 7])
 def test_a_reopened_study_proposes_what_it_would_have(cut, tmp_path):
-    """A sampler that began its random numbers anew would propose the first trials again."""
+    """A sampler that restarted its random numbers would propose the first trials again."""
     whole = go_on(search(tmp_path / "whole")[1], 0, 12)
     parts = go_on(search(tmp_path / "parts")[1], 0, cut)
     parts += go_on(search(tmp_path / "parts")[1], cut, 12 - cut)
@@ -123,7 +123,7 @@ def test_unfinished_trials_are_handed_out_first_with_their_number_and_values(jou
     assert study.trials[0].state == TrialState.COMPLETE
 
 
-def test_a_journal_torn_by_a_kill_goes_on(journal):
+def test_a_journal_torn_by_a_kill_is_resumed(journal):
     _study, searcher = search(journal)
     searcher.suggest("a")
     report(searcher, "a", [9.0])
@@ -161,7 +161,7 @@ def test_a_proposal_cut_short_by_a_kill_is_completed_as_it_would_have_been(ended
         assert ended < 3 or set(study.sampler.infer_relative_search_space(study, study.trials[-1])) == set(CONFIG.space)
 
 
-def test_a_fault_of_the_machine_is_no_fault_of_the_trial(journal):
+def test_a_machine_fault_does_not_count_against_the_trial(journal):
     study, searcher = search(journal)
     searcher.suggest("a")
     end(searcher, "a", 0, float("inf"), fault="the data have changed")
@@ -177,7 +177,7 @@ def test_the_papers_optimum_can_come_first(journal):
     assert searcher.suggest("c")["number"] == 2
 
 
-def test_what_comes_first_must_lie_in_the_space(journal):
+def test_the_first_proposal_must_lie_in_the_space(journal):
     config = replace(CONFIG, training=replace(CONFIG.training, z_dim=5), search=SearchConfig(try_first=True))
     with pytest.raises(UsageError, match="training.z_dim is 5, outside its range"):
         search(journal, config)
@@ -204,7 +204,7 @@ def test_a_space_with_more_choices_than_trials_is_searched(tmp_path):
 
 
 def test_tpe_learns_from_it(journal):
-    """With the truth told, later proposals are better than the random ones."""
+    """Later proposals are better than the random ones."""
     _, searcher = search(journal)
     losses = [losses_of(params) for params in go_on(searcher, 0, 40)]
     assert sorted(losses[20:])[10] < sorted(losses[:10])[5]

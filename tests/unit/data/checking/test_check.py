@@ -62,7 +62,7 @@ def test_the_loss_of_the_mean_is_on_the_papers_scale_whatever_the_batch_in_train
     assert check_features(write(matrix)).spread.mean_loss == expected
 
 
-def test_one_protein_under_two_forms_of_its_id_is_told(tmp_path, make_dataset):
+def test_one_protein_under_two_forms_of_its_id_is_reported(tmp_path, make_dataset):
     ids = ["P12345", "sp|P12345|AATM_RABIT", "P12345-2", "AATM_RABIT", "x a", "x b", "Q12345.1", "Q12345.2"]
     column = pa.FixedSizeListArray.from_arrays(pa.array(np.arange(16, dtype=np.float32)), 2)
     pq.write_table(pa.table({"id": ids, "features": column}), tmp_path / "f.parquet")
@@ -94,7 +94,7 @@ def test_json_holds_plain_values(matrix, write):
 
 
 @pytest.mark.parametrize("kind", ["list", "fixed", "wide", "tensor"])
-def test_what_is_missing_or_no_number_is_counted_and_placed(kind, matrix, tmp_path):
+def test_missing_and_non_finite_values_are_counted_and_located(kind, matrix, tmp_path):
     values = matrix[:9].tolist()
     values[4][2], values[6][1] = float("nan"), float("-inf")
     values[6][0] = float("inf")
@@ -277,7 +277,7 @@ def test_both_sides_of_a_dataset(make_dataset):
     assert check_features(make_dataset(50, 6)).rows == 50
 
 
-def test_what_cannot_be_read(matrix, write, tmp_path):
+def test_unreadable_input(matrix, write, tmp_path):
     with pytest.raises(DataError, match="no such file"):
         check_features(tmp_path / "absent.parquet")
     for beta in (0, -1, float("nan"), float("inf"), 1e300):

@@ -1,4 +1,4 @@
-"""A reader that loops, crashes or is killed costs its own process and is told in words."""
+"""A reader that loops, crashes or is killed loses only its own process, and the error says so."""
 
 import os
 import subprocess
@@ -47,18 +47,18 @@ def test_import_reads_hdf5_apart(ending, tmp_path, monkeypatch):
         (refuses, UsageError, "a.h5: --sheet one: no such sheet"),
     ],
 )
-def test_what_goes_wrong_in_it_is_told(read, kind, message, monkeypatch):
+def test_errors_in_the_process_are_reported(read, kind, message, monkeypatch):
     monkeypatch.setattr(apart, "SECONDS_MOST", 2)
     with pytest.raises(kind, match=message):
         list(read_apart(read, "a.h5", ColumnChoice(sheet="one")))
 
 
-def test_waiting_for_a_disk_is_no_loop(monkeypatch):
+def test_waiting_for_a_disk_is_not_a_loop(monkeypatch):
     monkeypatch.setattr(apart, "SECONDS_MOST", 2)
     assert [len(batch) for batch in read_apart(sleeps, "a.h5", ColumnChoice())] == [20]
 
 
-def test_its_process_ends_with_who_reads():
+def test_its_process_ends_with_the_reader():
     batches = read_apart(goes_on_for_ever, "a.h5", ColumnChoice())
     next(batches)
     pid = batches.gi_frame.f_locals["child"].pid

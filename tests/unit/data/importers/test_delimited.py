@@ -87,7 +87,7 @@ def test_a_text_that_looks_like_a_decimal_comma_changes_no_numbers(tmp_path):
         (b'id,embedding\nP1,"0.1 and 0.2"\n', "no column of vectors and no numbered columns among 'id', 'embedding'"),
     ],
 )
-def test_what_was_found_and_what_would_be_right(content, message, tmp_path):
+def test_the_error_names_the_input_and_the_fix(content, message, tmp_path):
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(DataError, match=message):
         imported(tmp_path / "a.csv")

@@ -160,7 +160,7 @@ def test_a_folder_of_two_formats_is_refused(folder):
         ({33: torch.ones(4, dtype=torch.int64)}, "type torch.int64; expected one vector of numbers"),
     ],
 )
-def test_what_is_no_vector_of_floating_point_numbers(vectors, message, folder):
+def test_values_other_than_floating_point_vectors(vectors, message, folder):
     folder.mkdir()
     torch.save({"label": "a", "mean_representations": vectors}, folder / "a.pt")
     with pytest.raises(DataError, match=message):

@@ -111,7 +111,7 @@ def test_blank_rows_at_the_end_and_unnamed_columns_are_nothing(write):
         ([["P1", 1e300, 1]], "row 1 .id P1., column f0: inf"),
     ],
 )
-def test_cells_that_are_no_features_are_named(write, rows, message):
+def test_cells_that_are_not_features_are_named(write, rows, message):
     with pytest.raises(DataError, match=message):
         imported(write(rows))
 
@@ -142,10 +142,10 @@ def test_rows_are_read_when_they_are_needed(write, monkeypatch):
     monkeypatch.setattr(features_module, "BATCH_BYTES", 10 * 2 * 4)
     batches = excel.read(str(path), ColumnChoice())
     assert len(next(batches)) == 10
-    assert len(taken) == 13  # two of them, the header and an id, show that the ids are no numbers
+    assert len(taken) == 13  # two of them, the header and an id, show that the ids are not numbers
 
 
-def test_what_would_unpack_to_gigabytes_is_refused(write, monkeypatch):
+def test_archives_that_unpack_to_gigabytes_are_refused(write, monkeypatch):
     monkeypatch.setattr(excel, "BESIDE_SHEETS_MOST", 100)
     with pytest.raises(DataError, match="bytes of text beside the sheets; save it as CSV"):
         imported(write([["P1", 1, 2]]))
@@ -161,7 +161,7 @@ def test_a_choice_for_another_format_is_refused(write):
         imported(write([["P1", 1, 2]]), layer=3)
 
 
-def test_what_to_install_is_said(write, monkeypatch):
+def test_the_error_names_the_package_to_install(write, monkeypatch):
     path = write([["P1", 1, 2]])
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(

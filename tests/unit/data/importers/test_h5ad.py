@@ -157,7 +157,7 @@ def test_old_and_other_files_are_named(write, tmp_path):
         imported(tmp_path / "b.h5ad")
 
 
-def test_what_to_install_is_said(write, monkeypatch):
+def test_the_error_names_the_package_to_install(write, monkeypatch):
     path = write(np.eye(3))
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(

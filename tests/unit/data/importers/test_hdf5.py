@@ -1,4 +1,4 @@
-"""HDF5 as UniProt, bio_embeddings, biotrainer and others write it, and as nobody should."""
+"""HDF5 as UniProt, bio_embeddings, biotrainer and others write it, and malformed HDF5."""
 
 import h5py
 import numpy as np
@@ -191,7 +191,7 @@ def huge(file):
         (huge, "data set 'P1': a vector of 1099511627776 numbers"),
     ],
 )
-def test_what_cannot_be_right_is_refused(path, write, message):
+def test_invalid_content_is_refused(path, write, message):
     with h5py.File(path, "w") as file:
         write(file)
     with pytest.raises(DataError) as caught:
@@ -226,7 +226,7 @@ def test_tables_of_pandas_are_named(path):
 
 
 @pytest.mark.parametrize("value", [["x", "y"], 1.5, h5py.Empty("f")])
-def test_an_original_id_that_is_no_id_is_refused(path, value):
+def test_an_invalid_original_id_is_refused(path, value):
     with h5py.File(path, "w") as file:
         file.create_dataset("a", data=np.ones(3)).attrs["original_id"] = value
     with pytest.raises(DataError, match="a.h5: data set 'a': original_id is .*; expected one text or whole number"):

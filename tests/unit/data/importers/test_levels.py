@@ -1,4 +1,4 @@
-"""Layers, poolings and groups are no proteins."""
+"""Layers, poolings and groups are not proteins."""
 
 import h5py
 import numpy as np
@@ -66,7 +66,7 @@ def test_the_chosen_level_gives_the_proteins(paths, wanted):
     assert ids_of(paths, wanted) == IDS
 
 
-def test_a_level_that_is_not_there_is_named():
+def test_a_missing_level_is_named():
     with pytest.raises(UsageError, match=r"--features-column max: not in the file; .* 'mean', 'cls', .* \(22 in all\)"):
         ids_of(POOLINGS, "max")
 

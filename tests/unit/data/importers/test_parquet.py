@@ -40,7 +40,7 @@ def test_all_splits_are_read_in_the_order_of_their_names(shard, tmp_path):
     assert summary.found["splits"] == "test, train"
 
 
-def test_a_shard_that_is_missing_is_missed(shard, tmp_path):
+def test_a_missing_shard_is_detected(shard, tmp_path):
     shard("train-00000-of-00003.parquet", ["a"])
     shard("train-00002-of-00003.parquet", ["c"])
     with pytest.raises(DataError, match=r"train-00001-of-00003.parquet is missing, 2 of 3 shards are there"):
@@ -74,7 +74,7 @@ def test_other_labels_stay(shard, tmp_path, described):
     assert imported(tmp_path / "data", tmp_path)[1].column("label").to_pylist() == ["3"]
 
 
-def test_what_produced_features_stays_with_them(make_features, tmp_path):
+def test_provenance_stays_with_the_features(make_features, tmp_path):
     source = make_features(5, 3)
     import_features(source, tmp_path / "a.parquet", describe={"layer": "33"})
     described = json.loads(pq.read_schema(tmp_path / "a.parquet").metadata[b"resvae_ray"])

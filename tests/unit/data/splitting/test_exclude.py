@@ -77,7 +77,7 @@ def test_a_test_set_without_ids_or_sequences_is_refused(make_features, tmp_path)
 
 
 def test_numbers_of_rows_are_not_compared(tmp_path):
-    """Two sets without ids number their rows alike, and share nothing by that."""
+    """Two sets without ids use the same row numbers, which does not mean shared proteins."""
     for name in ("a", "b"):
         np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).normal(size=(20, 3)))
         import_features(tmp_path / f"{name}.npy", tmp_path / f"{name}.parquet")
@@ -85,7 +85,7 @@ def test_numbers_of_rows_are_not_compared(tmp_path):
         split_features(tmp_path / "a.parquet", tmp_path / "dataset", exclude=tmp_path / "b.parquet")
 
 
-def test_an_index_that_pandas_wrote_is_no_id(tmp_path):
+def test_a_pandas_index_is_not_an_id(tmp_path):
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(9, 2)), columns=["f0", "f1"])
     frame.to_csv(tmp_path / "a.csv")
     import_features(tmp_path / "a.csv", tmp_path / "a.parquet")
@@ -105,7 +105,7 @@ def test_names_in_an_index_that_has_none_are_compared(tmp_path):
         split_features(tmp_path / "a.parquet", tmp_path / "d", exclude=tmp_path / "a.csv")
 
 
-def test_what_was_not_compared_is_told(make_features, tmp_path):
+def test_rows_that_were_not_compared_are_reported(make_features, tmp_path):
     (tmp_path / "t.csv").write_text("id,sequence\nX1,MKV\n")
     path = make_features(20, 2)
     dataset = split_features(path, tmp_path / "d", exclude=tmp_path / "t.csv")
@@ -276,7 +276,7 @@ class TestFormsOfIds:
         with pytest.raises(DataError, match=r"3 rows also appear .*\(3 by id\), the first is row 1.*--drop"):
             split_features(features(list(map(form, self.HEADERS))), tmp_path / "d", exclude=tmp_path / name)
 
-    def test_the_form_that_agrees_is_told(self, features, tmp_path, capsys):
+    def test_the_matching_form_is_reported(self, features, tmp_path, capsys):
         (tmp_path / "t.txt").write_text("P10000\nsp|P10001|PROT1_ECOLI\n")
         words = ["split", features(self.HEADERS), tmp_path / "d", "--exclude", tmp_path / "t.txt", "--drop"]
         assert main([str(word) for word in words]) == 0
@@ -289,7 +289,7 @@ class TestFormsOfIds:
         with pytest.raises(DataError, match="two kinds: .* has UniProt accessions .* has Ensembl ids"):
             split_features(features([f"P1000{n}" for n in range(8)]), tmp_path / "d", exclude=tmp_path / "t.txt")
 
-    def test_ids_that_may_be_of_two_kinds_are_told(self, features, tmp_path, capsys):
+    def test_ambiguous_ids_are_reported(self, features, tmp_path, capsys):
         (tmp_path / "t.txt").write_text("mine1\n")
         path = features([f"P1000{n}" for n in range(8)])
         assert main(["split", str(path), str(tmp_path / "d"), "--exclude", str(tmp_path / "t.txt")]) == 0

@@ -71,7 +71,7 @@ def test_the_fingerprint_knows_content(make_features, tmp_path):
     assert split_features(tmp_path / "a.parquet", tmp_path / "d", seed=1).fingerprint != first.fingerprint
 
 
-def test_dataset_json_tells_where_it_comes_from(make_features, tmp_path):
+def test_dataset_json_records_its_source(make_features, tmp_path):
     path = make_features(50, 3)
     split_features(path, tmp_path / "dataset", val_fraction=0.1, seed=3)
     content = json.loads((tmp_path / "dataset" / "dataset.json").read_text())

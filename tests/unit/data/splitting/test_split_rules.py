@@ -67,7 +67,7 @@ class TestStratified:
         assert set(sides(dataset)[1]) == {f"p{n}" for n in val}
         assert dataset.split == {"rule": "stratified", "by": "kind", "val_fraction": 0.2, "seed": 0}
 
-    def test_a_class_of_rows_left_out_is_no_class(self, write, tmp_path):
+    def test_a_class_of_excluded_rows_is_not_counted(self, write, tmp_path):
         path = write(label=["gone", *["a", "b"] * 10])
         (tmp_path / "other.csv").write_text("id\np0\n")
         dataset = split_features(path, tmp_path / "d", rule="stratified", exclude=tmp_path / "other.csv", drop=True)
@@ -254,7 +254,7 @@ class TestGiven:
         ({"rule": "hash", "seed": 2**32}, "--seed 4294967296"),
     ],
 )
-def test_what_cannot_be_meant(options, message):
+def test_invalid_options(options, message):
     with pytest.raises(UsageError, match=message):
         split_request(**options)
 

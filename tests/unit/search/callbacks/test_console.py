@@ -31,7 +31,7 @@ def result(epoch, loss, device="cuda"):
 
 
 def play(progress):
-    """Trial 0 runs to its end, 1 is pruned, 2 fails, 3 goes on."""
+    """Trial 0 completes, 1 is pruned, 2 fails, 3 is still running."""
     for number in range(4):
         progress.on_trial_start(0, [], trial(number))
     for epoch in range(1, 81):

@@ -14,7 +14,7 @@ def scalar(value):
     return Summary(value=[Summary.Value(tag="loss", simple_value=value)])
 
 
-def test_what_was_added_is_there_at_once(tmp_path):
+def test_added_events_are_readable_at_once(tmp_path):
     file = EventFile(tmp_path / "board")
     for step in (1, 2):
         file.add(scalar(0.5 * step), step)
@@ -22,7 +22,7 @@ def test_what_was_added_is_there_at_once(tmp_path):
         assert [(point.step, point.value) for point in points] == [(s, 0.5 * s) for s in range(1, step + 1)]
 
 
-def test_files_that_were_begun_in_one_second_are_read_together(tmp_path):
+def test_files_created_in_the_same_second_are_read_together(tmp_path):
     EventFile(tmp_path).add(scalar(1.0), 1)
     EventFile(tmp_path).add(scalar(2.0), 2)
     assert len(list(tmp_path.iterdir())) == 2
@@ -30,8 +30,8 @@ def test_files_that_were_begun_in_one_second_are_read_together(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_told_to_who_writes_and_to_nobody_else(tmp_path, capfd):
-    """TensorBoard's own writer told a thread of its own, whose traceback came to the terminal."""
+def test_a_full_disk_is_reported_to_the_writer_only(tmp_path, capfd):
+    """TensorBoard's own writer fails in its own thread, which prints a traceback to the terminal."""
     threads = threading.active_count()
     file = EventFile(tmp_path)
     (written,) = tmp_path.iterdir()

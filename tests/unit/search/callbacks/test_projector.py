@@ -68,7 +68,7 @@ def test_tabs_line_ends_and_control_characters_stay_in_their_cell(make, model, t
     assert {row[1] for row in about} == {r"x\ty"}
 
 
-def test_of_many_proteins_the_same_random_ones_are_drawn(make, model, tmp_path, monkeypatch):
+def test_many_proteins_give_the_same_random_sample(make, model, tmp_path, monkeypatch):
     monkeypatch.setattr(projector, "POINTS", 30)
     dataset = make([f"p{n}" for n in range(300)])
     drawn = [read(write_projector(tmp_path / str(n), 0, model, dataset, seed)) for n, seed in enumerate((0, 0, 1))]
@@ -80,7 +80,7 @@ def test_of_many_proteins_the_same_random_ones_are_drawn(make, model, tmp_path, 
     assert numbers[-1] > 240
 
 
-def test_of_very_many_proteins_only_some_row_groups_are_read(make, model, tmp_path, monkeypatch):
+def test_very_many_proteins_are_sampled_by_row_group(make, model, tmp_path, monkeypatch):
     monkeypatch.setattr(projector, "POINTS", 5)
     monkeypatch.setattr(projector, "ROWS_READ", 40)
     monkeypatch.setattr("resvae_ray.data.features_writer.ROW_GROUP_BYTES", 10 * DIM * 4)

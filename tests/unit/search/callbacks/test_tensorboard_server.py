@@ -3,7 +3,7 @@ import sys
 from resvae_ray.search.callbacks.tensorboard_server import tensorboard_server
 
 
-def test_one_that_does_not_start_is_no_reason_to_stop(tmp_path, monkeypatch, capsys):
+def test_a_server_that_does_not_start_does_not_stop_the_search(tmp_path, monkeypatch, capsys):
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho 'a traceback' >&2\necho 'ImportError: no module' >&2\nexit 1\n")
     broken.chmod(0o755)

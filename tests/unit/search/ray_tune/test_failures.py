@@ -14,7 +14,7 @@ class NodeDied(ActorDiedError):
 
 @pytest.fixture
 def fails(tmp_path):
-    """Lets a trial fail once more, as Tune does it: whether it is tried again, and not refused then."""
+    """Lets a trial fail once more, as Tune does; returns whether it is retried and the retry accepted."""
     trial = SimpleNamespace(
         trial_id="t",
         config={},
@@ -54,7 +54,7 @@ def test_a_crash_too_many_is_the_last(fails, most):
 
 @pytest.mark.parametrize("lost", [NodeDied(), ActorUnavailableError("unavailable", None)])
 @pytest.mark.parametrize("most", [0, 2])
-def test_the_loss_of_a_node_is_no_crash(fails, most, lost):
+def test_the_loss_of_a_node_is_not_a_crash(fails, most, lost):
     retries = Retries(most)
     assert [fails(retries, lost, most + 1) for _ in range(5)] == [True] * 5
     assert [fails(retries, crash(), most + 1) for _ in range(most)] == [True] * most

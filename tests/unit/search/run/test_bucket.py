@@ -34,7 +34,7 @@ FILES = {"run.json": RUN_FILE, "study.journal": "a\n", "epochs.jsonl": "e\n", "t
 
 
 class TestCopies:
-    def test_only_what_changed_is_sent(self, run, tmp_path, monkeypatch):
+    def test_only_changes_are_uploaded(self, run, tmp_path, monkeypatch):
         copy = BucketCopy(run, tmp_path / "copy")
         write(copy.folder, FILES | {"run.lock": "me", "trials/0000/best-0001.safetensors": "w", "report/r": "x"})
         copy.send()
@@ -73,7 +73,7 @@ class TestCopies:
         assert [there for there in seen if "model/config.json" in there] == []
         assert (run / "model/config.json").read_text() == (run / "model/model.safetensors").read_text() == "newer"
 
-    def test_what_ray_removes_meanwhile_is_passed_over(self, run, tmp_path, monkeypatch):
+    def test_files_that_ray_removes_meanwhile_are_skipped(self, run, tmp_path, monkeypatch):
         copy = BucketCopy(run, tmp_path / "copy")
         write(copy.folder, FILES)
         original = BucketCopy._send
@@ -86,7 +86,7 @@ class TestCopies:
         copy.send()
         assert set(run.files()) == set(FILES) - {"tune/.hidden", "tune/x/events"}
 
-    def test_what_others_put_there_stays_but_old_boards_go(self, run, tmp_path):
+    def test_files_of_others_stay_but_old_boards_are_removed(self, run, tmp_path):
         copy = BucketCopy(run, tmp_path / "copy")
         write(copy.folder, FILES)
         copy.send()
@@ -110,7 +110,7 @@ class TestCopies:
         copy.fetch_weights()
         assert os.listdir(folder) == ["best-0003.safetensors"]
 
-    def test_a_search_goes_on_in_its_own_copy_which_may_be_newer(self, run):
+    def test_a_search_resumes_from_its_own_copy_which_may_be_newer(self, run):
         copy = working_copy(run)
         write(copy.folder, FILES)
         copy.send()
@@ -142,8 +142,8 @@ class TestCopies:
         monkeypatch.setenv("RESVAE_RAY_HOME", "cache")
         assert working_copy(BucketPlace("s3://b/run")).folder.is_relative_to(tmp_path / "cache" / "runs")
 
-    def test_what_came_further_than_the_record_is_forgotten(self, run, tmp_path):
-        """Or epochs would be missing in it, or weights be those of a proposal that nobody knows."""
+    def test_state_ahead_of_the_record_is_dropped(self, run, tmp_path):
+        """Otherwise the record would lack epochs, or hold weights of an unknown proposal."""
         for number, epoch in enumerate((4, 5, 6, 7, None, None, 1)):
             folder = run / f"trials/{number:04d}"
             (folder / "best-0001.safetensors").write_bytes(b"w")
@@ -157,7 +157,7 @@ class TestCopies:
 
 
 class TestFetches:
-    """A copy is believed once it is whole; weights are removed by what it says."""
+    """Only a complete copy is trusted; it decides which weights are removed."""
 
     @pytest.fixture
     def sent(self, run, tmp_path):
@@ -168,7 +168,7 @@ class TestFetches:
         return run
 
     @pytest.mark.parametrize("broken", [name for name in FILES if not name.startswith("tune/.")])
-    def test_one_that_breaks_off_is_not_believed_by_the_next(self, sent, broken, monkeypatch):
+    def test_an_interrupted_fetch_is_not_trusted(self, sent, broken, monkeypatch):
         download = BucketPlace.download
 
         def fail(source, target):
@@ -184,14 +184,14 @@ class TestFetches:
         assert (again.folder / "study.journal").read_text() == "a\n"
         assert (again.folder / "epochs.jsonl").read_text() == "e\n"
 
-    def test_what_says_that_it_is_whole_comes_last(self, sent, monkeypatch):
+    def test_the_completion_marker_comes_last(self, sent, monkeypatch):
         names_of, original = [], BucketPlace.download
         monkeypatch.setattr(BucketPlace, "download", lambda s, t: names_of.append(s.name) or original(s, t))
         working_copy(sent).take_up()
         assert sorted(names_of) == ["epochs.jsonl", "events", "run.json", "study.journal"]
         assert names_of[-1] == "run.json"
 
-    def test_files_that_never_come_are_told(self, sent, monkeypatch):
+    def test_files_that_never_arrive_are_reported(self, sent, monkeypatch):
         download = BucketPlace.download
 
         def gone(source, target):
@@ -231,7 +231,7 @@ class TestTakenAway:
 class TestKept:
     """At any moment the state in the bucket names weights that are there too."""
 
-    def test_a_training_goes_on_elsewhere(self, run, monkeypatch):
+    def test_a_training_resumes_elsewhere(self, run, monkeypatch):
         home, sent = run / "trials" / "0000", []
         original = BucketPlace.unlink
         monkeypatch.setattr(
@@ -258,8 +258,8 @@ class TestKept:
             again.send()
         assert sent == ["resume.safetensors"]
 
-    def test_weights_of_a_name_that_is_there_already_replace_them(self, run):
-        """As of a training that starts anew because those in the bucket are damaged."""
+    def test_weights_replace_those_of_the_same_name(self, run):
+        """A training starts from scratch like this when the weights in the bucket are damaged."""
         home = run / "trials" / "0000"
         for name in ("best-0002.safetensors", "best-0003.safetensors", "resume.safetensors"):
             (home / name).write_bytes(b"damaged")

@@ -143,7 +143,7 @@ class TestTwoAtOnce:
             pass
         assert lock.read_bytes() == OTHER
 
-    def test_of_two_that_take_over_a_dead_one_one_holds_it(self, lock, monkeypatch):
+    def test_only_one_of_two_takeovers_holds_the_lock(self, lock, monkeypatch):
         lock.write_bytes(gone_process())
         replace = ConditionalObject.replace
 
@@ -182,7 +182,7 @@ class TestDeadHolder:
                 assert lock.read_text().startswith(f"process {os.getpid()} on ")
 
     def test_a_sign_of_life_at_the_last_moment_counts(self, lock, monkeypatch):
-        """Between the look and the write: as of a machine that wakes up."""
+        """The heartbeat arrives between the read and the write, as from a machine that wakes up."""
         monkeypatch.setattr(lock_module, "SILENCE_S", 0.0)
         alive, replace = b"process 1 on elsewhere x-1\n", ConditionalObject.replace
         lock.write_bytes(b"process 1 on elsewhere x-0\n")
@@ -198,9 +198,9 @@ class TestDeadHolder:
 
 
 class TestTakeover:
-    """The old holder was silent for long, as a laptop that slept, and wakes up."""
+    """The old holder was silent for long, like a suspended laptop, and wakes up."""
 
-    def test_it_hears_who_has_the_lock_and_leaves_it_alone(self, lock, monkeypatch):
+    def test_the_old_holder_learns_the_new_one_and_leaves_the_lock_alone(self, lock, monkeypatch):
         monkeypatch.setattr(lock_module, "BEAT_S", 0.2)
         heard = []
         with lock_module.hold_in_bucket(lock, heard.append):
@@ -209,7 +209,7 @@ class TestTakeover:
         assert (heard, lock.read_bytes()) == (["process 2 on elsewhere"], OTHER)
 
     def test_it_never_overwrites_the_new_holder(self, lock, monkeypatch):
-        """Not even if it was suspended right before its sign of life."""
+        """This holds even if it was suspended right before its heartbeat."""
         monkeypatch.setattr(lock_module, "BEAT_S", 0.01)
         replace, heard = ConditionalObject.replace, []
 
@@ -225,7 +225,7 @@ class TestTakeover:
 
 
 class TestClocks:
-    """The age of the object is by the server's clock."""
+    """The server's clock determines the age of the object."""
 
     @pytest.fixture
     def shift(self, monkeypatch):
@@ -240,13 +240,13 @@ class TestClocks:
 
         return shift
 
-    def test_one_that_is_ahead_takes_no_search_for_dead(self, lock, shift):
+    def test_a_fast_clock_does_not_consider_a_live_search_dead(self, lock, shift):
         lock.write_bytes(b"process 1 on elsewhere x\n")
         shift(3600.0)
         with pytest.raises(UsageError, match="process 1 on elsewhere, last sign of life"), hold_in_bucket(lock):
             pass
 
-    def test_one_that_is_behind_takes_no_dead_search_for_alive(self, lock, shift, monkeypatch):
+    def test_a_slow_clock_does_not_consider_a_dead_search_alive(self, lock, shift, monkeypatch):
         monkeypatch.setattr(lock_module, "SILENCE_S", 0.5)
         lock.write_bytes(b"process 1 on elsewhere x\n")
         shift(-3600.0)
@@ -282,7 +282,7 @@ class TestLostConnection:
         assert calls[1] is None, "so that the second one found another ETag"
         assert calls[2], "and has read it"
 
-    def test_a_server_that_is_away_for_a_while_is_no_loss(self, lock, monkeypatch):
+    def test_a_temporary_server_outage_does_not_lose_the_lock(self, lock, monkeypatch):
         monkeypatch.setattr(lock_module, "BEAT_S", 0.01)
         replace, failed = ConditionalObject.replace, []
 

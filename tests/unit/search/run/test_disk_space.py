@@ -1,4 +1,4 @@
-"""No training takes more than was said, and a search for which there is no space does not begin."""
+"""No training exceeds its disk estimate, and a search does not start without enough disk space."""
 
 import shutil
 from dataclasses import replace
@@ -50,7 +50,7 @@ def test_a_trial_takes_no_more_while_it_is_saved(average, tmp_path, monkeypatch)
 
 
 def test_fifty_trials_of_the_papers_search():
-    """What README says."""
+    """The README quotes this figure."""
     assert 2.2e9 < space_needed(Config(), 1280, 8) < 2.3e9
 
 
@@ -80,7 +80,7 @@ def test_too_little_space(tmp_path, monkeypatch, capsys):
     require_space(place(tmp_path / "a" / "run"), config(), DIM, 1)
 
 
-def test_a_network_that_nobody_can_count_is_refused(tmp_path):
+def test_a_network_of_uncountable_size_is_refused(tmp_path):
     config = Config(space={"z_dim": Domain(choices=(3, 2**62))})
     with pytest.raises(UsageError, match=f"z_dim up to {2**62}: 64 bits cannot count"):
         require_space(place(tmp_path / "run"), config, 8, 1)

@@ -29,7 +29,7 @@ def record(number, state, loss, z_dim=None):
 
 
 def snapshot(folder, trials):
-    """Of a RUN with these trials and what stands in `folder`."""
+    """The snapshot of a RUN with these trials and the content of `folder`."""
     return replace(SnapshotReader(folder, "s").read(), trials=trials)
 
 
@@ -127,14 +127,14 @@ def test_no_winner_if_all_failed(tmp_path, train):
 
 
 def test_a_trial_that_was_stopped_early_has_no_gap(tmp_path, train):
-    """Its loss was that of another length of training: the difference says nothing of luck."""
+    """Its loss belongs to a shorter training, so the difference does not measure luck."""
     train(1, 0, 8.0)
     pruned, complete = read_finalists(tmp_path, SEARCH, ENDED)
     assert (pruned.mean, pruned.gap, pruned.search_epochs) == (8.0, None, 1)
     assert complete.complete
 
 
-def test_what_was_chosen_holds_until_a_later_round_has_chosen(tmp_path, train):
+def test_a_choice_holds_until_a_later_round_has_chosen(tmp_path, train):
     """An extended search asks for new finalists; until these are trained the chosen one stays."""
     for number, repeat, loss in [(1, 0, 8.0), (1, 1, 40.0), (3, 0, 19.0), (3, 1, 23.0)]:
         train(number, repeat, loss)
@@ -153,8 +153,8 @@ def test_nothing_was_chosen(tmp_path):
     assert read_choice(tmp_path, ENDED) is None
 
 
-def test_what_a_longer_search_had_proposed_does_not_keep_a_shorter_one_from_its_end(tmp_path):
-    """A space of choices is proposed whole; then fewer trials were asked for."""
+def test_proposals_of_a_longer_search_do_not_keep_a_shorter_one_from_ending(tmp_path):
+    """A space of choices is proposed completely; then the user asks for fewer trials."""
     pending = [record(number, "pending", None) for number in (5, 6)]
     assert numbers(read_finalists(tmp_path, SEARCH, [*ENDED, *pending])) == [1, 3]
     assert read_finalists(tmp_path, replace(SEARCH, trials=6), [*ENDED, *pending]) == []

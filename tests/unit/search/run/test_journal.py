@@ -102,7 +102,7 @@ def test_other_studies_in_the_file_are_left_out(tmp_path):
     assert by_us(path, "none") == []
 
 
-def test_a_line_that_is_being_written_is_read_when_it_is_there(tmp_path):
+def test_a_partial_line_is_read_once_complete(tmp_path):
     path = tmp_path / "study.journal"
     search(path)
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What a search says at its end if the bucket cannot be reached then."""
+"""Messages of a search that cannot reach the bucket when it ends."""
 
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -38,26 +38,26 @@ def ended(run):
         tune._carried_out(run, None, None, False)
 
 
-def test_who_stopped_it_is_told_how_to_go_on(run, monkeypatch, capsys):
+def test_an_interrupted_search_prints_how_to_resume(run, monkeypatch, capsys):
     with pytest.raises(Interrupted, match="stopped; resume with: tune --resume"):
         carried_out(run, monkeypatch, KeyboardInterrupt())
     assert capsys.readouterr().err == f"{LOST}; the files not uploaded are in {run.path}; retry with --resume\n"
 
 
-def test_the_reason_of_a_failure_is_told(run, monkeypatch, capsys):
+def test_the_reason_of_a_failure_is_reported(run, monkeypatch, capsys):
     with pytest.raises(JobError, match="^every trial failed$"):
         carried_out(run, monkeypatch, JobError("every trial failed"))
     assert LOST in capsys.readouterr().err
 
 
-def test_a_search_that_came_to_its_end_and_is_not_sent_has_failed(run, monkeypatch):
+def test_a_finished_search_that_is_not_uploaded_has_failed(run, monkeypatch):
     monkeypatch.setattr(tune, "_patiently", lambda run, work: False)
     monkeypatch.setattr(tune, "_finish", lambda run, dataset, stopped: run)
     with pytest.raises(JobError, match=f"^{LOST}$"):
         ended(run)
 
 
-def test_that_another_has_taken_it_up_is_told_before_all(run, monkeypatch):
+def test_a_takeover_by_another_process_is_reported_first(run, monkeypatch):
     run.copy.taken_by = "process 2 on elsewhere"
     with pytest.raises(JobError, match=f"^{LOST}$"):
         carried_out(run, monkeypatch, KeyboardInterrupt())

@@ -14,7 +14,7 @@ def path(tmp_path):
 
 
 def leave(path, who, seconds_ago):
-    """What a process that was killed, or one on another machine, has left."""
+    """Writes the lock left by a killed process or by one on another machine."""
     path.write_text(f"{who}\n")
     os.utime(path, (time.time() - seconds_ago,) * 2)
 
@@ -26,7 +26,7 @@ def without_locks(monkeypatch):
     monkeypatch.setattr("fcntl.flock", no_locks)
 
 
-def test_who_works_is_known_while_it_does(path):
+def test_the_lock_holder_is_known_while_it_runs(path):
     assert worker(path) is None
     with hold(path):
         assert worker(path).alive
@@ -45,14 +45,14 @@ def test_a_killed_process_of_this_machine_is_known_to_be_dead_at_once(path, monk
 
 
 @pytest.mark.parametrize(("seconds_ago", "alive"), [(20, True), (lock.SILENCE_S + 5, False)])
-def test_a_process_of_another_machine_is_taken_for_dead_after_a_silence(path, seconds_ago, alive):
+def test_a_silent_process_of_another_machine_is_considered_dead(path, seconds_ago, alive):
     """Network folders may not show its file lock here."""
     leave(path, "process 7 on elsewhere", seconds_ago)
     assert worker(path).alive is alive
 
 
 @pytest.mark.parametrize(("seconds_ago", "alive"), [(20, True), (lock.SILENCE_S + 5, False)])
-def test_where_there_are_no_file_locks_signs_of_life_count_too(path, seconds_ago, alive, monkeypatch):
+def test_without_file_locks_heartbeats_count_too(path, seconds_ago, alive, monkeypatch):
     monkeypatch.setattr("socket.gethostname", lambda: "here")
     without_locks(monkeypatch)
     leave(path, "process 7 on here", seconds_ago)
@@ -78,8 +78,8 @@ def test_the_holder_gives_signs_of_life(path, monkeypatch):
         raise AssertionError("none came")
 
 
-def test_a_reader_who_looks_at_this_instant_does_not_keep_a_search_from_starting(path, monkeypatch):
-    """A status holds the lock, shared, for as long as it looks."""
+def test_a_concurrent_reader_does_not_keep_a_search_from_starting(path, monkeypatch):
+    """`status` holds a shared lock while it reads."""
     monkeypatch.setattr(lock, "TRY_S", 0.0)
     calls = []
 

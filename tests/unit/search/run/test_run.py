@@ -92,7 +92,7 @@ def test_a_repeated_epoch_counts_once_and_its_last_report_holds(used):
     assert (trials.best_val_loss[3], trials.epochs[3], trials.seconds[3]) == (18.0, 2, 4.0)
 
 
-def test_a_line_that_is_being_written_is_passed_over(used):
+def test_a_partial_line_is_skipped(used):
     with (used.path / "epochs.jsonl").open("a") as file:
         file.write('{"number": 3, "ep')
     assert used.trials().epochs[3] == 1
@@ -199,7 +199,7 @@ def save_weights(run, number, epoch, loss):
     )
 
 
-def test_what_is_exported_is_what_is_reported(used):
+def test_the_exported_model_has_the_reported_loss(used):
     """best.csv named a loss that the exported model did not have."""
     save_weights(used, 0, 1, 9.0)
     save_weights(used, 1, 2, 7.0)
@@ -229,7 +229,7 @@ class TestResuming:
         assert resumed_config(run, dataset, None) == CONFIG
 
     def test_with_the_configuration_it_was_started_with(self, dataset, tmp_path):
-        """As a program that is simply run again does; what the data decided in it is no difference."""
+        """A rerun passes the same configuration; values resolved from the data do not count as a difference."""
         Run.create(tmp_path / "other", first_config(dataset, "quick"), dataset, {"study": "s"})
         run = Run.open(tmp_path / "other")
         assert resumed_config(run, dataset, "quick") == run.config
@@ -282,8 +282,8 @@ def test_a_run_in_which_nothing_happened_shows_itself(run):
     assert "lowest loss" not in run._repr_html_()
 
 
-def test_of_two_searches_that_begin_at_once_the_refused_one_leaves_nothing(dataset, tmp_path, monkeypatch):
-    """Both have found the folder free."""
+def test_a_refused_concurrent_search_leaves_no_files(dataset, tmp_path, monkeypatch):
+    """Both have found the folder empty."""
     with created(tmp_path / "run", CONFIG, dataset, {"study": "first"}):
         before = (tmp_path / "run" / "run.json").read_bytes()
         monkeypatch.setattr("resvae_ray.search.run.session.refuse_existing_run", lambda folder: None)
@@ -296,7 +296,7 @@ def test_of_two_searches_that_begin_at_once_the_refused_one_leaves_nothing(datas
         assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
-def test_the_lock_of_a_search_that_was_killed_before_it_wrote_anything_is_no_run(dataset, tmp_path):
+def test_the_lock_of_a_search_killed_before_it_wrote_anything_is_not_a_run(dataset, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.lock").write_text("process 1 on elsewhere\n")
     with created(tmp_path / "run", CONFIG, dataset, {"study": "s"}) as run:
@@ -304,7 +304,7 @@ def test_the_lock_of_a_search_that_was_killed_before_it_wrote_anything_is_no_run
 
 
 def test_status_of_a_search_that_was_made_shorter(used):
-    """What was proposed and is not wanted any more is not pending."""
+    """Proposed trials beyond the new limit are not pending."""
     study = open_study(used.path / "study.journal", "s")
     for z_dim in (4, 5, 6):
         study.enqueue_trial({"z_dim": z_dim})

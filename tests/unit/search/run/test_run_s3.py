@@ -97,7 +97,7 @@ def test_from_its_creation_to_the_model(bucket, make_features, monkeypatch, tmp_
     assert all(torch.equal(here[name], there[name]) for name in here)
 
 
-def test_of_two_searches_that_begin_in_one_place_the_second_touches_nothing(bucket, make_features, tmp_path):
+def test_the_second_of_two_searches_in_one_place_changes_nothing(bucket, make_features, tmp_path):
     dataset = split_features(make_features(60, 6), tmp_path / "dataset")
     path = f"{bucket}/run"
     with created(path, CONFIG, dataset, {"study": "first"}) as run:
@@ -116,13 +116,13 @@ def test_of_two_searches_that_begin_in_one_place_the_second_touches_nothing(buck
         assert run.info["study"] == "first"
 
 
-def test_a_search_that_was_taken_for_dead_is_stopped(bucket, make_features, tmp_path, monkeypatch):
+def test_a_search_considered_dead_is_stopped(bucket, make_features, tmp_path, monkeypatch):
     monkeypatch.setattr(lock_module, "BEAT_S", 0.05)
     dataset = split_features(make_features(60, 6), tmp_path / "dataset")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt), created(f"{bucket}/run", CONFIG, dataset, {"study": "s"}) as run:
-            while True:  # a sign of life may be on its way
+            while True:  # a heartbeat may be on its way
                 (run.where / names.LOCK_FILE).write_bytes(b"process 2 on elsewhere x\n")
                 time.sleep(0.1)
     finally:
@@ -131,7 +131,7 @@ def test_a_search_that_was_taken_for_dead_is_stopped(bucket, make_features, tmp_
         run.send()
 
 
-def test_a_lock_that_a_killed_search_left_before_it_began_is_no_run(bucket, make_features, tmp_path):
+def test_a_lock_left_before_a_search_began_is_not_a_run(bucket, make_features, tmp_path):
     dataset = split_features(make_features(60, 6), tmp_path / "dataset")
     (BucketPlace(f"{bucket}/run") / names.LOCK_FILE).write_bytes(b"process 999999999 on here x\n")
     refuse_existing_run(BucketPlace(f"{bucket}/run"))

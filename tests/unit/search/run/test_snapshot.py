@@ -63,7 +63,7 @@ def test_a_damaged_line_is_named_also_when_it_comes_later(path, damage):
             each.refresh()
 
 
-def test_a_file_that_was_replaced_is_read_anew(path):
+def test_a_replaced_file_is_read_again(path):
     path.write_text(line(0, 1, 9.0) + line(0, 2, 8.0))
     reader = EpochReader(path)
     reader.refresh()
@@ -93,7 +93,7 @@ def test_one_reader_sees_what_a_fresh_one_sees(searched):
     assert first.trials[2].best_val_loss == 7.0, "a snapshot does not change"
 
 
-def test_retrainings_of_version_0_1_have_a_file_of_their_own_and_go_on_in_the_one_of_all(searched):
+def test_retrainings_of_version_0_1_have_their_own_file_and_resume_in_the_common_one(searched):
     path = searched([("complete", [9.0, 8.0])], model=False)
     (path / "finalists").mkdir()
     old = [line(0, 1, 5.0, repeat=0), line(0, 2, 4.0, repeat=0), line(0, 1, 6.0, repeat=1)]

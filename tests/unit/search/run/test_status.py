@@ -33,7 +33,7 @@ def trial(number, state, epochs, at, every_s=2.0, failure=None):
 
 
 def status_of(*search):
-    """As JSON has it."""
+    """Returns the status as JSON."""
     return status_module.status_of(*search).as_json()
 
 
@@ -67,14 +67,14 @@ def test_a_running_search(now):
     json.dumps(status, allow_nan=False)
 
 
-def test_the_night_between_two_sessions_is_no_slow_epoch(now):
+def test_the_night_between_two_sessions_is_not_a_slow_epoch(now):
     records = [trial(0, "complete", 4, now - 90000), trial(1, "running", 3, now - 5)]
     status = status_of(records, [], None, CONFIG, ALIVE, sessions(now - 91000, now - 20))
     assert status["epochs_per_s"] == pytest.approx(0.5)
 
 
 def test_a_silence_slows_the_rate_down_and_makes_the_time_left_longer(now):
-    """Half an hour after the last epoch, two minutes were said to be left."""
+    """Regression: half an hour after the last epoch, `status` estimated two minutes left."""
     records = [trial(0, "complete", 4, now - 1000), trial(1, "running", 3, now - 992)]
     status = status_of(records, [], None, CONFIG, ALIVE, sessions(now - 2000))
     assert status["epochs_per_s"] == pytest.approx(4 / 994)
@@ -120,7 +120,7 @@ def test_before_anything_happened():
 
 
 def test_the_final_round(now):
-    """Retrainings run, fail and take time like trials, and are counted so."""
+    """Retrainings run, fail and take time like trials, and count in the same way."""
 
     def repeat(place, epochs, loss=None, failure=None):
         curve = trial(0, "", epochs, now - 40 + 10 * place).curve
