@@ -1,6 +1,7 @@
 """One Ray for all tests in this process, with four simulated GPUs; searches sized for two cores."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -55,7 +56,12 @@ def start() -> Iterator[Callable[..., subprocess.Popen]]:
     def begin(*arguments: object) -> subprocess.Popen:
         command = [sys.executable, "-m", "resvae_ray", *map(str, arguments)]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=_heed_signals,
         )
         started.append(process)
         return process
@@ -65,6 +71,12 @@ def start() -> Iterator[Callable[..., subprocess.Popen]]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def _heed_signals() -> None:
+    """As in a terminal: tests that run in the background or under nohup hand on that signals are ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen) -> tuple[str, str]:
