@@ -59,7 +59,7 @@ def test_a_damaged_line_is_named_also_when_it_comes_later(path, damage):
     with path.open("a") as file:
         file.write(line(0, 3, 7.0) + damage + "\n" + line(0, 4, 6.0))
     for each in (reader, EpochReader(path)):
-        with pytest.raises(DataError, match=r"epochs.jsonl: line 4: it is damaged"):
+        with pytest.raises(DataError, match=r"epochs.jsonl: line 4: damaged line"):
             each.refresh()
 
 
