@@ -11,6 +11,7 @@ import pytest
 
 from resvae_ray.cli import build_parser, main
 from resvae_ray.config_file import load_config
+from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.synthetic import write_synthetic_csv
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -83,7 +84,9 @@ def test_readme(tmp_path_factory):
 
 
 def test_tutorial(tutorial):
-    assert len(pd.read_parquet(tutorial / "latents.parquet")) == 59, "without the protein of the test set"
+    dataset = Dataset.open(tutorial / "dataset")
+    assert dataset.train_rows + dataset.val_rows == 59, "without the protein of the test set"
+    assert len(pd.read_parquet(tutorial / "latents.parquet")) == 60
     assert len(pd.read_csv(tutorial / "run" / "trials.csv")) == 10
 
 
@@ -112,7 +115,11 @@ def test_every_option_exists(page):
 
 def growth_options(page):
     """The options of the simulation that the page about growth explains."""
-    return re.findall(r"--[a-z-]+", (ROOT / "benchmarks" / "growth.py").read_text()) if page.name == "growth.md" else []
+    if page.name != "growth.md":
+        return []
+    text = (ROOT / "benchmarks" / "growth.py").read_text()
+    rates = [f"--{name.replace('_', '-')}" for name in re.findall(r"^    (\w+): float", text, re.M)]
+    return [*rates, *re.findall(r"--[a-z-]+", text)]
 
 
 @pytest.mark.parametrize("page", PAGES, **name_of)

@@ -75,7 +75,7 @@ def test_ids_and_columns_stay_with_their_rows(model, features, tmp_path):
     }
     assert dict(zip(table.id, table.label, strict=True)) == labels
     schema = pq.read_schema(tmp_path / "latents" / "part-00000.parquet")
-    assert schema.field("z").type == pa.list_(pa.float32(), 3)
+    assert schema.field("z").type == pa.list_(pa.field("element", pa.float32(), nullable=False), 3)
     assert json.loads(schema.metadata[b"resvae_ray"]) == {"model": "SYNTHETIC"}
 
 
