@@ -163,7 +163,12 @@ def write_text(target: Path, text: str) -> None:
 
 def write_json(target: Path, content: Any) -> None:
     """Replaces `target` by `content` as JSON, in one step."""
-    write_text(target, json.dumps(content, indent=2) + "\n")
+    write_text(target, as_json(content))
+
+
+def as_json(content: Any) -> str:
+    """The text of a JSON file."""
+    return json.dumps(content, indent=2) + "\n"
 
 
 def read_json(path: Readable) -> Any:

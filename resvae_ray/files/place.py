@@ -152,7 +152,9 @@ class Place(ABC):
     def write_json(self, content: Any) -> None:
         """Replaces the file by `content` as JSON, in one step."""
         with self.staged_file() as staging:
-            atomic.write_json(staging, content)
+            # Not `atomic.write_json`, whose own temporary file would be left in the folder by a kill, under a name that
+            # no later run knows as its own.
+            staging.write_text(atomic.as_json(content))
 
 
 class LocalPlace(PosixPath, Place):
