@@ -250,9 +250,19 @@ class Config:
                 bool(domain.choices) or get_type_hints(TrainingConfig).get(name) is not str,
                 f"space.{name}: words are searched as choices = [...], not in a range",
             )
+            # Tables and TensorBoard have one type per column.
+            _require(
+                len({isinstance(choice, str) for choice in domain.choices}) < 2,
+                f"space.{name}: choices are either numbers or words, not both; search the numbers, or fix {name} in "
+                "[training]",
+            )
             for edge in domain.choices or (domain.low, domain.high):
                 value: Any = typed_field(TrainingConfig, name, edge, "space")
-                TrainingConfig(**cast(dict[str, Any], {name: value}))
+                TrainingConfig(**cast(dict[str, Any], self._fixed() | {name: value}))
+
+    def _fixed(self) -> dict[str, Any]:
+        """The fields of [training] that are not searched."""
+        return {name: value for name, value in vars(self.training).items() if name not in self.space}
 
 
 def pinned(config: Config, values: Mapping[str, Any]) -> Config:

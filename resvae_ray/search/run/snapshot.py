@@ -74,10 +74,10 @@ class SnapshotReader:
         Raises:
             DataError: the record is damaged; it says where.
         """
-        # The epochs come first: a trial that ends meanwhile then has all of them, or has not ended.
+        # The journal comes first, since a search writes it last: a trial that has ended in it has all its epochs.
+        changed = self._journal.refresh()
         self._retrained.refresh()
         self._epochs.refresh()
-        changed = self._journal.refresh()
         trials = [self._trial(proposal, proposal.number in changed) for proposal in self._journal.proposals]
         self._trials = {trial.number: trial for trial in trials}
         return Snapshot(trials, self._retrainings(), self._results(), self._choice())

@@ -7,8 +7,10 @@ import pytest
 from resvae_ray.errors import DataError
 from resvae_ray.search.run import epoch_log
 from resvae_ray.search.run.epoch_log import EpochReader, read_epochs
+from resvae_ray.search.run.journal import JournalReader
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.snapshot import SnapshotReader
+from resvae_ray.search.study import open_study
 
 
 def line(number, epoch, loss, **more):
@@ -91,6 +93,30 @@ def test_one_reader_sees_what_a_fresh_one_sees(searched):
     assert (second.trials[1].failure, second.trials[2].best_val_loss) == ("out of memory", 1.5)
     assert second.trials[0] is first.trials[0], "what has not changed is not made again"
     assert first.trials[2].best_val_loss == 7.0, "a snapshot does not change"
+
+
+def test_a_trial_that_ends_while_the_run_is_read_has_all_its_epochs_or_has_not_ended(searched, monkeypatch):
+    path = searched([("running", [7.0])], model=False)
+    study, left = open_study(path / "study.journal", "s"), [1]
+
+    def end_after(refresh):
+        def read(reader):
+            found = refresh(reader)
+            if left:
+                left.clear()
+                with (path / "epochs.jsonl").open("a") as file:
+                    file.write(line(0, 2, 1.5))
+                study.tell(0, 1.5)
+            return found
+
+        return read
+
+    for reader in (EpochReader, JournalReader):
+        monkeypatch.setattr(reader, "refresh", end_after(reader.refresh))
+    snapshots = SnapshotReader(path, "s")
+    first, second = (snapshots.read().trials[0] for _ in range(2))
+    assert (first.state, first.last_epoch) in {("running", 1), ("running", 2)}
+    assert (second.state, second.last_epoch, second.best_val_loss) == ("complete", 2, 1.5)
 
 
 def test_retrainings_of_version_0_1_have_their_own_file_and_resume_in_the_common_one(searched):
