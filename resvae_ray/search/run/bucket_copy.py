@@ -41,11 +41,13 @@ class BucketCopy:
         home: the RUN in the bucket.
         folder: the copy.
         taken_by: the process that has taken over the RUN, if any; nothing is uploaded after that.
+        confirm: called before each upload of the record; sets `taken_by` if the lock of the RUN was lost.
     """
 
     def __init__(self, home: BucketPlace, folder: Path) -> None:
         self.home, self.folder = home, folder
         self.taken_by = ""
+        self.confirm: Callable[[], None] = lambda: None
         self._sent: dict[str, tuple[int, int]] = {}
         self._fetched: dict[str, tuple[int | None, int | None]] = {}
 
@@ -55,6 +57,8 @@ class BucketCopy:
         Raises:
             JobError: the bucket cannot be reached, or another process works there.
         """
+        if not self.taken_by:
+            self.confirm()
         if self.taken_by:
             raise JobError(f"{self.home}: {self.taken_by} took over this search because it was silent for too long")
         changed = [name for name in self._changed("") if not OF_TRAININGS.fullmatch(name) or _is_result(name)]

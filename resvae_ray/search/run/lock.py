@@ -26,6 +26,7 @@ from resvae_ray.errors import JobError, UsageError
 from resvae_ray.files.atomic import is_alive
 from resvae_ray.files.conditional_object import ConditionalObject
 from resvae_ray.files.place import BucketPlace, Place
+from resvae_ray.on_ray.leftovers import Driver
 
 logger = logging.getLogger(__name__)
 
@@ -130,12 +131,16 @@ def _beat(path: Path, ended: threading.Event) -> None:
 
 
 @contextmanager
-def hold_in_bucket(lock: BucketPlace, on_loss: Callable[[str], None]) -> Iterator[None]:
+def hold_in_bucket(lock: BucketPlace, on_loss: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """Holds the lock object.
 
     Args:
         on_loss: called with the name of the process that has the lock now, if this one was silent for so long that
             another took it.
+
+    Yields:
+        To be called before each write to the RUN. After a long silence, such as that of a suspended laptop, it checks
+        that no other process has taken the lock, and calls `on_loss` if one has.
 
     Raises:
         UsageError: another process holds it, or the server has no conditional writes.
@@ -145,7 +150,7 @@ def hold_in_bucket(lock: BucketPlace, on_loss: Callable[[str], None]) -> Iterato
     held.acquire()
     try:
         with signs_of_life(partial(held.beat, on_loss)):
-            yield
+            yield partial(held.confirm, on_loss)
     finally:
         held.release()
 
@@ -166,30 +171,34 @@ def worker_in_bucket(lock: BucketPlace) -> Worker | None:
     Its age is by this machine's clock, so that it can be read without boto3.
     """
     try:
-        who, written = _name(lock.read_bytes()), lock.written()
+        content, written = lock.read_bytes(), lock.written()
     except FileNotFoundError:
         return None
-    if not who:
+    if not (who := _name(content)):
         return None
     age = max(0.0, time.time() - written / 1e9)
-    return Worker(who, round(age, 1), _is_alive(who, age))
+    return Worker(who, round(age, 1), _is_alive(content, age))
 
 
 class _LockObject:
     """The lock object of a RUN in a bucket, as this process holds it.
 
-    Its content is the process name and a counter that each sign of life increments. So an unchanged ETag means that
-    the same process holds the lock and has been silent.
+    Its content is the process name, what distinguishes it from processes of that name on other machines, and a counter
+    that each sign of life increments. So an unchanged ETag means that the same process holds the lock and has been
+    silent.
     """
 
     def __init__(self, lock: BucketPlace) -> None:
         self._lock, self._object = lock, ConditionalObject(lock)
-        self._me = f"process {os.getpid()} on {socket.gethostname()} {uuid.uuid4().hex}-".encode()
-        self._beats, self._etag = 0, ""
+        here = Driver.here()
+        about = "/".join([here.boot, here.namespace, str(here.started), uuid.uuid4().hex])
+        self._me = f"process {here.process} on {here.host} {about}-".encode()
+        self._beats, self._etag, self._written = 0, "", 0.0
+        self._renewing, self._lost = threading.Lock(), False
 
     def acquire(self) -> None:
         found = self._object.read()
-        if found and (who := _name(found.content)) and _is_alive(who, found.age_s):
+        if found and (who := _name(found.content)) and _is_alive(found.content, found.age_s):
             raise UsageError(
                 f"{self._lock}: a search is running there ({who}, last sign of life {found.age_s:.0f} s ago); if it is "
                 f"dead, --resume works {SILENCE_S:.0f} s after that"
@@ -211,9 +220,20 @@ class _LockObject:
         while not ended.wait(BEAT_S):
             # Where the bucket cannot be reached, the search itself will say so.
             with suppress(JobError):
-                if other := self._renew():
-                    on_loss(other)
+                if self._is_lost(on_loss):
                     return
+
+    def confirm(self, on_loss: Callable[[str], None]) -> None:
+        if self._silence_s() >= SILENCE_S:
+            self._is_lost(on_loss)
+
+    def _is_lost(self, on_loss: Callable[[str], None]) -> bool:
+        """Gives a sign of life. Returns whether another process has the lock; calls `on_loss` only once."""
+        with self._renewing:
+            if not self._lost and (other := self._renew()):
+                self._lost = True
+                on_loss(other)
+            return self._lost
 
     def release(self) -> None:
         try:
@@ -230,9 +250,14 @@ class _LockObject:
         if self._write(self._etag):
             return ""
         found = self._object.read()
-        if found is None and self._write(None):
-            return ""  # the object had been removed
+        # A process that took over removes the object when it ends. Only after a silence can one have taken over.
+        if found is None and self._silence_s() < SILENCE_S and self._write(None):
+            return ""
         return (found and _name(found.content)) or "another process"
+
+    def _silence_s(self) -> float:
+        """Seconds since the last sign of life, the time of a suspended machine included."""
+        return time.time() - self._written
 
     def _write(self, etag: str | None) -> bool:
         """Writes the object if it has this ETag, or for None if there is none; whether this process has it now."""
@@ -240,18 +265,29 @@ class _LockObject:
         new = self._object.create(content) if etag is None else self._object.replace(content, etag)
         if new is None and (found := self._object.read()) and found.content.startswith(self._me):
             new = found.etag  # written by an earlier attempt whose answer was lost
-        self._etag = new or self._etag
-        return new is not None
+        if new is None:
+            return False
+        self._etag, self._written = new, time.time()
+        return True
 
     def _content(self) -> bytes:
         return self._me + f"{self._beats}\n".encode()
 
 
-def _is_alive(who: str, age_s: float) -> bool:
-    """Whether a process is alive, by the age of its last sign of life or, on this machine, by its id."""
-    number, _, host = who.removeprefix("process ").partition(" on ")
-    gone = host == socket.gethostname() and number.isdigit() and not is_alive(int(number))
-    return age_s < SILENCE_S and not gone
+def _is_alive(content: bytes, age_s: float) -> bool:
+    """Whether the process that wrote a lock object is alive, by the object's age or, on this machine, by its number."""
+    return age_s < SILENCE_S and not _is_dead(content)
+
+
+def _is_dead(content: bytes) -> bool:
+    """Whether it was a process of this machine that has ended. Machines may share a host name, and containers too."""
+    number, _, host = _name(content).removeprefix("process ").partition(" on ")
+    about = content.decode(errors="replace").rpartition(" ")[2].split("/")
+    if not number.isdigit():
+        return False
+    if len(about) == 4 and about[2].isdigit():
+        return Driver(host, about[0], about[1], int(number), int(about[2])).is_dead()
+    return host == socket.gethostname() and not is_alive(int(number))  # as version 0.1.0 wrote it
 
 
 def _name(content: bytes) -> str:

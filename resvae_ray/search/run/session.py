@@ -100,7 +100,8 @@ def _held(copy: BucketCopy) -> Iterator[None]:
         ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
         os.kill(os.getpid(), signal.SIGTERM if ignored else signal.SIGINT)
 
-    with hold_in_bucket(copy.home / names.LOCK_FILE, lose):
+    with hold_in_bucket(copy.home / names.LOCK_FILE, lose) as confirm:
+        copy.confirm = confirm
         copy.folder.parent.mkdir(parents=True, exist_ok=True)
         # Beside the copy, which may be replaced.
         with hold(copy.folder.parent / names.LOCK_FILE):

@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from resvae_ray.errors import JobError, UsageError
 from resvae_ray.files import conditional_object
 from resvae_ray.files.conditional_object import ConditionalObject
 from resvae_ray.files.place import BucketPlace, place
+from resvae_ray.on_ray.leftovers import Driver
 from resvae_ray.search.run import lock as lock_module
 from resvae_ray.search.run.lock import worker_in_bucket
 
@@ -181,6 +183,22 @@ class TestDeadHolder:
             with hold_in_bucket(lock):
                 assert lock.read_text().startswith(f"process {os.getpid()} on ")
 
+    @pytest.mark.parametrize("other", [{"boot": "b00t"}, {"namespace": "pid:[1]"}])
+    def test_a_machine_or_container_of_the_same_name_is_another_one(self, lock, other):
+        here = replace(Driver.here(), process=2**22 + 1, **other)  # no process here has this number
+        about = f"{here.boot}/{here.namespace}/{here.started}/x-0"
+        lock.write_bytes(f"process {here.process} on {here.host} {about}\n".encode())
+        assert worker_in_bucket(lock).alive
+        with pytest.raises(UsageError, match="a search is running there"), hold_in_bucket(lock):
+            pass
+
+    def test_a_killed_process_whose_number_another_one_has_is_known_to_be_dead(self, lock):
+        here = Driver.here()
+        about = f"{here.boot}/{here.namespace}/{here.started - 1}/x-0"
+        lock.write_bytes(f"process {here.process} on {here.host} {about}\n".encode())
+        with hold_in_bucket(lock):
+            pass
+
     def test_a_sign_of_life_at_the_last_moment_counts(self, lock, monkeypatch):
         """The heartbeat arrives between the read and the write, as from a machine that wakes up."""
         monkeypatch.setattr(lock_module, "SILENCE_S", 0.0)
@@ -221,6 +239,26 @@ class TestTakeover:
         with lock_module.hold_in_bucket(lock, heard.append):
             monkeypatch.setattr(ConditionalObject, "replace", suspended)
             wait_until(lambda: heard)
+        assert (heard, lock.read_bytes()) == (["process 2 on elsewhere"], OTHER)
+
+    def test_it_stays_out_if_the_new_holder_has_already_ended(self, lock, monkeypatch):
+        monkeypatch.setattr(lock_module, "BEAT_S", 0.2)
+        monkeypatch.setattr(lock_module, "SILENCE_S", 0.1)
+        heard = []
+        with lock_module.hold_in_bucket(lock, heard.append):
+            lock.unlink()  # as the new holder does when it ends
+            wait_until(lambda: heard)
+        assert (heard, lock.exists()) == (["another process"], False)
+
+    def test_it_learns_of_it_before_it_writes_again(self, lock, monkeypatch):
+        heard = []
+        with lock_module.hold_in_bucket(lock, heard.append) as confirm:
+            lock.write_bytes(OTHER)
+            confirm()
+            assert heard == [], "the last sign of life is recent, so no other process can have taken over"
+            monkeypatch.setattr(lock_module, "SILENCE_S", 0.0)
+            confirm()
+            confirm()
         assert (heard, lock.read_bytes()) == (["process 2 on elsewhere"], OTHER)
 
 
