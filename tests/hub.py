@@ -160,7 +160,7 @@ class Request(BaseHTTPRequestHandler):
 @contextmanager
 def hub_on_loopback() -> Iterator[Hub]:
     hub = Hub()
-    thread = threading.Thread(target=hub.serve_forever)
+    thread = threading.Thread(target=hub.serve_forever, args=(0.01,))  # seconds until it sees that it must end
     thread.start()
     try:
         yield hub

@@ -18,7 +18,7 @@ App = Callable[[dict[str, Any], Callable], Iterable[bytes]]
 def served(around: Callable[[App], App]) -> Iterator[str]:
     """The address of a server on loopback; `around` makes its application from moto's."""
     server = make_server("127.0.0.1", 0, around(DomainDispatcherApplication(create_backend_app)), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)  # seconds until it sees the end
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -66,7 +66,9 @@ class SnapshotReader:
         self._journal = JournalReader(folder / names.JOURNAL_FILE, study)
         self._epochs = EpochReader(folder / names.EPOCHS_FILE)
         self._retrained = EpochReader(folder / names.FINALISTS_FOLDER / names.EPOCHS_FILE)  # of version 0.1.0
-        self._trials: dict[int, TrainingRecord] = {}
+        self._trials: list[TrainingRecord] = []
+        self._outdated: set[int] = set()  # trials whose record must be made anew
+        self._sources = (self._epochs.curves, self._journal.proposals)
         self._saved: dict[int, tuple[int, SavedWeights]] = {}  # with the time of the folder
 
     def read(self) -> Snapshot:
@@ -75,12 +77,21 @@ class SnapshotReader:
             DataError: the record is damaged; it says where.
         """
         # The journal comes first, since a search writes it last: a trial that has ended in it has all its epochs.
-        changed = self._journal.refresh()
+        self._outdated |= self._journal.refresh()
         self._retrained.refresh()
-        self._epochs.refresh()
-        trials = [self._trial(proposal, proposal.number in changed) for proposal in self._journal.proposals]
-        self._trials = {trial.number: trial for trial in trials}
-        return Snapshot(trials, self._retrainings(), self._results(), self._choice())
+        self._outdated |= {number for number, repeat in self._epochs.refresh() if repeat is None}
+        self._renew()
+        return Snapshot(list(self._trials), self._retrainings(), self._results(), self._choice())
+
+    def _renew(self) -> None:
+        """Makes the outdated records anew, or all of them if a file was replaced."""
+        curves, proposals = self._epochs.curves, self._journal.proposals
+        if self._sources[0] is not curves or self._sources[1] is not proposals:
+            self._sources, self._trials, self._outdated = (curves, proposals), [], set(range(len(proposals)))
+        # A trial that began after the journal was read is in its next part.
+        for number in sorted(number for number in self._outdated if 0 <= number < len(proposals)):
+            self._trials[number : number + 1] = [self._trial(proposals[number])]
+        self._outdated = {trial.number for trial in self._trials if trial.failure == UNKNOWN}
 
     def saved(self) -> list[SavedWeights]:
         """The newest weights of each trial that has saved some, the best first."""
@@ -93,15 +104,12 @@ class SnapshotReader:
             if weights is None:
                 continue
             found.append(weights)
-            if (trial := self._trials.get(number)) is not None and trial.ended:
+            if number < len(self._trials) and self._trials[number].ended:
                 self._saved[number] = (written, weights)
         return sorted(found, key=lambda weights: (weights.val_loss, weights.number))
 
-    def _trial(self, proposal: Proposal, changed: bool) -> TrainingRecord:
-        known, curve = self._trials.get(proposal.number), self._epochs.curves.get((proposal.number, None), NO_EPOCH)
-        if known is not None and known.curve is curve and not changed and known.failure != UNKNOWN:
-            return known
-        failure = None
+    def _trial(self, proposal: Proposal) -> TrainingRecord:
+        curve, failure = self._epochs.curves.get((proposal.number, None), NO_EPOCH), None
         if proposal.state == names.FAILED:
             failure = failure_in(training_folder(self._folder, proposal.number)) or UNKNOWN
         return TrainingRecord(proposal.number, proposal.state, dict(proposal.params), curve, failure)

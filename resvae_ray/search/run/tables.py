@@ -1,5 +1,8 @@
 """The tables of a search: one row per trial, and the paper's row for the best."""
 
+import csv
+import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,16 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 def trials_table(trials: list[TrainingRecord], config: Config) -> pd.DataFrame:
     """One row per trial, as in trials.csv."""
-    columns = list(TrainingRecord(0, "", dict.fromkeys(config.space)).row())
+    columns = TrainingRecord(0, "", dict.fromkeys(config.space)).row()
+    rows = [trial.row() for trial in trials]
     whole = [name for name in config.space if field_type(TrainingConfig, name) is int]
     kinds = dict.fromkeys([names.NUMBER, *whole, names.BEST_EPOCH, names.EPOCHS], "Int64")
-    return pd.DataFrame([trial.row() for trial in trials], columns=columns).astype(kinds)
+    # By column, because a search makes this table each time a trial ends; by row it takes twice as long. A trial that
+    # was cut off as it began lacks parameters.
+    table = pd.DataFrame(
+        {name: [row.get(name, math.nan) for row in rows] for name in columns}, dtype=None if rows else object
+    )
+    return table.astype(kinds)
 
 
 def result_table(best: BestTrial, config: Config, input_dim: int) -> pd.DataFrame:
@@ -51,15 +60,16 @@ def write_result(folder: Path, table: pd.DataFrame) -> None:
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    with staged_file(path) as staging:
-        _as_cells(table).to_csv(staging, index=False)
+    """The table as `DataFrame.to_csv` writes it, in half its time, with a `'` before what looks like a formula."""
+    with staged_file(path) as staging, staging.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator=os.linesep)
+        writer.writerow(table.columns)
+        writer.writerows(zip(*(_cells(column) for _, column in table.items()), strict=True))
 
 
-def _as_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a `'` before each text that a spreadsheet would read as a formula."""
-    texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
-    return table.assign(**{name: [_as_cell(value) for value in table[name]] for name in texts})
-
-
-def _as_cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
+def _cells(column: pd.Series) -> list[Any]:
+    """The values of a column, None where there is none; a spreadsheet reads no text among them as a formula."""
+    values = column.astype(object).where(column.notna(), None).tolist()
+    if pd.api.types.is_numeric_dtype(column):
+        return values
+    return [f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value for value in values]

@@ -1,7 +1,8 @@
 """A training: a trial of the search, or a retraining of a finalist. Its record, its folder and the weights in it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,8 +65,12 @@ class TrainingRecord:
         """The last epoch that it reported; 0 before its first report."""
         return self.curve.last_epoch
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Mapping[str, Any]:
         """The trial as trials.csv has it."""
+        return self._row
+
+    @cached_property
+    def _row(self) -> dict[str, Any]:
         return {
             names.NUMBER: self.number,
             names.STATE: self.state,

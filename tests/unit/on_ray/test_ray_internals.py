@@ -66,7 +66,7 @@ def test_a_mode_and_token_of_the_user_come_back(no_token, monkeypatch):
         assert os.environ["RAY_AUTH_MODE"] == "disabled"
 
 
-def test_a_cluster_can_be_asked_whether_it_refuses_us():
+def test_a_cluster_can_be_asked_whether_it_refuses_us(one_attempt):
     """Else --address takes half a minute, and does not say that a token is missing."""
     services.canonicalize_bootstrap_address("10.0.0.1:6379", None)
     with pytest.raises(Exception, match="GCS"):

@@ -41,14 +41,17 @@ def test_a_port_that_is_not_a_number():
         pass
 
 
-def test_somebody_at_the_address_is_left_to_ray(monkeypatch):
+def test_somebody_at_the_address_is_left_to_ray(monkeypatch, one_attempt):
     import ray
+
+    from resvae_ray.on_ray import ray_internals
 
     def refuse(**_):
         raise ConnectionError("not Ray\nat all")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray_internals, "ANSWER_MS", 100)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(JobError, match=f"--address {address}: not Ray$"), ray_session(address):

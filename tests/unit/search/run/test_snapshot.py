@@ -119,6 +119,21 @@ def test_a_trial_that_ends_while_the_run_is_read_has_all_its_epochs_or_has_not_e
     assert (second.state, second.last_epoch, second.best_val_loss) == ("complete", 2, 1.5)
 
 
+def test_an_end_that_was_read_before_a_damaged_epoch_is_not_lost(searched):
+    path = searched([("complete", [9.0, 8.0]), ("running", [7.0])], model=False)
+    reader, epochs = SnapshotReader(path, "s"), (path / "epochs.jsonl").read_text()
+    reader.read()
+    open_study(path / "study.journal", "s").tell(1, 7.0)
+    (path / "epochs.jsonl").write_text(epochs + "damage\n")
+    with pytest.raises(DataError, match="damaged line"):
+        reader.read()
+    more = line(1, 2, 1.5) + line(7, 1, 2.0) + line(-1, 1, 2.0)  # also of trials that the journal does not have
+    (path / "epochs.jsonl").write_text(epochs + more)
+    rows = [trial.row() for trial in reader.read().trials]
+    assert rows == [trial.row() for trial in SnapshotReader(path, "s").read().trials]
+    assert [(row["state"], row["best_val_loss"]) for row in rows] == [("complete", 8.0), ("complete", 1.5)]
+
+
 def test_retrainings_of_version_0_1_have_their_own_file_and_resume_in_the_common_one(searched):
     path = searched([("complete", [9.0, 8.0])], model=False)
     (path / "finalists").mkdir()
