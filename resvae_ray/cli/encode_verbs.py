@@ -25,10 +25,14 @@ def _add_encode(verbs: Any) -> None:
         "compress FEATURES to LATENTS with a MODEL",
         arguments={
             "MODEL": "folder that export or tune wrote",
-            "FEATURES": "FEATURES, or a DATASET to encode both of its sides",
-            "LATENTS": "output: a file if the name ends in .parquet, else a folder",
+            "FEATURES": "FEATURES, a DATASET to encode both of its sides, or an H5AD file",
+            "LATENTS": "output: a file, in the format of its ending, else a folder of Parquet files",
         },
         example="run/model features.parquet latents.parquet",
+    )
+    parser.epilog = (
+        "Formats of LATENTS, by their ending: .parquet; .csv, .tsv; .npz; .h5, one data set per protein; .h5ad, which\n"
+        "has the latents in obsm; .parquetbundle, for protspace."
     )
     columns = parser.add_argument_group("latents and further columns")
     columns.add_argument(
@@ -58,6 +62,9 @@ def _add_encode(verbs: Any) -> None:
         help="also write the reconstruction of the features from the latents: as wide as the features, for predictors",
     )
     parser.add_argument(
+        "--features-column", metavar="NAME", help="matrix of an H5AD file: X or a key of obsm (default: X)"
+    )
+    parser.add_argument(
         "--on-bad-file",
         choices=("stop", "skip"),
         default="stop",
@@ -82,6 +89,7 @@ def _encode(options: argparse.Namespace) -> None:
             options.latents,
             output,
             axes=options.axes,
+            features_column=options.features_column,
             address=options.address,
             progress=progress,
             on_bad_file=stop if options.on_bad_file == "stop" else _warn_of,

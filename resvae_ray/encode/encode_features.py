@@ -2,25 +2,28 @@
 
 The unit of work is an input file, or some row groups of a large one: a task reads it, encodes it and writes one
 output file of the same name, which appears when it is whole. So ids stay with their rows, nothing is written twice, and
-an interrupted job resumes with the missing files.
+an interrupted job resumes with the missing files. LATENTS in one file are made from these files, see writers/.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from resvae_ray import names
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features, rows_in
 from resvae_ray.data.features_writer import open_writer
-from resvae_ray.data.parquet_pieces import SUFFIX, parquet_file
+from resvae_ray.data.importers import import_features
+from resvae_ray.data.layout import ColumnChoice
+from resvae_ray.data.parquet_pieces import parquet_file
 from resvae_ray.data.schema import FeatureBatch
+from resvae_ray.encode.encoded_parts import EncodedParts
 from resvae_ray.encode.latents import Output, kept_model, latents_table, weights_hash
 from resvae_ray.encode.record import DONE, EncodingJob, about_of, is_same, known_of, remove_changed, write_record
 from resvae_ray.encode.skipped import OnBadFile, SkipList, open_readable, stop
 from resvae_ray.encode.units import Unit, units_of
+from resvae_ray.encode.writers import FORMATS, Format
 from resvae_ray.errors import BadFileError, DataError, JobError, UsageError
 from resvae_ray.files.atomic import read_json
 from resvae_ray.files.place import AnyPath, Place, place, refuse_inside
@@ -32,6 +35,7 @@ from resvae_ray.progress import Progress, silent
 from resvae_ray.seeds import LATENTS, derive
 from resvae_ray.wording import count
 
+H5AD = ".h5ad"
 BATCH_BYTES = 16 << 20  # of float32 that go through the network at a time
 
 
@@ -42,6 +46,7 @@ def encode_features(
     output: Output | None = None,
     *,
     axes: AnyPath | None = None,
+    features_column: str | None = None,
     address: str = "",
     progress: Progress = silent,
     on_bad_file: OnBadFile = stop,
@@ -49,9 +54,12 @@ def encode_features(
     """Encodes all rows of FEATURES (or of a DATASET, both sides) and returns their number.
 
     Args:
-        latents: a folder, with a file for each input file; or one file, if it ends in .parquet.
+        features: FEATURES, a DATASET, or an H5AD file.
+        latents: a file, if it ends in .parquet, .csv, .tsv, .npz, .h5, .h5ad or .parquetbundle; else a folder, with a
+            file for each input file.
         axes: a DATASET, on whose training rows axes are fitted (see model/axes.py): LATENTS get a column of scores
             along them, in which distances are those of what the latents explain. None leaves it out.
+        features_column: which matrix of an H5AD file holds the features: X or a key of obsm. By default X.
         address: of a running Ray cluster; empty starts a local one.
         progress: called with the number of rows encoded so far.
         on_bad_file: called for each unreadable file. If it returns, the file is put on a list beside `latents`,
@@ -59,11 +67,12 @@ def encode_features(
 
     Raises:
         DataError: no MODEL, no FEATURES, no DATASET, or features of another width than the model's.
-        UsageError: `latents` holds something else, or lies in the folder of the features; or `output` asks for the
-            first latents of a model whose latents are not nested.
+        UsageError: `latents` holds something else, lies in the folder of the features, or cannot hold in its format
+            what `output` asks for; or `output` asks for the first latents of a model whose latents are not nested.
         JobError: rows are missing at the end, or files were skipped.
     """
     target, home = place(latents), place(model)
+    form = FORMATS.get(target.suffix.lower())
     skipped = SkipList(target, on_bad_file)
     refuse_inside(target, features)
     if axes is not None:
@@ -71,22 +80,52 @@ def encode_features(
     config = read_model_config(home)
     output = output or Output()
     output.require_fits(config, home)
-    source, listed = open_readable(features, home, config["input_dim"], skipped)
-    whole = target.suffix != SUFFIX
-    folder = target if whole else target.with_name(f".{target.name}.parts")
-    job = EncodingJob(home, weights_hash(home), source, folder, output, _dataset(axes, config["input_dim"]))
-    units = units_of(source, listed)
-    about = about_of(job, units)
-    if not whole:
-        _prepare_parts(folder, about, target, skipped)
-    done = _encode_folder(job, units, about, skipped, address, progress)
-    if not whole and done:
-        _join(folder, done, target)
-    if skipped.now:
-        raise JobError(_what_is_missing(target, skipped))
-    if not whole:
-        folder.remove_folder()
-    return source.rows
+    with _as_features(features, features_column, target, form) as path:
+        source, listed = open_readable(path, home, config["input_dim"], skipped)
+        if form:
+            form.require_holds(source, output.vectors(axes is not None), target)
+        folder = target if form is None else target.with_name(f".{target.name}.parts")
+        job = EncodingJob(home, weights_hash(home), source, folder, output, _dataset(axes, config["input_dim"]))
+        units = units_of(source, listed)
+        about = about_of(job, units)
+        if form:
+            _prepare_parts(folder, about, target, skipped)
+        done = _encode_folder(job, units, about, skipped, address, progress)
+        if form and done:
+            anndata = place(features) if path != str(features) else None
+            files, rows = [folder / unit.output for unit in done], sum(unit.rows for unit in done)
+            with target.staged_file() as staging:
+                form.write(EncodedParts(files, rows, str(home), job.weights, anndata), staging)
+        if skipped.now:
+            raise JobError(_what_is_missing(target, skipped))
+        if form:
+            folder.remove_folder()
+        return source.rows
+
+
+@contextmanager
+def _as_features(features: str | Path, column: str | None, target: Place, form: Format | None) -> Iterator[str]:
+    """The path of FEATURES; for an H5AD file, of a hidden copy of it as FEATURES, which is removed afterwards.
+
+    Raises:
+        UsageError: LATENTS of an H5AD file are to be a folder, or `column` is given for FEATURES.
+    """
+    if not str(features).lower().endswith(H5AD):
+        if column is not None:
+            raise UsageError(f"--features-column {column}: it chooses a matrix of an {H5AD} file; {features} is none")
+        yield str(features)
+        return
+    if form is None:
+        raise UsageError(f"{target}: LATENTS of an {H5AD} file are one file; choose a name that ends in {H5AD} or .csv")
+    target.refuse_existing()
+    # Always made anew: nothing says whether the H5AD file has changed since a job was killed.
+    hidden = target.with_name(f".{target.name}.features.parquet")
+    hidden.unlink(missing_ok=True)
+    try:
+        import_features(str(features), str(hidden), ColumnChoice(features_column=column))
+        yield str(hidden)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def _dataset(axes: AnyPath | None, input_dim: int) -> Dataset | None:
@@ -249,13 +288,3 @@ def _rows_at(path: Place) -> int:
         return parquet_file(*path.located()).metadata.num_rows if path.exists() else 0
     except DataError:
         return 0
-
-
-def _join(folder: Place, units: list[Unit], target: Place) -> None:
-    """One file from the files of a folder."""
-    with target.staged_file() as staging:
-        schema = parquet_file(*(folder / units[0].output).located()).schema_arrow
-        with pq.ParquetWriter(staging, schema, compression="zstd") as writer:
-            for unit in units:
-                for piece in parquet_file(*(folder / unit.output).located()).iter_batches():
-                    writer.write_batch(piece)

@@ -47,6 +47,15 @@ class Output:
         newer = (names.DECODED, "latents")
         return {name: value for name, value in asdict(self).items() if name not in newer or value}
 
+    def vectors(self, axes: bool) -> list[str]:
+        """The columns of vectors besides z.
+
+        Args:
+            axes: whether scores along axes are among them.
+        """
+        asked = {names.AXES: axes, names.LOGVAR: self.logvar, names.DECODED: self.decoded}
+        return [name for name, wanted in asked.items() if wanted]
+
     def provenance(self, weights: str) -> dict[str, Any]:
         """Entries for the Parquet metadata of LATENTS: which model made `decoded`, and from which latents.
 

@@ -1,7 +1,5 @@
 """Figures of trained models on the proteins: map of the latents, each latent, errors, rate against distortion."""
 
-import importlib
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 
@@ -12,6 +10,7 @@ from plotly.subplots import make_subplots
 from resvae_ray.errors import DataError
 from resvae_ray.evaluation.encoded_rows import Proteins
 from resvae_ray.evaluation.reconstruction import Rates, fit_pca, rates
+from resvae_ray.model.latent_map import two_dimensions
 from resvae_ray.model.validation import ACTIVE_RATIO
 from resvae_ray.names import TRAIN, VAL
 from resvae_ray.progress import silent
@@ -24,9 +23,6 @@ from resvae_ray.search.space import describe
 from resvae_ray.seeds import SHOWN_ROWS, derive
 
 MAP_ROWS = 2000  # UMAP takes half a minute for them on one core; above that, a random sample is used
-NEIGHBOURS = 15  # NEIGHBOURS, MIN_DIST and SEED are the method's paper's for UMAP
-MIN_DIST = 0.5
-SEED = 0
 MOST_LABELS = len(style.QUALITATIVE)  # labels with a colour of their own; rarer ones are grey
 BINS = 40
 BEYOND = 5  # components by which the line of PCA continues beyond the widest model
@@ -43,7 +39,7 @@ def latent_map(findings: Findings) -> go.Figure:
     if len(mu) < 3:
         raise DataError(f"{count(len(mu), 'protein')}; a map needs three")
     order = np.random.default_rng(derive(SHOWN_ROWS, len(mu))).permutation(len(mu))[:MAP_ROWS]
-    places, method = _two_dimensions(mu[order])
+    places, method = two_dimensions(mu[order])
     ids = np.array([name for side in sides for name in side.ids], dtype=object)[order]
     labels, shown = _labels(sides, order)
     figure = go.Figure()
@@ -71,28 +67,6 @@ def latent_map(findings: Findings) -> go.Figure:
         + "Distances between well separated groups mean little."
     )
     return dressed(figure, "Map of the latents", reading, 560, showlegend=shown != [""])
-
-
-def _two_dimensions(mu: np.ndarray) -> tuple[np.ndarray, str]:
-    """(n, Z) to (n, 2): by UMAP, or by PCA where umap-learn is not installed or cannot work with so few rows."""
-    if len(mu) <= NEIGHBOURS:
-        return _pca(mu), f"PCA, as UMAP needs more than {NEIGHBOURS} proteins"
-    try:
-        umap = importlib.import_module("umap")
-    except ImportError:
-        return _pca(mu), "PCA, as umap-learn is not installed"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numba and scikit-learn warn about their own internals
-        reducer = umap.UMAP(random_state=SEED, min_dist=MIN_DIST, n_neighbors=NEIGHBOURS, n_jobs=1)
-        places = np.asarray(reducer.fit_transform(mu.astype(np.float32)))
-    return places, f"UMAP, {NEIGHBOURS} neighbours, min_dist {MIN_DIST}, random_state {SEED}"
-
-
-def _pca(mu: np.ndarray) -> np.ndarray:
-    centred = mu - mu.mean(0)
-    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
-    places = centred @ axes.T
-    return np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
 
 
 def _labels(sides: list[Proteins], order: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -9,7 +9,7 @@ import sklearn.linear_model
 import sklearn.manifold  # noqa: F401
 from threadpoolctl import threadpool_limits
 
-from resvae_ray.reporting import latent_figures
+from resvae_ray.model import latent_map
 
 LOSSES = [90.0, 70.0, 75.0, 60.0, 50.0, 55.0, 45.0, 40.0, 41.0]
 # Nine epochs at most, rungs at 1 and 3: five trials were stopped at the first, two at the second.
@@ -35,7 +35,7 @@ def no_umap(monkeypatch):
             raise ModuleNotFoundError(name)
         return importlib.import_module(name)
 
-    monkeypatch.setattr(latent_figures, "importlib", type("without", (), {"import_module": staticmethod(missing)}))
+    monkeypatch.setattr(latent_map, "importlib", type("without", (), {"import_module": staticmethod(missing)}))
 
 
 @pytest.fixture(autouse=True)
