@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits
 
 from resvae_ray.config import PAPER_BATCH, PAPER_METRIC
 from resvae_ray.data.checking.advice import advice
@@ -44,7 +45,10 @@ def check_features(features: str | Path, *, beta: float = PAPER_METRIC.beta, pro
     if not 0 < beta <= MOST_BETA:
         raise UsageError(f"--beta {beta}: it must be above 0, and {MOST_BETA:g} at most")
     source = Features.open(features)
-    found = survey(source, progress)
+    # The threads of a BLAS wait for each other by spinning: two of them take three times the CPU of one here.
+    with threadpool_limits(1, "blas"):
+        found = survey(source, progress)
+        components = _components(found.moments, beta)
     ids = find_repeats(hashed(source.ids(), source.rows))
     column = sequence_column(source)
     sequences = find_repeats(hashed(texts_of(source, column), source.rows)) if column else None
@@ -61,7 +65,7 @@ def check_features(features: str | Path, *, beta: float = PAPER_METRIC.beta, pro
         duplicate_sequences=sequences.rows if sequences else None,
         labels=_labels(source),
         spread=_spread(found.moments, beta),
-        components=_components(found.moments, beta),
+        components=components,
         first=_first(source, found, ids),
     )
     return replace(check, warnings=tuple(advice(check)))

@@ -7,6 +7,7 @@ Memory: the matrices of moments.py, and 8 bytes per row for the hashes of the ve
 # pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
 
 from bisect import bisect_right
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import ABSENT, hash_vectors
 from resvae_ray.data.layout import Layout
-from resvae_ray.data.moments import Moments, moments_for
+from resvae_ray.data.moments import Moments, RoundedCovariance, moments_for
 from resvae_ray.data.schema import all_finite, as_array, as_text, decode_matrix
 from resvae_ray.names import FEATURES
 from resvae_ray.progress import Progress
@@ -57,23 +58,32 @@ class Survey:
 
 
 def survey(source: Features, progress: Progress) -> Survey:
-    """Reads all rows.
+    """Reads all rows; their products are computed while the next ones are read.
 
     Raises:
         DataError: a file is damaged, or holds text among the numbers or vectors of two widths.
     """
-    found = Survey(moments_for(source.rows, source.dim), np.full(source.rows, ABSENT))
+    found = Survey(moments_for(source.rows, source.dim, RoundedCovariance), np.full(source.rows, ABSENT))
     start = 0
-    for file in source.files:
-        for row, table in source.tables(file):
-            _take_in(found, source, file, row, table, start)
-            start += len(table)
-            progress(start, len(found.vectors))
+    with ThreadPoolExecutor(1) as beside:
+        adding = beside.submit(found.moments.add, np.empty((0, source.dim), np.float32))
+        for file in source.files:
+            for row, table in source.tables(file):
+                whole = _take_in(found, source, file, row, table, start)
+                adding.result()
+                adding = beside.submit(found.moments.add, whole)
+                start += len(table)
+                progress(start, len(found.vectors))
+        adding.result()
     return found
 
 
-def _take_in(found: Survey, source: Features, file: str, row: int, table: pa.Table, start: int) -> None:
-    """Adds the rows of `table`; the first is `row` of its file and the one at `start`, from 0, of all."""
+def _take_in(found: Survey, source: Features, file: str, row: int, table: pa.Table, start: int) -> np.ndarray:
+    """Counts the rows of `table`, of which the first is `row` of its file and the one at `start`, from 0, of all.
+
+    Returns:
+        The vectors (n, D) that are whole, which the moments still lack.
+    """
     ids = as_text(table.column(source.id_column), f"{file}: column {source.id_column}")
     absent, gaps = _missing(table, source.layout, ids)
     missing = absent | gaps
@@ -94,8 +104,8 @@ def _take_in(found: Survey, source: Features, file: str, row: int, table: pa.Tab
             file, row + first, ids[first].as_py(), feature_name(source.layout, column)
         )
         matrix, present = matrix[finite], present[finite]
-    found.moments.add(matrix)
     found.vectors[start + present] = hash_vectors(matrix)
+    return matrix
 
 
 def _missing(table: pa.Table, layout: Layout, ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from resvae_ray.data.moments import Covariance, Gram, Moments, moments_for
+from resvae_ray.data.moments import Covariance, Gram, Moments, RoundedCovariance, moments_for
 
 
 def gathered(matrix, sizes, moments=None):
@@ -35,6 +35,22 @@ def test_large_means_and_rows_in_families_cancel_nothing():
     # The default solver of scikit-learn's PCA does cancel here; its singular value decomposition does not.
     pca = PCA(svd_solver="full").fit(exact)
     np.testing.assert_allclose(moments.eigenvalues(), pca.explained_variance_ * 799 / 800, rtol=1e-9)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-25, 1e25])
+def test_rounded_products_hide_no_small_component_behind_a_large_feature(factor):
+    generator = np.random.default_rng(0)
+    scales = np.array([1e3, *2.0 ** -np.arange(19)])
+    matrix = ((generator.normal(size=(500, 20)) * scales + 7 * scales) * factor).astype(np.float32)
+    sizes = [100, 0, 350]
+    found, exact = gathered(matrix, sizes, RoundedCovariance(20)), gathered(matrix, sizes)
+    np.testing.assert_allclose(found.variance, exact.variance, rtol=1e-12)
+    np.testing.assert_allclose(found.eigenvalues(), exact.eigenvalues(), rtol=2e-5)
+
+
+def test_rounded_products_of_equal_rows_are_zero():
+    moments = gathered(np.full((9, 3), 2, np.float32), [4], RoundedCovariance(3))
+    np.testing.assert_array_equal(moments.products, np.zeros((3, 3)))
 
 
 @pytest.mark.parametrize("sizes", [[], [7, 0, 10]])
