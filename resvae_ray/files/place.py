@@ -17,6 +17,7 @@ import socket
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PosixPath, PurePath
@@ -270,8 +271,19 @@ class BucketPlace(Place):
             file.write(content)
 
     def upload(self, source: Path) -> None:
-        """Replaces the file by `source` in one step."""
-        self._copy(pafs.LocalFileSystem(), str(source), *self.located())
+        """Replaces the file by `source` in one step.
+
+        Another thread sends it: Ctrl-C, which would close a stream and leave its beginning as if it were all, reaches
+        the main thread alone, which waits for that one. `pyarrow.fs.copy_files` drops an error of the last request.
+        """
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(self._send, source).result()
+
+    def _send(self, source: Path) -> None:
+        filesystem, path = self.located()
+        with reaching(self), source.open("rb") as file, filesystem.open_output_stream(path) as target:
+            while content := file.read(PART_BYTES):
+                target.write(content)
 
     def download(self, target: Path) -> None:
         """Replaces the file `target` by this one.
