@@ -17,11 +17,13 @@ LOGVAR = "logvar"  # the logarithm of the posterior variance
 RECON_ERROR = "recon_error"  # squared error of a protein, summed over its D features
 
 PROVENANCE_KEY = b"resvae_ray"  # key in the Parquet metadata; its value is JSON
+ROWS_HASH_KEY = b"resvae_ray_rows"  # the same, of a DATASET's files: a hash of the ids and one of the features
 
 # --- DATASET -----------------------------------------------------------------------------------------------------
 DATASET_FILE = "dataset.json"
 TRAIN = "train"
 VAL = "val"
+MEMBERSHIP_FILE = "_membership"  # while a Ray job splits: for each row of FEATURES, a byte that says its side
 
 # --- RUN ---------------------------------------------------------------------------------------------------------
 RUN_FILE = "run.json"  # resolved configuration, seeds, versions, hardware, dataset; written before anything starts
@@ -66,8 +68,8 @@ EMBEDDING_FILE = "embedding.json"  # which proteins and options the folder belon
 BLOCK_FILES = "block-{number:05d}.parquet"  # proteins, checked, in the order of the input
 PART_FILES = "part-{number:05d}.npy"  # vectors of the proteins of a part
 
-# --- in a bucket -------------------------------------------------------------------------------------------------
-UPLOADING = "_uploading"  # in a folder while files of it are missing
+# --- in a bucket, and wherever a Ray job writes FEATURES or a DATASET ---------------------------------------------
+UPLOADING = "_uploading"  # in a folder while files of it are missing; a job's says what it makes of what
 
 # --- metrics of an epoch -----------------------------------------------------------------------------------------
 EPOCH = "epoch"  # 1 for the first

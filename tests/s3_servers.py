@@ -83,3 +83,19 @@ def losing_answers(lost: list[str]) -> Callable[[App], App]:
         return answer
 
     return around
+
+
+def denying(*words: str) -> Callable[[App], App]:
+    """Denies what is written to a path with one of the words in it."""
+
+    def around(app: App) -> App:
+        def answer(environ, start):
+            if environ["REQUEST_METHOD"] not in ("PUT", "POST") or not any(w in environ["PATH_INFO"] for w in words):
+                return app(environ, start)
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start("403 Forbidden", [("Content-Type", "application/xml")])
+            return [ERROR.format(code="AccessDenied").encode()]
+
+        return answer
+
+    return around

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from resvae_ray.cli import check_verb
-from resvae_ray.cli.verb import add_verb, progress_bar
+from resvae_ray.cli.verb import add_address, add_verb, progress_bar
 from resvae_ray.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def _add_import(verbs: Any) -> None:
     )
     parser.epilog = (
         "Formats, by the ending of SOURCE: Parquet; CSV, TSV, TXT, also .gz; XLSX; NPZ, NPY;\n"
-        "HDF5 (.h5, .hdf5), one data set per protein or a matrix; H5AD; a folder of .pt files from esm-extract."
+        "HDF5 (.h5, .hdf5), one data set per protein or a matrix; H5AD; a folder of .pt files from esm-extract.\n\n"
+        "Parquet that becomes a folder is imported as a Ray job if it has 2 GiB or more, or with --address."
     )
     columns = parser.add_argument_group("columns")
     columns.add_argument("--id-column", metavar="NAME", help="column or array with the ids (default: id, Entry_ID, …)")
@@ -64,11 +65,12 @@ def _add_import(verbs: Any) -> None:
         default=[],
         help="origin of the features (model=…, layer=…, pooling=…), stored in FEATURES and MODEL; repeatable",
     )
+    add_address(parser)
 
 
 def _import(options: argparse.Namespace) -> None:
-    from resvae_ray.data.importers import import_features
     from resvae_ray.data.layout import ColumnChoice
+    from resvae_ray.jobs.import_job import import_shards
 
     choice = ColumnChoice(
         id_column=options.id_column,
@@ -81,10 +83,24 @@ def _import(options: argparse.Namespace) -> None:
     )
     describe = _key_values(options.describe)
     with progress_bar("importing") as progress:
-        summary = import_features(options.source, options.features, choice, describe=describe, progress=progress)
+        summary = import_shards(
+            options.source,
+            options.features,
+            choice,
+            describe=describe,
+            address=options.address,
+            progress=progress,
+            on_ray=_say_job,
+        )
     label = "with labels" if summary.label else "without labels"
     found = "".join(f", {key} {value}" for key, value in summary.found.items() if key != "source")
     print(f"{summary.path}: {summary.rows:,} proteins x {summary.dim} features, {label}{found}")
+
+
+def _say_job(files: int) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(f"a Ray job writes {files:,} files", file=sys.stderr)  # above the bar, where there is one
 
 
 def _key_values(items: Sequence[str]) -> dict[str, str]:
@@ -134,6 +150,7 @@ def _add_split(verbs: Any) -> None:
         nargs=0,
         help="divide by a hash of the id, so that rows keep their side as data grow",
     )
+    parser.epilog = "FEATURES of 2 GiB or more are split as a Ray job, any FEATURES with --address."
     leaks = parser.add_argument_group("leaks into a test set")
     leaks.add_argument(
         "--exclude", metavar="OTHER", help="test set (FEATURES, table, FASTA or list of ids) to keep out of the DATASET"
@@ -146,6 +163,7 @@ def _add_split(verbs: Any) -> None:
         "least X; 0.999 is near-identical (above 0, up to 1; default: vectors are not compared)",
     )
     leaks.add_argument("--drop", action="store_true", help="leave excluded rows out; without it, split refuses")
+    add_address(parser)
 
 
 def _add_rule(rules: Any, flag: str, rule: str, **options: Any) -> None:
@@ -160,10 +178,10 @@ def _add_rule(rules: Any, flag: str, rule: str, **options: Any) -> None:
 
 def _split(options: argparse.Namespace) -> None:
     from resvae_ray.data.splitting.exclude import forms_in_words
-    from resvae_ray.data.splitting.split import split_features
+    from resvae_ray.jobs.split_job import split_shards
 
     with progress_bar("splitting") as progress:
-        dataset = split_features(
+        dataset = split_shards(
             options.features,
             options.dataset,
             rule=getattr(options, "rule", "random"),
@@ -173,7 +191,9 @@ def _split(options: argparse.Namespace) -> None:
             exclude=options.exclude,
             exclude_similarity=options.exclude_similarity,
             drop=options.drop,
+            address=options.address,
             progress=progress,
+            on_ray=_say_job,
         )
     excluded = f", {_left_out(dataset)}" if options.exclude else ""
     listed = forms_in_words(dataset.val_id_forms)

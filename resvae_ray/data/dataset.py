@@ -1,7 +1,7 @@
 """DATASET: the training and the validation rows of a search, with the rule that split them and a fingerprint."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from resvae_ray.data.parquet_pieces import parquet_file
 from resvae_ray.errors import DataError
 from resvae_ray.files.atomic import read_json
 from resvae_ray.files.place import AnyPath, Place, place
-from resvae_ray.names import DATASET_FILE, TRAIN, VAL
+from resvae_ray.names import DATASET_FILE, ROWS_HASH_KEY, TRAIN, VAL
 
 ORIGIN = "origin"  # in dataset.json, for people: the FEATURES it was made from
 
@@ -75,9 +75,28 @@ class Dataset:
             raise DataError(f"{folder}: its files are not those that {DATASET_FILE} was written with; split it again")
         return dataset
 
+    def record(self) -> dict[str, Any]:
+        """The content of dataset.json."""
+        return {key: value for key, value in asdict(self).items() if key != "path"}
+
     def features(self, side: str) -> Features:
         """The rows of `side`, "train" or "val"."""
         return Features.open(self.path / side)
+
+
+def fingerprint_of(folder: Path | Place) -> str:
+    """The fingerprint of what was written below a DATASET's folder, from the hashes in its files' metadata."""
+    sides = []
+    for side in (TRAIN, VAL):
+        features = Features.open(folder / side)
+        metadata = (parquet_file(features.filesystem, file).metadata.metadata for file in features.files)
+        hashes = [found[ROWS_HASH_KEY].decode() for found in metadata]
+        sides.append(hashes[0] if len(hashes) == 1 else _hash("".join(hashes)))
+    return _hash("".join(sides))
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def footers_of(folder: Path | Place) -> str:

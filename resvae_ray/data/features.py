@@ -26,6 +26,7 @@ from resvae_ray.files.place import AnyPath
 
 BATCH_BYTES = 8 << 20  # of float32 that a reader holds at a time
 FILE_BYTES = 256 << 20  # of float32 in one file of a folder: what one worker encodes at a time
+SHARE_ROWS = 1 << 27  # ids whose hashes are held at a time
 
 
 def rows_in(size: int, dim: int) -> int:
@@ -144,6 +145,19 @@ class Features:
             self.require_width(batch.features, file, row)
             yield batch
 
+    def rows_of_file(self, file: str, start: int, count: int) -> Iterator[FeatureBatch]:
+        """`count` rows of one of the files, in order, from row `start` on, counted from 0; see `batches`.
+
+        Only the row groups in which they are get read.
+        """
+        metadata = parquet_file(self.filesystem, file).metadata
+        ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
+        first, last = (int(np.searchsorted(ends, row, side="right")) for row in (start, start + count - 1))
+        row = int(ends[first - 1]) if first else 0
+        for batch in self.file_batches(file, range(first, min(last + 1, len(ends)))):
+            yield batch.slice(max(0, start - row), start + count - row)
+            row += len(batch)
+
     def tables(
         self, file: str, groups: Sequence[int] | None = None, rows: int | None = None
     ) -> Iterator[tuple[int, pa.Table]]:
@@ -238,19 +252,38 @@ def _width(filesystem: pafs.FileSystem, files: Iterable[str], layout: Layout) ->
 
 
 def require_unique_ids(
-    id_batches: Callable[[], Iterable[pa.Array]], where: str, place: Callable[[int], str] = "row {}".format
+    id_batches: Callable[[], Iterable[pa.Array]],
+    where: str,
+    place: Callable[[int], str] = "row {}".format,
+    rows: int = 0,
 ) -> None:
     """
-    Needs 16 bytes per row: compares ids by a 64-bit hash first, and by their text if two hashes are equal.
+    Compares ids by a 64-bit hash first, and by their text if two hashes are equal. Needs 16 bytes per row, and 2 GiB at
+    most if `rows` are known: then the ids are read again for each SHARE_ROWS.
 
     Args:
         id_batches: gives all ids, in order, each time it is called.
         place: describes the location of a row, given its number.
+        rows: number of ids; 0 if it is not known.
 
     Raises:
         DataError: an id appears twice (the message names both places), or several ids are missing.
     """
-    hashes = np.concatenate([np.empty(0, np.uint64), *map(hash_texts, id_batches())])
+    shares = 1 + rows // SHARE_ROWS
+    for number in range(shares):
+        require_unique_share(id_batches, where, place, number, shares)
+
+
+def require_unique_share(
+    id_batches: Callable[[], Iterable[pa.Array]], where: str, place: Callable[[int], str], number: int, shares: int
+) -> None:
+    """As `require_unique_ids`, of the ids whose hash leaves the remainder `number` when divided by `shares`."""
+
+    def hashed(ids: pa.Array) -> np.ndarray:
+        hashes = hash_texts(ids)
+        return hashes if shares == 1 else hashes[hashes % np.uint64(shares) == number]
+
+    hashes = np.concatenate([np.empty(0, np.uint64), *map(hashed, id_batches())])
     hashes.sort()
     suspects = hashes[1:][hashes[1:] == hashes[:-1]]
     if not len(suspects):

@@ -1,5 +1,6 @@
 """FEATURES written: row groups of a size that a shuffling stream can read one by one, vectors without a dictionary."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,26 @@ import pyarrow.parquet as pq
 from resvae_ray.data.features import FILE_BYTES, rows_in
 from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.schema import FeatureBatch
-from resvae_ray.names import PROVENANCE_KEY
+from resvae_ray.names import FEATURES, ID, PROVENANCE_KEY, ROWS_HASH_KEY
 
 ROW_GROUP_BYTES = 4 << 20  # of float32 in a row group: what a shuffling stream reads at a time
 
 
+def part_name(number: int) -> str:
+    """The name of a file of a folder, numbered from 0."""
+    return f"part-{number:05d}{SUFFIX}"
+
+
+def part_rows(dim: int) -> int:
+    """Rows in each file of a folder but the last: whole row groups."""
+    group = rows_in(ROW_GROUP_BYTES, dim)
+    return -(-rows_in(FILE_BYTES, dim) // group) * group
+
+
 class FeaturesWriter:
     """Writes FEATURES into a folder (part-00000.parquet, …) or one file; use it inside a staged path.
+
+    The bytes follow from the rows alone, not from the batches in which they come.
 
     Args:
         target: a folder that exists, or a file's path.
@@ -68,11 +82,12 @@ class FeaturesWriter:
 
     def _write_group(self, table: pa.Table) -> None:
         if self._writer is None:
-            path = self.target if self._single else self.target / f"part-{self._parts:05d}{SUFFIX}"
+            path = self.target if self._single else self.target / part_name(self._parts)
             self._writer = open_writer(path, table.schema, self.provenance)
-        self._writer.write_table(table)
+        # Arrow ends pages where the chunks of a column end.
+        self._writer.write_table(table.combine_chunks())
         self._rows_in_part += len(table)
-        if not self._single and self._rows_in_part >= rows_in(FILE_BYTES, self.dim):
+        if not self._single and self._rows_in_part == part_rows(self.dim):
             self._finish_part()
 
     def _finish_part(self) -> None:
@@ -80,6 +95,32 @@ class FeaturesWriter:
             self._writer.close()
             self._parts += 1
         self._writer, self._rows_in_part = None, 0
+
+
+class FingerprintedWriter(FeaturesWriter):
+    """The same; the metadata of each file hold a hash of its ids and features, from which a DATASET's is made."""
+
+    def __init__(self, target: Path, dim: int, provenance: dict[str, Any]) -> None:
+        super().__init__(target, dim, provenance)
+        self._hashes = _new_hashes()
+
+    def _write_group(self, table: pa.Table) -> None:
+        ids, features = self._hashes
+        ids.update(("\n".join(table.column(ID).to_pylist()) + "\n").encode())
+        for chunk in table.column(FEATURES).chunks:
+            features.update(chunk.flatten().to_numpy().data)
+        super()._write_group(table)
+
+    def _finish_part(self) -> None:
+        if self._writer is not None:
+            digest = "".join(found.hexdigest() for found in self._hashes)
+            self._writer.add_key_value_metadata({ROWS_HASH_KEY.decode(): digest})
+        self._hashes = _new_hashes()
+        super()._finish_part()
+
+
+def _new_hashes() -> tuple[Any, Any]:
+    return hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
 
 
 def open_writer(path: Path, schema: pa.Schema, provenance: dict[str, Any]) -> pq.ParquetWriter:

@@ -7,7 +7,7 @@ The other columns pass through untouched. Rows are counted from 1 in messages.
 # pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +43,16 @@ class FeatureBatch:
         mask = pa.array(keep)
         others = self.others.filter(mask) if self.others.num_columns else self.others
         return FeatureBatch(self.ids.filter(mask), self.features[keep], others)
+
+    def slice(self, start: int, stop: int) -> "FeatureBatch":
+        """The rows from `start` up to, without, `stop`."""
+        count = max(0, stop - start)
+        return replace(
+            self,
+            ids=self.ids.slice(start, count),
+            features=self.features[start : start + count],
+            others=self.others.slice(start, count),
+        )
 
     def table(self) -> pa.Table:
         """The rows as FEATURES has them: id, features, then the others."""

@@ -5,7 +5,7 @@ output file of the same name, which appears when it is whole. So ids stay with t
 an interrupted job resumes with the missing files. LATENTS in one file are made from these files, see writers/.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from resvae_ray.data.features import Features, rows_in
 from resvae_ray.data.features_writer import open_writer
 from resvae_ray.data.importers import import_features
 from resvae_ray.data.layout import ColumnChoice
-from resvae_ray.data.parquet_pieces import parquet_file
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.encode.encoded_parts import EncodedParts
 from resvae_ray.encode.latents import Output, kept_model, latents_table, weights_hash
@@ -29,8 +28,8 @@ from resvae_ray.files.atomic import read_json
 from resvae_ray.files.place import AnyPath, Place, place, refuse_inside
 from resvae_ray.model.axes import Axes, fit_axes, refuse_other_width
 from resvae_ray.model.pretrained import read_model_config
-from resvae_ray.on_ray.cluster import ray_session
-from resvae_ray.on_ray.tasks import gpu_share, try_tasks
+from resvae_ray.on_ray.pieces import make_pieces, missing_pieces, one_core, require_rows
+from resvae_ray.on_ray.tasks import Share, gpu_share
 from resvae_ray.progress import Progress, silent
 from resvae_ray.seeds import LATENTS, derive
 from resvae_ray.wording import count
@@ -210,7 +209,7 @@ def _encode_folder(
         write_record(job.folder, about)
     bad = _encode_units(job, units, skipped, address, progress)
     done = [unit for unit in units if unit not in bad]
-    _count(job.folder, done)
+    require_rows(job.folder, done)
     skipped.finish()
     if not skipped.now:
         write_record(job.folder, {**about, DONE: True})
@@ -221,28 +220,18 @@ def _encode_units(
     job: EncodingJob, units: list[Unit], skipped: SkipList, address: str, progress: Progress
 ) -> list[Unit]:
     """Encodes what is missing; the units that cannot be read."""
-    missing, bad = [unit for unit in units if not (job.folder / unit.output).exists()], list[Unit]()
-    total = sum(unit.rows for unit in units)
-    done = total - sum(unit.rows for unit in missing)
-    progress(done, total)
-    if not missing:
-        return bad
-    axes = _kept_axes(job, begun=len(missing) < len(units))
-    with ray_session(address) as nodes:
-        gpus = int(sum(node.get("GPU", 0) for node in nodes))
-        resources = gpu_share(1) if gpus else {"num_cpus": 1}
-        for outcome in try_tasks(encode_unit, missing, resources, job=job, axes=axes):
-            if isinstance(outcome.error, BadFileError):
-                unit = missing[outcome.position]
-                skipped.add(unit.file, list(unit.groups), outcome.error)
-                skipped.write()
-                bad.append(unit)
-                total -= unit.rows
-            elif outcome.error:
-                raise outcome.error
-            done += outcome.rows
-            progress(done, total)
-    return bad
+
+    def skip(unit: Unit, error: BadFileError) -> None:
+        skipped.add(unit.file, list(unit.groups), error)
+        skipped.write()
+
+    missing = missing_pieces(job.folder, units)
+    axes = _kept_axes(job, begun=len(missing) < len(units)) if missing else None
+    return make_pieces(encode_unit, job.folder, units, address, progress, _share, skip, job=job, axes=axes)
+
+
+def _share(nodes: Sequence[Mapping[str, float]]) -> Share:
+    return gpu_share(1) if sum(node.get("GPU", 0) for node in nodes) >= 1 else one_core(nodes)
 
 
 def _kept_axes(job: EncodingJob, begun: bool) -> Axes | None:
@@ -269,22 +258,3 @@ def _kept_axes(job: EncodingJob, begun: bool) -> Axes | None:
     axes = fit_axes(ResVAE.from_pretrained(job.model), job.axes, job.output.latents)
     file.write_json(axes.to_json())
     return axes
-
-
-def _count(folder: Place, units: list[Unit]) -> None:
-    """
-    Raises:
-        JobError: what is on the disk is not what there has to be.
-    """
-    for unit in units:
-        path = folder / unit.output
-        if (found := _rows_at(path)) != unit.rows:
-            path.unlink(missing_ok=True)  # what is not there is made by the same command
-            raise JobError(f"{path}: {found} rows instead of {unit.rows}; run the same command again")
-
-
-def _rows_at(path: Place) -> int:
-    try:
-        return parquet_file(*path.located()).metadata.num_rows if path.exists() else 0
-    except DataError:
-        return 0

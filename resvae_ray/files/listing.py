@@ -69,7 +69,7 @@ def _below(filesystem: pafs.FileSystem, folder: str, suffix: str) -> list[str]:
         return not any(part.startswith((".", "_")) for part in path.removeprefix(folder).strip("/").split("/"))
 
     infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
-    if not isinstance(filesystem, pafs.LocalFileSystem) and any(i.base_name == UPLOADING for i in infos):
+    if any(i.base_name == UPLOADING for i in infos):
         raise _half_written(folder)
     return [i.path for i in infos if i.is_file and i.path.endswith(suffix) and visible(i.path)]
 

@@ -142,13 +142,23 @@ def import_features(
         first = next(batches, None)
         if first is None:
             raise DataError(f"{source}: it holds no rows")
-        provenance = {**first.found, "source": Path(source).name, **(describe or {})}
+        provenance = import_provenance(first.found, source, describe)
         with path.staged_file() if path.suffix == SUFFIX else path.staged_folder() as staging:
             with FeaturesWriter(staging, first.features.shape[1], provenance) as writer:
                 _copy(first, batches, writer, source, progress)
             _require_unique_ids(staging, source)
     names = tuple(first.others.column_names)
     return ImportSummary(str(path), writer.rows, writer.dim, LABEL in names, names, dict(first.found))
+
+
+def import_provenance(found: Mapping[str, str], source: str, describe: Mapping[str, str] | None) -> dict[str, str]:
+    """The origin of imported features, for the Parquet metadata.
+
+    Args:
+        found: see `FeatureBatch`.
+        describe: see `import_features`.
+    """
+    return {**found, "source": Path(source).name, **(describe or {})}
 
 
 def read_features(source: str, choice: ColumnChoice) -> Generator[FeatureBatch, None, None]:
@@ -158,7 +168,7 @@ def read_features(source: str, choice: ColumnChoice) -> Generator[FeatureBatch, 
         DataError: the source holds something that is not FEATURES.
         UsageError: an unknown format, a column that is not there, a library that is not installed.
     """
-    read = _chosen_reader(source, choice)
+    read = chosen_reader(source, choice)
     batches = read_apart(read, source, choice) if read in APART else read(source, choice)
     yield from batches if choice.ids is None else _with_ids(batches, source, choice.ids)
 
@@ -175,7 +185,12 @@ def _with_ids(batches: Iterator[FeatureBatch], source: str, ids: str) -> Iterato
         given.require_end(rows)
 
 
-def _chosen_reader(source: str, choice: ColumnChoice) -> FeatureReader:
+def chosen_reader(source: str, choice: ColumnChoice) -> FeatureReader:
+    """The reader of a source.
+
+    Raises:
+        DataError, UsageError: see `reader_for`; or a choice that its format does not have.
+    """
     if choice.ids is not None and choice.id_column is not None:
         raise UsageError(f"--ids {choice.ids}: --id-column {choice.id_column} says where the ids are; give one of them")
     reader = reader_for(source)
@@ -206,7 +221,8 @@ def _copy(
 
 def _require_unique_ids(written: Path, source: str) -> None:
     try:
-        require_unique_ids(Features.open(written, ColumnChoice(id_column=ID)).ids, source)
+        features = Features.open(written, ColumnChoice(id_column=ID))
+        require_unique_ids(features.ids, source, rows=features.rows)
     except DataError as error:
         filesystem, place = locate(source)
         if filesystem.get_file_info(place).type != pafs.FileType.Directory:

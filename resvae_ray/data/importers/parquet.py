@@ -7,8 +7,8 @@ order of the names, and a missing file is missed. Labels that it keeps as number
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from pyarrow import fs as pafs
@@ -27,35 +27,58 @@ from resvae_ray.names import LABEL
 SHARD = re.compile(r"(?P<split>[^/]+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?\.parquet")
 
 
-def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
-    """The rows of Parquet files, in order; see `Features.batches` for what is refused.
+@dataclass(frozen=True)
+class ParquetSource:
+    """Parquet files that are imported as one table.
 
-    Raises:
-        DataError: also, a folder lacks some of the shards of a split.
+    Attributes:
+        names: of the labels, if the files keep numbers instead.
+        found: see `FeatureBatch`.
     """
-    filesystem, files = list_files(source, SUFFIX)
-    schema = schema_of(filesystem, files)
 
-    def texts(name: str) -> Iterator[pa.Array]:
-        if _has_text(schema.field(name).type):
-            for table in column_pieces(filesystem, files, [name]):
-                yield as_text(table.column(0), f"{source}: column {name}")
+    source: str
+    features: Features
+    names: list[str] | None
+    found: Mapping[str, str]
 
-    def first(name: str) -> str | None:
-        return next((text for piece in texts(name) for text in piece.drop_null()[:1].to_pylist()), None)
+    @classmethod
+    def open(cls, source: str, choice: ColumnChoice) -> "ParquetSource":
+        """
+        Raises:
+            DataError: also, a folder lacks some of the shards of a split.
+        """
+        filesystem, files = list_files(source, SUFFIX)
+        schema = schema_of(filesystem, files)
 
-    vectors = vector_columns(schema)
-    if choice.features_column not in (None, *vectors) or not vectors:
-        vectors = text_vectors([field.name for field in schema if pa.types.is_string(field.type)], first, choice)
-    layout, of_ids = import_layout(schema.names, vectors or _strange(schema, files[0]), texts, choice, files[0])
-    features = Features.with_layout(source, filesystem, files, schema, layout)
-    splits = _splits(features.files, source)
-    found = {**features.provenance, **({"splits": ", ".join(splits)} if splits else {}), **of_ids}
-    names, start = _label_names(features), 0
-    for batch in features.batches():
-        ids = numbers_from(start, len(batch)) if layout.id is None else batch.ids
-        start += len(batch)
-        yield replace(_with_label_names(batch, names, source), ids=ids, found=found)
+        def texts(name: str) -> Iterator[pa.Array]:
+            if _has_text(schema.field(name).type):
+                for table in column_pieces(filesystem, files, [name]):
+                    yield as_text(table.column(0), f"{source}: column {name}")
+
+        def first(name: str) -> str | None:
+            return next((text for piece in texts(name) for text in piece.drop_null()[:1].to_pylist()), None)
+
+        vectors = vector_columns(schema)
+        if choice.features_column not in (None, *vectors) or not vectors:
+            vectors = text_vectors([field.name for field in schema if pa.types.is_string(field.type)], first, choice)
+        layout, of_ids = import_layout(schema.names, vectors or _strange(schema, files[0]), texts, choice, files[0])
+        features = Features.with_layout(source, filesystem, files, schema, layout)
+        splits = _splits(features.files, source)
+        found = {**features.provenance, **({"splits": ", ".join(splits)} if splits else {}), **of_ids}
+        return cls(source, features, _label_names(features), found)
+
+    def as_imported(self, batches: Iterable[FeatureBatch], start: int = 0) -> Iterator[FeatureBatch]:
+        """Batches of `features` as FEATURES are to have them; `start` rows come before them."""
+        for batch in batches:
+            ids = numbers_from(start, len(batch)) if self.features.layout.id is None else batch.ids
+            start += len(batch)
+            yield replace(_with_label_names(batch, self.names, self.source), ids=ids, found=self.found)
+
+
+def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
+    """The rows of Parquet files, in order; see `Features.batches` and `ParquetSource.open` for what is refused."""
+    opened = ParquetSource.open(source, choice)
+    yield from opened.as_imported(opened.features.batches())
 
 
 def _strange(schema: pa.Schema, where: str) -> list[str]:

@@ -5,26 +5,24 @@ up on the same side; split_rules.py has the others. Only the membership and a fe
 rows stream and keep their order.
 """
 
-import hashlib
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from resvae_ray.data.dataset import ORIGIN, Dataset, footers_of
+from resvae_ray.data.dataset import ORIGIN, Dataset, fingerprint_of, footers_of
 from resvae_ray.data.features import Features, require_unique_ids
-from resvae_ray.data.features_writer import FeaturesWriter
+from resvae_ray.data.features_writer import FingerprintedWriter
 from resvae_ray.data.hashes import ABSENT, find_repeats, members
 from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.same_protein import form_counts
-from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.data.splitting.exclude import Leaks, find_leaks, is_numbered, require_none
-from resvae_ray.data.splitting.split_rules import listed_forms, split_request
+from resvae_ray.data.splitting.split_rules import SplitRequest, listed_forms, split_request
 from resvae_ray.errors import UsageError
 from resvae_ray.files.atomic import write_json
-from resvae_ray.files.place import place_to_write, refuse_inside
+from resvae_ray.files.place import Place, place_to_write, refuse_inside
 from resvae_ray.names import DATASET_FILE, TRAIN, VAL
 from resvae_ray.progress import Progress, silent
 
@@ -61,42 +59,105 @@ def split_features(
         DataError: FEATURES that are none, ids twice, too few rows, rows that the rule cannot place, or proteins of the
             test set without `drop`.
     """
+    request, folder = requested(features, dataset, rule, by, val_fraction, seed, exclude, exclude_similarity, drop)
+    with folder.staged_folder(DATASET_FILE) as staging:
+        source = Features.open(features)
+        require_unique_ids(source.ids, source.path, rows=source.rows)
+        plan = plan_split(source, request, exclude, exclude_similarity, drop, progress)
+        _write_sides(plan, staging, progress)
+        content = plan.dataset(folder, staging)
+        write_json(staging / DATASET_FILE, content.record() | {ORIGIN: source.path})
+    return content
+
+
+def requested(
+    features: str | Path,
+    dataset: str | Path,
+    rule: str = "random",
+    by: str | Path | None = None,
+    val_fraction: float | None = None,
+    seed: int | None = None,
+    exclude: str | Path | None = None,
+    exclude_similarity: float | None = None,
+    drop: bool = False,
+) -> tuple[SplitRequest, Place]:
+    """The rule and the folder of the DATASET, as `split_features` is asked for them.
+
+    Raises:
+        UsageError: see `split_features`.
+    """
     request = split_request(rule, None if by is None else str(by), val_fraction, seed)
     if exclude is None and (drop or exclude_similarity is not None):
         option = "--drop" if drop else "--exclude-similarity"
         raise UsageError(f"{option}: it says what to do about a test set; give --exclude OTHER too")
     folder = place_to_write(dataset)
     refuse_inside(folder, features)
-    with folder.staged_folder(DATASET_FILE) as staging:
-        source = Features.open(features)
-        require_unique_ids(source.ids, source.path)
-        leaks = _leaks(source, exclude, exclude_similarity, drop, progress)
-        keep = ~leaks.rows
-        is_val = request.validation_rows(source, keep)
-        repeated, on_both_sides = _repeated_sequences(source, keep, is_val)
-        provenance = source.provenance | ({IDS_KEY: ROW_NUMBERS} if is_numbered(source) else {})
-        fingerprint = _write_sides(source, provenance, keep, is_val, staging, progress)
-        content = Dataset(
+    return request, folder
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """Which row of FEATURES goes where.
+
+    Attributes:
+        leaks: the rows that are left out.
+        is_val: (n, bool) those that validate.
+        provenance: of the DATASET's features.
+        repeated_sequences, sequences_on_both_sides: see `Dataset`.
+    """
+
+    source: Features
+    request: SplitRequest
+    leaks: Leaks
+    is_val: np.ndarray
+    provenance: dict[str, Any]
+    repeated_sequences: int
+    sequences_on_both_sides: int
+
+    def rows_of(self, side: str) -> np.ndarray:
+        """The rows (n, bool) of "train" or "val"."""
+        return self.is_val if side == VAL else ~self.leaks.rows & ~self.is_val
+
+    def dataset(self, folder: Place, written: Path | Place) -> Dataset:
+        """The DATASET that is to be in `folder`, once both sides are complete in `written`."""
+        source, request, leaks = self.source, self.request, self.leaks
+        return Dataset(
             path=folder,
             dim=source.dim,
-            train_rows=int(keep.sum() - is_val.sum()),
-            val_rows=int(is_val.sum()),
-            fingerprint=fingerprint,
+            train_rows=int(self.rows_of(TRAIN).sum()),
+            val_rows=int(self.rows_of(VAL).sum()),
+            fingerprint=fingerprint_of(written),
             split=request.record(),
-            provenance=provenance,
+            provenance=self.provenance,
             val_id_forms=form_counts(listed_forms(source, request.by)) if request.rule == "given" else {},
             excluded=int(leaks.rows.sum()),
             excluded_by=leaks.found,
             excluded_id_forms=leaks.id_forms,
             not_compared=leaks.not_compared,
-            repeated_sequences=repeated,
-            sequences_on_both_sides=on_both_sides,
-            footers=footers_of(staging),
+            repeated_sequences=self.repeated_sequences,
+            sequences_on_both_sides=self.sequences_on_both_sides,
+            footers=footers_of(written),
         )
-        table = asdict(content)
-        del table["path"]
-        write_json(staging / DATASET_FILE, table | {ORIGIN: source.path})
-    return content
+
+
+def plan_split(
+    source: Features,
+    request: SplitRequest,
+    exclude: str | Path | None,
+    similarity: float | None,
+    drop: bool,
+    progress: Progress,
+) -> SplitPlan:
+    """Decides on each row without reading its features, unless `similarity` compares them.
+
+    Raises:
+        DataError, UsageError: see `split_features`.
+    """
+    leaks = _leaks(source, exclude, similarity, drop, progress)
+    keep = ~leaks.rows
+    is_val = request.validation_rows(source, keep)
+    provenance = source.provenance | ({IDS_KEY: ROW_NUMBERS} if is_numbered(source) else {})
+    return SplitPlan(source, request, leaks, is_val, provenance, *_repeated_sequences(source, keep, is_val))
 
 
 def _leaks(
@@ -120,48 +181,18 @@ def _repeated_sequences(source: Features, keep: np.ndarray, is_val: np.ndarray) 
     return find_repeats(sequences[keep]).rows, int(on_both_sides.sum())
 
 
-def _write_sides(
-    source: Features,
-    provenance: dict[str, Any],
-    keep: np.ndarray,
-    is_val: np.ndarray,
-    staging: Path,
-    progress: Progress,
-) -> str:
-    """Streams the rows to both sides; the fingerprint of what was written."""
+def _write_sides(plan: SplitPlan, staging: Path, progress: Progress) -> None:
+    """Streams the rows to both sides."""
     for side in (TRAIN, VAL):
         (staging / side).mkdir()
-    prints = {side: _Fingerprint() for side in (TRAIN, VAL)}
-    start = 0
+    dim, start = plan.source.dim, 0
+    chosen = {side: plan.rows_of(side) for side in (TRAIN, VAL)}
     with (
-        FeaturesWriter(staging / TRAIN, source.dim, provenance) as train,
-        FeaturesWriter(staging / VAL, source.dim, provenance) as val,
+        FingerprintedWriter(staging / TRAIN, dim, plan.provenance) as train,
+        FingerprintedWriter(staging / VAL, dim, plan.provenance) as val,
     ):
-        for batch in source.batches():
-            window = slice(start, start + len(batch))
-            for side, writer, chosen in (
-                (TRAIN, train, keep[window] & ~is_val[window]),
-                (VAL, val, is_val[window]),
-            ):
-                part = batch.take(chosen)
-                prints[side].update(part)
-                writer.write(part)
+        for batch in plan.source.batches():
+            for side, writer in ((TRAIN, train), (VAL, val)):
+                writer.write(batch.take(chosen[side][start : start + len(batch)]))
             start += len(batch)
-            progress(start, len(keep))
-    return hashlib.blake2b((prints[TRAIN].digest() + prints[VAL].digest()).encode(), digest_size=16).hexdigest()
-
-
-class _Fingerprint:
-    """A hash of ids and features that does not depend on how the rows came in batches."""
-
-    def __init__(self) -> None:
-        self._ids = hashlib.blake2b(digest_size=16)
-        self._features = hashlib.blake2b(digest_size=16)
-
-    def update(self, batch: FeatureBatch) -> None:
-        if len(batch):
-            self._ids.update(("\n".join(batch.ids.to_pylist()) + "\n").encode())
-            self._features.update(np.ascontiguousarray(batch.features).data)
-
-    def digest(self) -> str:
-        return self._ids.hexdigest() + self._features.hexdigest()
+            progress(start, len(plan.is_val))

@@ -51,13 +51,14 @@ def test_features_without_any_other_column(tmp_path):
 
 def test_it_does_not_depend_on_how_the_rows_are_stored(make_features, tmp_path, monkeypatch):
     one = split_features(make_features(500, 4), tmp_path / "one")
-    monkeypatch.setattr(writer_module, "ROW_GROUP_BYTES", 16 * 7)
     monkeypatch.setattr(features_module, "BATCH_BYTES", 16 * 3)
-    monkeypatch.setattr(writer_module, "FILE_BYTES", 16 * 70)
     (tmp_path / "folder").mkdir()
-    with writer_module.FeaturesWriter(tmp_path / "folder", 4, {}) as writer:
-        for batch in Features.open(tmp_path / "features.parquet").batches():
-            writer.write(batch)
+    with monkeypatch.context() as small:
+        small.setattr(writer_module, "ROW_GROUP_BYTES", 16 * 7)
+        small.setattr(writer_module, "FILE_BYTES", 16 * 70)
+        with writer_module.FeaturesWriter(tmp_path / "folder", 4, {}) as writer:
+            for batch in Features.open(tmp_path / "features.parquet").batches():
+                writer.write(batch)
     assert len(list((tmp_path / "folder").iterdir())) > 5
     many = split_features(tmp_path / "folder", tmp_path / "many")
     assert many.fingerprint == one.fingerprint

@@ -1,0 +1,46 @@
+"""Ray jobs without Ray."""
+
+from contextlib import nullcontext
+
+import pytest
+
+from resvae_ray.errors import ResVAERayError
+from resvae_ray.jobs import import_job, split_job
+from resvae_ray.on_ray import pieces, tasks
+from resvae_ray.on_ray.tasks import Outcome
+
+
+class Done(list):
+    """Names of the files that tasks have made.
+
+    Attributes:
+        after: an error by the number of files after which the job ends with it.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.after = {}
+
+
+@pytest.fixture
+def tasks_here(monkeypatch):
+    """Tasks run in this process, one after another."""
+    done = Done()
+
+    def run(task, pieces, share, at_once=None, **arguments):
+        for position, piece in enumerate(pieces):
+            if (error := done.after.get(len(done))) is not None:
+                raise error
+            try:
+                rows, failed = task(piece, **arguments), None
+                if hasattr(piece, "output"):
+                    done.append(piece.output)
+            except ResVAERayError as error:
+                rows, failed = 0, error
+            yield Outcome(position, rows, failed)
+
+    for module in (pieces, tasks):
+        monkeypatch.setattr(module, "try_tasks", run)
+    for module in (pieces, import_job, split_job):
+        monkeypatch.setattr(module, "ray_session", lambda address: nullcontext([]))
+    return done

@@ -1,0 +1,155 @@
+"""A job splits as one process does, whatever stops it on the way."""
+
+import numpy as np
+import pytest
+from shard_files import contents, write_shard
+from sklearn.model_selection import train_test_split
+
+from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.features import Features
+from resvae_ray.data.splitting.split import split_features
+from resvae_ray.errors import DataError, JobError, UsageError
+from resvae_ray.files.place import place
+from resvae_ray.jobs import portions
+from resvae_ray.jobs.portions import stretches
+from resvae_ray.jobs.split_job import split_shards
+
+pytestmark = pytest.mark.usefixtures("tasks_here")
+ON_RAY = {"address": "auto"}
+
+
+@pytest.fixture
+def val_ids(tmp_path):
+    (tmp_path / "val.txt").write_text("\n".join(f"P{number:03d}" for number in range(5, 60, 3)))
+    return tmp_path / "val.txt"
+
+
+@pytest.fixture
+def test_set(tmp_path):
+    (tmp_path / "test.txt").write_text("P000\nP041\nP099\n")
+    return tmp_path / "test.txt"
+
+
+RULES = {
+    "random": {"seed": 3},
+    "group": {"by": "sequence", "val_fraction": 0.4},
+    "hash": {"seed": 1},
+    "stratified": {},
+    "given": {"by": "val_ids"},
+}
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_gives_the_bytes_of_one_process(rule, dropped, shards, tmp_path, val_ids, test_set):
+    options = {"rule": rule, **RULES[rule]}
+    if rule == "given":
+        options["by"] = val_ids
+    if dropped:
+        options |= {"exclude": test_set, "drop": True}
+    alone = split_features(shards, tmp_path / "alone", **options)
+    job = split_shards(shards, tmp_path / "job", **options, **ON_RAY)
+    assert contents(tmp_path / "job") == contents(tmp_path / "alone")
+    assert job.fingerprint == alone.fingerprint
+    assert Dataset.open(tmp_path / "job").fingerprint == job.fingerprint
+    assert len(list((tmp_path / "job" / "train").iterdir())) > 3
+
+
+def test_random_rows_are_scikit_learns(shards, tmp_path):
+    dataset = split_shards(shards, tmp_path / "job", seed=7, **ON_RAY)
+    ids = [name for part in dataset.features("val").ids() for name in part.to_pylist()]
+    _, expected = train_test_split([f"P{n:03d}" for n in range(100)], test_size=0.2, random_state=7)
+    assert ids == sorted(expected)
+
+
+@pytest.mark.parametrize("killed_after", [0, 1, 6])
+def test_the_same_command_resumes_with_the_missing_files(shards, tmp_path, tasks_here, killed_after):
+    split_features(shards, tmp_path / "alone")
+    tasks_here.after[killed_after] = JobError("the bucket is gone")
+    with pytest.raises(JobError, match="the bucket is gone"):
+        split_shards(shards, tmp_path / "job", **ON_RAY)
+    with pytest.raises(DataError, match="not a DATASET"):
+        Dataset.open(tmp_path / "job")
+    tasks_here.after.clear()
+    split_shards(shards, tmp_path / "job", **ON_RAY)
+    assert contents(tmp_path / "job") == contents(tmp_path / "alone")
+    assert len(tasks_here) == len(set(tasks_here))
+
+
+def test_a_kill_after_the_last_file_loses_none(shards, tmp_path, tasks_here, monkeypatch):
+    split_features(shards, tmp_path / "alone")
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr("resvae_ray.jobs.split_job.finish", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        split_shards(shards, tmp_path / "job", **ON_RAY)
+    made = list(tasks_here)
+    split_shards(shards, tmp_path / "job", **ON_RAY)
+    assert tasks_here == made
+    assert contents(tmp_path / "job") == contents(tmp_path / "alone")
+
+
+def test_a_test_set_that_has_changed_begins_anew(shards, tmp_path, test_set, tasks_here):
+    tasks_here.after[3] = JobError("stop")
+    options = {"exclude": test_set, "drop": True}
+    with pytest.raises(JobError):
+        split_shards(shards, tmp_path / "job", **options, **ON_RAY)
+    tasks_here.after.clear()
+    test_set.write_text("P001\n")
+    assert split_shards(shards, tmp_path / "job", **options, **ON_RAY).excluded == 1
+    split_features(shards, tmp_path / "alone", **options)
+    assert contents(tmp_path / "job") == contents(tmp_path / "alone")
+
+
+def test_another_rule_does_not_resume(shards, tmp_path, tasks_here):
+    tasks_here.after[3] = JobError("stop")
+    with pytest.raises(JobError):
+        split_shards(shards, tmp_path / "job", **ON_RAY)
+    with pytest.raises(UsageError, match="holds a part of what another command began to write"):
+        split_shards(shards, tmp_path / "job", seed=1, **ON_RAY)
+
+
+def test_a_refusal_leaves_a_folder_that_the_mended_command_takes(shards, tmp_path):
+    write_shard(shards / "d.parquet", 100, 1, ids=["P007"])
+    with pytest.raises(DataError, match="id 'P007' appears in row 8 and in row 101"):
+        split_shards(shards, tmp_path / "job", **ON_RAY)
+    (shards / "d.parquet").unlink()
+    split_shards(shards, tmp_path / "job", **ON_RAY)
+    split_features(shards, tmp_path / "alone")
+    assert contents(tmp_path / "job") == contents(tmp_path / "alone")
+
+
+def test_a_bucket_gets_the_same_bytes(shards, bucket, tmp_path):
+    split_features(shards, tmp_path / "alone")
+    split_shards(shards, f"{bucket}/job", **ON_RAY)
+    folder = place(f"{bucket}/job")
+    assert {name: (folder / name).read_bytes() for name in folder.file_names()} == contents(tmp_path / "alone")
+
+
+def test_a_large_dataset_is_split_on_ray_unasked(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(portions, "LARGE_BYTES", 1)
+    told = []
+    split_shards(shards, tmp_path / "job", on_ray=told.append)
+    assert told == [9]
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_stretches_hold_so_many_rows_of_a_side(block, monkeypatch):
+    monkeypatch.setattr(portions, "BLOCK_ROWS", block)
+    chosen = np.random.default_rng(0).random(50) < 0.4
+    found = stretches(chosen, 6)
+    assert [int(chosen[start:stop].sum()) for start, stop, _ in found] == [rows for _, _, rows in found]
+    assert {rows for _, _, rows in found[:-1]} == {6}
+    assert sum(rows for *_, rows in found) == chosen.sum()
+
+
+def test_only_the_row_groups_of_a_portion_are_read(shards, monkeypatch):
+    source, asked, reading = Features.open(shards), [], Features.file_batches
+
+    def note(features, file, groups, **options):
+        asked.append((file.rpartition("/")[2], list(groups)))
+        return reading(features, file, groups, **options)
+
+    monkeypatch.setattr(Features, "file_batches", note)
+    portion = portions.portion_of(source, "x", 7, 38, 45)
+    rows = portions.rows_of(portion, source, portions.states_of(source, source.files))
+    assert [name for batch in rows for name in batch.ids.to_pylist()] == [f"P{n:03d}" for n in range(38, 45)]
+    assert asked == [("a.parquet", [5]), ("c.parquet", [0])]
