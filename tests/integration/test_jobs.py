@@ -12,7 +12,7 @@ from resvae_ray.data import features_writer
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.importers import import_features
 from resvae_ray.data.splitting.split import split_features
-from resvae_ray.files.place import place
+from resvae_ray.files.place import BucketPlace, place
 
 DIM, ROWS = 8, 600
 SMALL = {"FILE_BYTES": 4 * DIM * 10, "ROW_GROUP_BYTES": 4 * DIM * 10}  # 60 files of 10 rows, a row group each
@@ -63,7 +63,7 @@ def test_a_killed_import_and_a_killed_split_end_with_the_bytes_of_one_process(
     import_features(f"{bucket}/features", tmp_path / "alone")
     split_features(f"{bucket}/features", tmp_path / "dataset")
     for verb, alone in (("import", tmp_path / "alone"), ("split", tmp_path / "dataset")):
-        target = place(f"{bucket}/{verb}")
+        target = BucketPlace(f"{bucket}/{verb}")
         made = kill_in_the_middle(begin(verb, f"{bucket}/features", target), target)
         written = {name: (target / name).written() for name in made}
         process = begin(verb, f"{bucket}/features", target)

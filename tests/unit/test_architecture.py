@@ -107,7 +107,7 @@ def test_no_two_files_have_one_name():
 
 def test_no_two_public_types_have_one_name():
     types = Counter(
-        node.name if isinstance(node, ast.ClassDef) else node.targets[0].id
+        node.name if isinstance(node, ast.ClassDef) else node.targets[0].id  # pyright: ignore[reportAttributeAccessIssue]
         for path in modules()
         for node in ast.parse(path.read_text()).body
         if (isinstance(node, ast.ClassDef) and not node.name.startswith("_")) or is_type_alias(node)
@@ -150,7 +150,8 @@ def test_every_public_name_can_be_had():
 def test_type_checkers_see_the_names_that_a_program_gets():
     tree = ast.parse((ROOT / "__init__.py").read_text())
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    seen = {alias.asname: it.module for it in block.body for alias in it.names}
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    seen = {alias.asname: node.module for node in imports for alias in node.names}
     assert seen == {name: f"resvae_ray.{place}" for name, place in resvae_ray._PLACES.items()}
 
 

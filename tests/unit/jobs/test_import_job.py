@@ -1,6 +1,7 @@
 """A job writes what one process writes, whatever stops it on the way."""
 
 import json
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,12 +13,12 @@ from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
 from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.errors import DataError, JobError, UsageError
-from resvae_ray.files.place import place
+from resvae_ray.files.place import BucketPlace, place
 from resvae_ray.jobs import portions, unique_ids
 from resvae_ray.jobs.import_job import import_shards
 
 pytestmark = pytest.mark.usefixtures("tasks_here")
-ON_RAY = {"address": "auto"}
+ON_RAY: Any = {"address": "auto"}
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def test_a_bucket_that_fails_in_the_middle_is_named_with_the_file_and_the_same_c
 
 
 def test_an_interrupted_upload_of_another_command_is_left_alone(shards, bucket):
-    (place(f"{bucket}/job") / "_uploading").write_bytes(b"process 1 on host\n")
+    BucketPlace(f"{bucket}/job/_uploading").write_bytes(b"process 1 on host\n")
     with pytest.raises(UsageError, match="is being written, or was when that was interrupted"):
         import_shards(shards, f"{bucket}/job", **ON_RAY)
 

@@ -1,5 +1,7 @@
 """A job splits as one process does, whatever stops it on the way."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from shard_files import contents, write_shard
@@ -15,7 +17,7 @@ from resvae_ray.jobs.portions import stretches
 from resvae_ray.jobs.split_job import split_shards
 
 pytestmark = pytest.mark.usefixtures("tasks_here")
-ON_RAY = {"address": "auto"}
+ON_RAY: Any = {"address": "auto"}
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def test_set(tmp_path):
     return tmp_path / "test.txt"
 
 
-RULES = {
+RULES: dict[str, Any] = {
     "random": {"seed": 3},
     "group": {"by": "sequence", "val_fraction": 0.4},
     "hash": {"seed": 1},
@@ -42,7 +44,7 @@ RULES = {
 @pytest.mark.parametrize("dropped", [False, True])
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_gives_the_bytes_of_one_process(rule, dropped, shards, tmp_path, val_ids, test_set):
-    options = {"rule": rule, **RULES[rule]}
+    options: Any = {"rule": rule, **RULES[rule]}
     if rule == "given":
         options["by"] = val_ids
     if dropped:
@@ -89,7 +91,7 @@ def test_a_kill_after_the_last_file_loses_none(shards, tmp_path, tasks_here, mon
 
 def test_a_test_set_that_has_changed_begins_anew(shards, tmp_path, test_set, tasks_here):
     tasks_here.after[3] = JobError("stop")
-    options = {"exclude": test_set, "drop": True}
+    options: Any = {"exclude": test_set, "drop": True}
     with pytest.raises(JobError):
         split_shards(shards, tmp_path / "job", **options, **ON_RAY)
     tasks_here.after.clear()
