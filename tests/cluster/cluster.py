@@ -1,4 +1,4 @@
-"""A Ray cluster of the hosts, made as its user makes one: scripts/cluster-local.yaml, `ray up`, scripts/submit_*."""
+"""A Ray cluster of the hosts, made as its user makes one: scripts/cluster-local.yaml, `ray up`, scripts/submit."""
 
 import json
 import secrets
@@ -73,14 +73,14 @@ class Cluster:
         environment = "export PATH=$HOME/.resvae-ray/venv/bin:$PATH RAY_AUTH_MODE=token"
         return self.hosts.ssh(HEAD, f"{environment}; {command}", check=check)
 
-    def begin(self, script: str, *arguments: object) -> "Submitted":
-        """Starts scripts/`script` on the laptop with the cluster's file and `arguments`."""
-        line = shlex.join([str(CHECKOUT / "scripts" / script), str(self.file), *map(str, arguments)])
+    def begin(self, verb: str, *arguments: object) -> "Submitted":
+        """Starts scripts/submit on the laptop with the verb, the cluster's file and `arguments`."""
+        line = shlex.join([str(CHECKOUT / "scripts/submit"), verb, str(self.file), *map(str, arguments)])
         return Submitted(self.hosts.begin(LAPTOP, line), line)
 
-    def submit(self, script: str, *arguments: object) -> str:
-        """The output of scripts/`script`, which has to succeed."""
-        return self.begin(script, *arguments).finish()
+    def submit(self, verb: str, *arguments: object) -> str:
+        """The output of the verb, which has to succeed."""
+        return self.begin(verb, *arguments).finish()
 
     def kill_driver(self) -> None:
         """Kills the process of the running job on the head, as the OOM killer would."""

@@ -21,7 +21,7 @@ def search(cluster: Cluster, dataset: Path, run: Path):
     """Begins a search of 20 trials on the cluster."""
 
     def begin(*flags: object):
-        return cluster.begin("submit_tune", dataset, run, *flags)
+        return cluster.begin("tune", dataset, run, *flags)
 
     config = write_search(cluster.folder / "search.toml")
     return lambda *flags: begin("--config", config, *flags)
@@ -53,7 +53,7 @@ def test_search_resumes_after_its_driver_was_killed(cluster: Cluster, search, da
     code, printed = job.end()
     assert code, printed
     assert any(record.state == names.RUNNING for record in Run.open(run).records())
-    cluster.submit("submit_tune", dataset, run, "--resume")
+    cluster.submit("tune", dataset, run, "--resume")
     account(run)
 
 
@@ -69,7 +69,7 @@ def test_search_outlives_the_laptop(cluster: Cluster, search, run: Path):
 @pytest.mark.parametrize("loss", ["", "cut", "kill"])
 def test_encode(cluster: Cluster, model: Path, features: Path, loss: str):
     latents = cluster.folder / f"latents-{loss or 'undisturbed'}"
-    job = cluster.begin("submit_encode", model, features, latents)
+    job = cluster.begin("encode", model, features, latents)
     if loss:
         wait(lambda: len(list(latents.glob("*.parquet"))) >= 5, 300, "nothing is encoded")
         getattr(cluster.hosts, loss)(WORKERS[0])

@@ -1,10 +1,13 @@
 """The scripts that submit jobs to a cluster, with a fake `ray`."""
 
+import argparse
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from resvae_ray.cli import build_parser
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 # A file with the status represents a job. Following it shows the first lines of `log`, one more line each time, and
@@ -30,7 +33,7 @@ case "$1 $2" in
         } ;;
 esac
 """
-TUNE = ("cluster.yaml", "s3://b/dataset", "s3://b/run")
+TUNE = ("tune", "cluster.yaml", "s3://b/dataset", "s3://b/run")
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def submit(*arguments: str, script: str = "submit_tune") -> subprocess.CompletedProcess[str]:
+def submit(*arguments: str, script: str = "submit") -> subprocess.CompletedProcess[str]:
     return subprocess.run([SCRIPTS / script, *arguments], capture_output=True, text=True)
 
 
@@ -94,7 +97,7 @@ def test_after_a_job_has_ended_the_next_one_has_the_next_number(place):
     first, second = (job.split()[2] for job in jobs(place))
     assert (first[:-1], first[-1], second[-1]) == (second[:-1], "1", "2")
     (place / "end").write_text("Job 'x' succeeded")
-    submit(*TUNE[:2], "s3://b/another")
+    submit(*TUNE[:3], "s3://b/another")
     assert jobs(place)[2].split()[2][:-2] != first[:-2]
 
 
@@ -128,6 +131,18 @@ def test_the_file_of_the_token_is_the_users_alone(place, monkeypatch, before):
     assert ("'ray up cluster.yaml' gives this token to the cluster" in done.stderr) == (before == "missing")
 
 
+def test_every_verb_that_runs_on_ray_can_be_submitted(place):
+    verbs = next(a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+    on_ray = {name for name, parser in verbs.items() if "--address" in parser.format_help()} - {"doctor"}
+    for name in on_ray:
+        paths = [action.metavar for action in verbs[name]._actions if not action.option_strings]
+        done = submit(name, "cluster.yaml")
+        assert done.stderr == f"usage: scripts/submit {name} CLUSTER.yaml {' '.join(paths)} [FLAGS OF {name}]\n"
+        assert submit(name, "cluster.yaml", *(f"s3://b/{path}" for path in paths)).returncode == 0
+        (place / "end").write_text("Job 'x' succeeded\n")
+    assert {job.partition(" -- python -m resvae_ray ")[2].split()[0] for job in jobs(place)} == on_ray
+
+
 @pytest.mark.parametrize("config", [("--config", "mine.toml"), ("--config=mine.toml",)])
 def test_a_configuration_travels_with_the_job(place, config):
     (place / "mine.toml").write_text("[search]\n")
@@ -144,10 +159,12 @@ def test_a_scenario_goes_by_its_name(place):
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [
-        ("submit_tune", TUNE[:2], "usage: scripts/submit_tune CLUSTER.yaml DATASET RUN"),
-        ("submit_encode", TUNE, "usage: scripts/submit_encode CLUSTER.yaml MODEL FEATURES LATENTS"),
-        ("submit_tune", ("absent.yaml", *TUNE[1:]), "absent.yaml: no such file"),
-        ("submit_tune", (*TUNE[:2], "run"), "run: nodes cannot find a relative path"),
+        ("submit", (), "usage: scripts/submit VERB CLUSTER.yaml"),
+        ("submit", ("report", *TUNE[1:]), "where VERB is embed, import, split, tune or encode"),
+        ("submit", TUNE[:3], "usage: scripts/submit tune CLUSTER.yaml DATASET RUN"),
+        ("submit", ("encode", *TUNE[1:]), "usage: scripts/submit encode CLUSTER.yaml MODEL FEATURES LATENTS"),
+        ("submit", ("tune", "absent.yaml", *TUNE[2:]), "absent.yaml: no such file"),
+        ("submit", (*TUNE[:3], "run"), "run: nodes cannot find a relative path"),
         ("tunnel", (), "usage: scripts/tunnel CLUSTER.yaml [RUN]"),
     ],
 )
