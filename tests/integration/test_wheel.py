@@ -1,5 +1,6 @@
 """The sdist and the wheel: content and version are right, and both work in a new environment, outside the checkout."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -114,3 +115,22 @@ def test_its_command_works_in_a_new_environment(archive, tmp_path):
     assert said["--version"] == f"resvae-ray {resvae_ray.__version__}\n"
     assert 'name = "quick"' in said["config quick"]
     assert "esm2_650m_cls, high_fidelity, quick, rate_distortion, recommended" in " ".join(said["tune --help"].split())
+
+
+@pytest.mark.timeout(600)  # the registry is asked for each package
+def test_the_images_pip_line_finds_a_version_of_everything(tmp_path):
+    (line,) = re.findall(r"^RUN pip install (.*)$", (ROOT / "scripts/Dockerfile").read_text(), re.MULTILINE)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    pip = [
+        tmp_path / "venv/bin/python",
+        "-m",
+        "pip",
+        "install",
+        "--dry-run",
+        "--quiet",
+        "--report",
+        tmp_path / "report",
+    ]
+    subprocess.run([*pip, *line.split()], cwd=ROOT, check=True, capture_output=True)
+    found = {entry["metadata"]["name"]: entry for entry in json.loads((tmp_path / "report").read_text())["install"]}
+    assert {"resvae-ray", "ray", "torch", "optuna"} <= {name.lower().replace("_", "-") for name in found}

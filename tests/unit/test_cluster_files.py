@@ -3,6 +3,7 @@
 import copy
 import re
 import subprocess
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -231,6 +232,13 @@ class TestRayJob:
         assert cluster["rayVersion"] == PINNED["ray"]
         assert f"FROM rayproject/ray:{PINNED['ray']}-py3" in recipe
         assert "--constraint constraints.txt" in recipe
+
+    def test_a_linter_of_dockerfiles_has_no_complaint(self):
+        program = Path(sysconfig.get_path("scripts"), "hadolint")
+        if not program.is_file():
+            pytest.skip("needs hadolint, of the extra `test`")
+        done = subprocess.run([program, ROOT / "scripts/Dockerfile"], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, "")
 
     def test_the_head_does_no_work_and_the_token_is_on(self, job):
         cluster = job["spec"]["rayClusterSpec"]
