@@ -4,8 +4,8 @@
 
 starts an S3 server on loopback (moto, which holds all objects in memory: four times the features), writes synthetic
 shards to it, runs the three verbs as Ray jobs and kills each with SIGKILL when a third, and two thirds, of its files
-are there. It prints one line of JSON: for each verb its files, how many were there at each kill, seconds, CPU seconds of
-this machine's processes, rows, and whether the ids are those of the source, each once.
+are there. It prints one line of JSON: for each verb its files, how many were there at each kill, seconds, CPU seconds
+of this machine's processes, rows, and whether the ids are those of the source, each once.
 """
 
 import argparse
@@ -87,7 +87,9 @@ def make_bucket() -> None:
 
 def write_shards(rows: int, dim: int) -> None:
     """Features as a data set on the hub has them: many files, compressed."""
-    tables = (pa.table({"id": i, "label": l, "features": vectors(m)}) for i, l, m in blocks(rows, dim))
+    tables = (
+        pa.table({"id": ids, "label": labels, "features": vectors(matrix)}) for ids, labels, matrix in blocks(rows, dim)
+    )
     number = 0
     while shard := list(islice(tables, SHARD_BLOCKS)):
         with BucketPlace(f"{BUCKET}/shards/{number:04d}.parquet").staged_file() as staging:
