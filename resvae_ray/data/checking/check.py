@@ -15,7 +15,7 @@ from resvae_ray.config import PAPER_BATCH, PAPER_METRIC
 from resvae_ray.data.checking.advice import advice
 from resvae_ray.data.checking.check_result import GOOD_R2, MOST_CLASSES, Check, Components, Labels, Spread
 from resvae_ray.data.checking.spectrum import components_for, linear_r2, sufficient_beta, usable_latents
-from resvae_ray.data.checking.survey import Location, Survey, place_of, survey
+from resvae_ray.data.checking.survey import Location, Survey, place_of, repeated_vectors, survey
 from resvae_ray.data.features import Features
 from resvae_ray.data.hashes import Repeats, find_repeats
 from resvae_ray.data.moments import Moments
@@ -60,7 +60,7 @@ def check_features(features: str | Path, *, beta: float = PAPER_METRIC.beta, pro
         missing=found.missing,
         nonfinite=found.nonfinite,
         duplicate_ids=ids.rows,
-        duplicate_vectors=find_repeats(found.vectors).rows,
+        duplicate_vectors=repeated_vectors(source, found),
         duplicate_proteins=_repeated_accessions(source),
         duplicate_sequences=sequences.rows if sequences else None,
         labels=_labels(source),

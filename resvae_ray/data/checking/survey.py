@@ -16,12 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from resvae_ray.data.features import Features
-from resvae_ray.data.hashes import ABSENT, hash_vectors
+from resvae_ray.data.hashes import ABSENT, find_repeats, hash_vectors, members
 from resvae_ray.data.layout import Layout
 from resvae_ray.data.moments import Moments, RoundedCovariance, moments_for
 from resvae_ray.data.schema import all_finite, as_array, as_text, decode_matrix
 from resvae_ray.names import FEATURES
 from resvae_ray.progress import Progress
+
+SKETCH = 32  # numbers of a vector, evenly spaced, that are hashed first
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Survey:
         missing: rows without an id, a vector or one of its values.
         nonfinite: rows whose vector holds NaN, infinity or a missing value; the last count under both.
         moments: of the rows that are whole.
-        vectors: (n, uint64) hashes of their vectors, ABSENT for other rows.
+        vectors: (n, uint64) hashes of SKETCH numbers of their vectors, ABSENT for other rows.
     """
 
     moments: Moments
@@ -104,8 +106,34 @@ def _take_in(found: Survey, source: Features, file: str, row: int, table: pa.Tab
             file, row + first, ids[first].as_py(), feature_name(source.layout, column)
         )
         matrix, present = matrix[finite], present[finite]
-    found.vectors[start + present] = hash_vectors(matrix)
+    found.vectors[start + present] = hash_vectors(matrix[:, :: max(1, source.dim // SKETCH)])
     return matrix
+
+
+def repeated_vectors(source: Features, found: Survey) -> int:
+    """Rows that repeat the vector of an earlier row; reads the row groups again in which SKETCH numbers repeat.
+
+    Raises:
+        DataError: see `survey`.
+    """
+    ordered = np.sort(found.vectors)
+    repeated = ordered[1:][(ordered[1:] == ordered[:-1]) & (ordered[1:] != ABSENT)]
+    return find_repeats(_hashes_of(source, members(found.vectors, repeated))).rows if len(repeated) else 0
+
+
+def _hashes_of(source: Features, chosen: np.ndarray) -> np.ndarray:
+    """(n, uint64) hashes of the vectors of some rows (n, bool), which are whole; ABSENT for the others."""
+    hashes, start = np.full(len(chosen), ABSENT), 0
+    for group in source.groups():
+        pieces = source.tables(group.file, [group.index]) if chosen[start : start + group.rows].any() else ()
+        at = start
+        for row, table in pieces:
+            rows = chosen[at : at + len(table)]
+            matrix = decode_matrix(table.filter(pa.array(rows)), source.layout, group.file, row)
+            hashes[at + np.flatnonzero(rows)] = hash_vectors(matrix)
+            at += len(table)
+        start += group.rows
+    return hashes
 
 
 def _missing(table: pa.Table, layout: Layout, ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
