@@ -1,5 +1,7 @@
 """Searches for two cores, their outcomes, and the processes that run them."""
 
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,3 +50,21 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:
         return ""
+
+
+def finish(process: subprocess.Popen) -> tuple[str, str]:
+    """Waits for a process that must succeed and returns its output."""
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def wait_for_epochs(run: Path, count: int, process: subprocess.Popen) -> None:
+    """Waits until the search in `run` has recorded this number of epochs."""
+    for _ in range(2000):
+        assert process.poll() is None, process.communicate()[1]
+        path = run / "epochs.jsonl"
+        if path.exists() and len(path.read_text().splitlines()) >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{run} did not come to {count} epochs")

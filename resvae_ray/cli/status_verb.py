@@ -64,13 +64,14 @@ def _looks(path: str) -> "Iterator[tuple[Run, Status]]":
     """Yields the status every few seconds until the search ends."""
     from resvae_ray.search.run.run import Run
 
+    run = Run.open(path)
     while True:
-        run = Run.open(path)
         status = run.standing()
         yield run, status
         if status.state != "running":
             return
         time.sleep(WATCH_S)
+        run = run.reread()
 
 
 def _print_json(looks: "Iterator[tuple[Run, Status]]") -> None:

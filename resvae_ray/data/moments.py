@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from resvae_ray.errors import DataError
+
 LEAST_SHARE = 1e-6  # of the largest variance; a principal component with less is rounding
 LARGEST_MATRIX = 8192  # rows and columns of a matrix of float64 that is taken apart: 512 MiB, minutes on a few cores
 HELD_BYTES = 2 << 30  # of rows of float32 held for their inner products
@@ -68,8 +70,11 @@ class Moments:
         """Variances (R), the largest first, and orthonormal directions (R, D) of the principal components.
 
         Components whose variance is rounding are left out, see LEAST_SHARE.
+
+        Raises:
+            DataError: the rows are too wide for a matrix of their features, see `moments_for`.
         """
-        raise NotImplementedError("moments without the components")
+        raise DataError(f"{len(self.mean):,} features: too many for principal components")
 
 
 class Covariance(Moments):

@@ -118,7 +118,11 @@ def _walk(model: ResVAE, rows: Rows) -> tuple[np.ndarray, np.ndarray, float, np.
 
 
 class _Moments:
-    """Sum of squared deviations from the mean a column, gathered in blocks (Chan, Golub & LeVeque 1983)."""
+    """Sum of squared deviations from the mean a column, gathered in blocks (Chan, Golub & LeVeque 1983).
+
+    `data/moments.py` gathers the same in NumPy. Here it stays on the device of the rows and squares in their precision:
+    in NumPy each block would leave the GPU, and the last digits of R² would differ from those of earlier versions.
+    """
 
     def __init__(self) -> None:
         self.rows = 0

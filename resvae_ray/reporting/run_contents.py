@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import optuna
 import pandas as pd
@@ -23,6 +22,7 @@ from resvae_ray.search.export import best_model
 from resvae_ray.search.run.finalists import Finalist, chosen_of, finalists_of
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.snapshot import Snapshot
+from resvae_ray.search.run.status import Status
 from resvae_ray.search.run.trainings import BestTrial, SavedWeights, TrainingRecord, best_of
 from resvae_ray.search.space import training_config
 from resvae_ray.search.study import frozen_trials
@@ -60,9 +60,9 @@ class Findings:
         return self.snapshot.trials
 
     @cached_property
-    def status(self) -> dict[str, Any]:
-        """The status, as `resvae-ray status --json` prints it."""
-        return self.run.status()
+    def status(self) -> Status:
+        """How the search stands."""
+        return self.run.standing()
 
     @cached_property
     def model(self) -> BestTrial | None:

@@ -46,12 +46,12 @@ def page_values(findings: Findings) -> dict[str, Any]:
     return {
         "findings": findings,
         "title": run.path.name,
-        "about": [run.config.name, status["state"], f"started {_clock(run.info.get('created'))}", str(run.path)],
+        "about": [run.config.name, status.state, f"started {_clock(run.info.get('created'))}", str(run.path)],
         "best_r2": _best_row(findings).get(names.R2),
-        "counts": status["counts"],
-        "ended": " · ".join(f"{many} {state}" for state, many in status["counts"].items() if many),
-        "epochs": status["epochs"],
-        "seconds": status["seconds"],
+        "counts": status.counts,
+        "ended": " · ".join(f"{many} {state}" for state, many in status.counts.items() if many),
+        "epochs": status.epochs,
+        "seconds": status.seconds,
         "results": _results(findings),
         "comparable": comparable(findings),
         "lost_best": _lost_best(run),
@@ -247,7 +247,7 @@ def _failures(findings: Findings) -> TableRows:
     params = {record.number: record.params for record in findings.records}
     return [
         [_which(failure), describe(params.get(failure[names.NUMBER], {})), failure[names.FAILURE]]
-        for failure in findings.status["failures"]
+        for failure in findings.status.failures
     ]
 
 

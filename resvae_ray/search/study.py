@@ -11,8 +11,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from resvae_ray.config import Config, Domain, TrainingConfig, field_type
-from resvae_ray.errors import DataError, UsageError, first_line
+from resvae_ray.errors import UsageError
 from resvae_ray.files.atomic import cut_torn_line
+from resvae_ray.search.run.journal import damaged
 from resvae_ray.search.space import combinations, first_proposal
 
 
@@ -77,8 +78,7 @@ def _reading(journal: Path) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:  # a damaged line makes Optuna raise various exceptions
-        kind = type(error).__name__
-        raise DataError(f"{journal}: the study's journal is damaged ({kind}: {first_line(error)})") from None
+        raise damaged(journal, error) from None
 
 
 def _distribution(name: str, domain: Domain) -> BaseDistribution:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,9 @@ from searches import ONE_AT_A_TIME as ONE_AT_A_TIME
 from searches import SMALL as SMALL
 from searches import children as children
 from searches import command_line as command_line
+from searches import finish as finish
 from searches import outcome as outcome
+from searches import wait_for_epochs as wait_for_epochs
 
 from resvae_ray.config import Config
 from resvae_ray.config_file import config_to_toml
@@ -21,21 +22,29 @@ from resvae_ray.on_ray.cluster import RAY_SETTINGS
 
 
 @pytest.fixture(scope="session")
-def ray_here() -> Iterator[None]:
-    """A Ray in this process, which `tune` and `encode_features` then use."""
+def ray_ends() -> Iterator[None]:
+    """Ends a Ray of `ray_here` with the tests of this process."""
+    yield
+    import ray
+
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def ray_here(ray_ends: None) -> None:
+    """A Ray in this process, which `tune` and `encode_features` then use. It stays for the modules that follow."""
     os.environ.update(RAY_SETTINGS)
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=4,
-        num_gpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=256 << 20,
-    )
-    yield
-    ray.shutdown()
+    if not ray.is_initialized():
+        ray.init(
+            address="local",
+            num_cpus=4,
+            num_gpus=4,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=256 << 20,
+        )
 
 
 @pytest.fixture
@@ -77,21 +86,3 @@ def _heed_signals() -> None:
     """As in a terminal: tests that run in the background or under nohup hand on that signals are ignored."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-
-
-def finish(process: subprocess.Popen) -> tuple[str, str]:
-    """Waits for a process that must succeed and returns its output."""
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
-    return out, err
-
-
-def wait_for_epochs(run: Path, count: int, process: subprocess.Popen) -> None:
-    """Waits until the search in `run` has recorded this number of epochs."""
-    for _ in range(2000):
-        assert process.poll() is None, process.communicate()[1]
-        path = run / "epochs.jsonl"
-        if path.exists() and len(path.read_text().splitlines()) >= count:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{run} did not come to {count} epochs")

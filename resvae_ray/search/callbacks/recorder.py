@@ -61,6 +61,7 @@ class EpochLog:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Closes the file; every line is on the disk already."""
         self._file.close()
 
 
@@ -84,6 +85,7 @@ class Tables:
             self.write()
 
     def write(self) -> None:
+        """Writes the tables now. If that fails, they stay outdated."""
         began = time.monotonic()
         try:
             self._run.write_tables()

@@ -23,6 +23,11 @@ VALUE_OF_EPOCH = re.compile(
 STATES = (names.RUNNING, names.COMPLETE, names.PRUNED, names.FAILED, names.PENDING)  # by Optuna's number
 
 
+def damaged(journal: Path, error: Exception) -> DataError:
+    """The error for a journal that cannot be read because of `error`."""
+    return DataError(f"{journal}: the study's journal is damaged ({type(error).__name__}: {first_line(error)})")
+
+
 @dataclass
 class Proposal:
     """A trial as the journal has it.
@@ -87,8 +92,7 @@ class JournalReader:
                 if place == len(lines) and isinstance(error, json.JSONDecodeError):
                     break  # as Optuna does: the last line may be incomplete
                 self._forget()
-                kind = f"{type(error).__name__}: {first_line(error)}"
-                raise DataError(f"{self._path}: the study's journal is damaged ({kind})") from None
+                raise damaged(self._path, error) from None
             self._offset += len(line)
         return changed
 

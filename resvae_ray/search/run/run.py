@@ -87,8 +87,7 @@ class Run:
             DataError: the folder is not a RUN.
         """
         where = place(path)
-        if not (where / names.RUN_FILE).is_file():
-            raise DataError(f"{where}: not a RUN: {names.RUN_FILE} is missing; create one with `resvae-ray tune`")
+        _require_run(where)
         if copy := copy_to_read(where):
             copy.fetch()
         return cls.read(where, copy)
@@ -135,6 +134,18 @@ class Run:
             UsageError: another process holds it.
         """
         return hold(self.path / names.LOCK_FILE)
+
+    def reread(self) -> "Run":
+        """The RUN as it is now: itself, which reads only what was added, unless a session has changed run.json.
+
+        Raises:
+            DataError: the folder is no longer a RUN.
+        """
+        _require_run(self.where)
+        if self.copy:
+            self.copy.fetch()
+        now = Run.read(self.where, self.copy)
+        return self if now.info == self.info else now
 
     @cached_property
     def _reader(self) -> SnapshotReader:
@@ -263,6 +274,15 @@ class Run:
 
 def _content(config: Config, dataset: "Dataset") -> dict[str, Any]:
     return {"config": config_to_dict(config), "dataset": {**asdict(dataset), "path": str(dataset.path)}}
+
+
+def _require_run(where: Place) -> None:
+    """
+    Raises:
+        DataError: the folder is not a RUN.
+    """
+    if not (where / names.RUN_FILE).is_file():
+        raise DataError(f"{where}: not a RUN: {names.RUN_FILE} is missing; create one with `resvae-ray tune`")
 
 
 def refuse_existing_run(folder: Place) -> None:

@@ -107,7 +107,7 @@ def test_watching_in_a_log_file_prints_what_changes_and_ends_with_the_search(run
     while_it_runs(run, monkeypatch, begin, lambda: None, lambda: None, fail)
     assert main(["status", str(run.path), "--watch"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [re.search(r"run: (\w+); (\d) pending, (\d) running", line).groups() for line in lines[:4]] == [
+    assert [re.findall(r"run: (\w+); (\d) pending, (\d) running", line)[0] for line in lines[:4]] == [
         ("running", "3", "0"),
         ("running", "2", "1"),
         ("running", "2", "0"),
@@ -122,6 +122,29 @@ def test_watching_for_programs_is_a_line_of_json_each_time(run, capsys, monkeypa
     assert main(["status", str(run.path), "--watch", "--json"]) == 0
     states = [json.loads(line)["state"] for line in capsys.readouterr().out.splitlines()]
     assert states == ["running", "running", "interrupted"]
+
+
+def test_watching_opens_the_run_once_and_sees_a_longer_search(run, capsys, monkeypatch):
+    opened, change = [], Run.open
+    monkeypatch.setattr(Run, "open", lambda path: opened.append(path) or change(path))
+
+    def extend():
+        about = json.loads((run.path / "run.json").read_text())
+        about["config"]["search"]["trials"] = 5
+        (run.path / "run.json").write_text(json.dumps(about))
+
+    while_it_runs(run, monkeypatch, lambda: None, extend)
+    assert main(["status", str(run.path), "--watch", "--json"]) == 0
+    pending = [json.loads(line)["counts"]["pending"] for line in capsys.readouterr().out.splitlines()]
+    assert pending == [3, 3, 5, 5]
+    assert len(opened) == 1
+
+
+def test_watching_a_run_that_is_removed_ends_in_words(run, capsys, monkeypatch):
+    while_it_runs(run, monkeypatch, (run.path / "run.json").unlink)
+    assert main(["status", str(run.path), "--watch", "--json"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{run.path}: not a RUN: run.json is missing" in line
 
 
 class Terminal(io.StringIO):

@@ -3,6 +3,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from resvae_ray.data.moments import Covariance, Gram, Moments, RoundedCovariance, moments_for
+from resvae_ray.errors import DataError
 
 
 def gathered(matrix, sizes, moments=None):
@@ -61,6 +62,13 @@ def test_fewer_rows_than_features_have_the_same_components(sizes, monkeypatch):
     found, known = gathered(matrix, sizes, Gram(40, 50)), gathered(matrix, sizes)
     np.testing.assert_array_equal(found.variance, known.variance)
     np.testing.assert_allclose(found.eigenvalues(), known.eigenvalues()[:30], rtol=1e-9, atol=1e-12)
+
+
+def test_rows_that_are_too_wide_have_no_components():
+    moments = gathered(np.eye(3, dtype=np.float32), [], Moments(3))
+    assert moments.eigenvalues() is None
+    with pytest.raises(DataError, match="3 features: too many for principal components"):
+        moments.principal()
 
 
 @pytest.mark.parametrize(
