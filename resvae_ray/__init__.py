@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from resvae_ray.encode.encode_features import encode_features as encode_features
     from resvae_ray.encode.latents import Output as Output
     from resvae_ray.errors import ResVAERayError as ResVAERayError
+    from resvae_ray.estimator import ResVAETransformer as ResVAETransformer
     from resvae_ray.evaluation.evaluate import evaluate_model as evaluate_model
     from resvae_ray.evaluation.results import Evaluation as Evaluation
     from resvae_ray.model.loss import LossTerms as LossTerms
@@ -67,6 +68,7 @@ _PLACES = {
     "ResVAERayError": "errors",
     "evaluate_model": "evaluation.evaluate",
     "Evaluation": "evaluation.results",
+    "ResVAETransformer": "estimator",
     "figures": "reporting.figures",
     "report": "reporting.report",
     "LossTerms": "model.loss",

@@ -22,6 +22,7 @@ LAYERS = [
     ["on_ray"],
     ["doctor", "embed", "encode", "evaluation", "jobs", "search"],
     ["reporting"],
+    ["estimator"],
     ["demo"],
     ["cli"],
     ["__main__"],

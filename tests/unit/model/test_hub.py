@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from hub import TOKEN, hub_on_loopback
@@ -45,7 +46,8 @@ def test_a_model_comes_back_from_the_hub_as_it_was_pushed(hub):
 
 
 def test_a_folder_is_pushed_as_it_is_without_files_that_are_not_of_a_model(hub, tmp_path):
-    path = ResVAE(8, 16, 3).save_pretrained(tmp_path / "model")
+    path = tmp_path / "model"
+    ResVAE(8, 16, 3).save_pretrained(path)
     (path / "README.md").write_text("---\nlicense: mit\n---\nMine.\n")
     (path / "model.onnx").write_bytes(b"onnx")
     (path / "passwords.txt").write_text("secret")
@@ -136,3 +138,13 @@ def test_without_the_extra(hub, monkeypatch):
     for use in (ResVAE.from_pretrained, ResVAE(8, 16, 3).push_to_hub):
         with pytest.raises(UsageError, match=r"pip install .*\[hub\]"):
             use("user/tiny")
+
+
+def test_an_estimator_comes_back_from_the_hub(hub):
+    x = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    small = {"hidden_dim": 8, "z_dim": 4, "batch_size": 8}
+    made = rr.ResVAETransformer(2, epochs=1, training=small, random_state=0).fit(x)
+    assert made.push_to_hub("user/estimator", private=True) == f"{hub.url}/user/estimator/commit/{1:040x}"
+    again = rr.ResVAETransformer.from_pretrained("user/estimator")
+    assert again.get_params()["n_components"] == 2
+    assert np.array_equal(again.transform(x), made.transform(x))
