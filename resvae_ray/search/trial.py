@@ -92,8 +92,6 @@ def give_back() -> None:
         torch.cuda.empty_cache()
 
 
-logger = logging.getLogger(__name__)
-
 STOP_TIMEOUT_S = 60
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors of a disk that fails every trial until it is fixed
 

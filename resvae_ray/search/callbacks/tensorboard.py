@@ -13,9 +13,6 @@ receive the error. `EventFile` writes in the calling thread.
 import io
 import itertools
 import os
-
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers make their classes when they are imported, out of sight of a type checker.
 import re
 import socket
 import time

@@ -7,7 +7,6 @@ columns of a line are parsed on access to `Curve.rows`.
 
 import io
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +19,7 @@ from pyarrow import json as pajson
 
 from resvae_ray import names
 from resvae_ray.errors import DataError
+from resvae_ray.search.run.appended_lines import AppendedLines
 
 COUNTED = (names.REPEAT, names.NUMBER, names.EPOCH)  # of an epoch's row, whole numbers; only finalists have the first
 MEASURED = (names.VAL_LOSS, names.SECONDS, names.TIME)  # in every row
@@ -118,12 +118,12 @@ class EpochReader:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._appended = path, AppendedLines(path, self._forget)
         self._forget()
 
     def _forget(self) -> None:
         self.curves: dict[Key, Curve] = {}
-        self._file, self._offset, self._lines = -1, 0, 0
+        self._lines = 0
         self._rows: tuple[int, dict[Key, list[EpochRow]]] = (-1, {})
 
     def refresh(self) -> set[Key]:
@@ -132,29 +132,14 @@ class EpochReader:
         Raises:
             DataError: a line is damaged.
         """
-        try:
-            file = self._path.open("rb")
-        except FileNotFoundError:
-            self._forget()
-            return set()
-        with file:
-            if self._is_another(file):
-                self._forget()
-                self._file = _inode(file)
-            file.seek(self._offset)
-            content = file.read()
-        # After the last line's end, a line is still being written.
-        content = content[: content.rfind(b"\n") + 1]
+        content = self._appended.read()
         if not content:
             return set()
         columns = _fast(content) or _slow(content, self._path, self._lines)
         changed = self._add(columns)
-        self._offset += len(content)
+        self._appended.take(content)
         self._lines += content.count(b"\n")
         return changed
-
-    def _is_another(self, file: io.BufferedReader) -> bool:
-        return _inode(file) != self._file or file.seek(0, io.SEEK_END) < self._offset
 
     def _add(self, columns: "_Columns") -> set[Key]:
         changed = set()
@@ -169,11 +154,11 @@ class EpochReader:
         return Curve(epochs, losses, seconds, times, nodes, lambda: self._rows_of(key))
 
     def _rows_of(self, key: Key) -> list[EpochRow]:
-        if self._rows[0] != self._offset:
+        if self._rows[0] != self._appended.taken:
             found: dict[Key, list[EpochRow]] = {}
             for row in read_epochs(self._path):
                 found.setdefault((row[names.NUMBER], row.get(names.REPEAT)), []).append(row)
-            self._rows = (self._offset, found)
+            self._rows = (self._appended.taken, found)
         return self._rows[1].get(key, [])
 
 
@@ -295,7 +280,3 @@ def _joined(known: Curve, new: Sequence[list[Any]]) -> Sequence[list[Any]]:
 def _joined_rows(known: Curve, later: Curve) -> list[EpochRow]:
     rows = {row[names.EPOCH]: row for row in (*known.rows, *later.rows)}
     return [rows[epoch] for epoch in sorted(rows)]
-
-
-def _inode(file: io.BufferedReader) -> int:
-    return os.fstat(file.fileno()).st_ino

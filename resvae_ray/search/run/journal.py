@@ -6,7 +6,6 @@ read, reads only the appended part. tests/unit/search/run/test_journal.py compar
 """
 
 import json
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from resvae_ray import names
 from resvae_ray.errors import DataError, first_line
+from resvae_ray.search.run.appended_lines import AppendedLines
 
 CREATE_STUDY, CREATE_TRIAL, SET_PARAM, SET_STATE = 0, 4, 5, 6
 IGNORED = (1, 2, 3, 7, 8, 9, 10)  # a study is deleted, attributes, values of epochs, trials of another library
@@ -54,7 +54,7 @@ class JournalReader:
     """
 
     def __init__(self, path: Path, study: str) -> None:
-        self._path, self._study = path, study
+        self._path, self._study, self._appended = path, study, AppendedLines(path, self._forget)
         self._forget()
 
     def _forget(self) -> None:
@@ -62,7 +62,6 @@ class JournalReader:
         self._studies: list[str] = []
         self._trials: dict[int, Proposal | None] = {}  # of all studies, by Optuna's id
         self._distributions: dict[str, dict[str, Any]] = {}
-        self._file, self._offset = -1, 0
 
     def refresh(self) -> set[int]:
         """Reads what was appended since the last call; the numbers of the trials that it changes.
@@ -70,20 +69,8 @@ class JournalReader:
         Raises:
             DataError: the journal is damaged.
         """
-        try:
-            file = self._path.open("rb")
-        except FileNotFoundError:
-            self._forget()
-            return set()
-        with file:
-            found = os.fstat(file.fileno())
-            if found.st_ino != self._file or found.st_size < self._offset:
-                self._forget()
-                self._file = found.st_ino
-            file.seek(self._offset)
-            content = file.read()
         changed: set[int] = set()
-        lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+        lines = self._appended.read().splitlines(keepends=True)
         for place, line in enumerate(lines, 1):
             try:
                 if VALUE_OF_EPOCH.fullmatch(line) is None and (trial := self._apply(json.loads(line))) is not None:
@@ -91,9 +78,9 @@ class JournalReader:
             except (ValueError, KeyError, TypeError, IndexError, RecursionError, OverflowError) as error:
                 if place == len(lines) and isinstance(error, json.JSONDecodeError):
                     break  # as Optuna does: the last line may be incomplete
-                self._forget()
+                self._appended.forget()
                 raise damaged(self._path, error) from None
-            self._offset += len(line)
+            self._appended.take(line)
         return changed
 
     def _apply(self, entry: dict[str, Any]) -> Proposal | None:
