@@ -5,12 +5,14 @@
 Both train the same network (1280/859/18) from the same weights on the same rows in the same order, batch 32, one
 thread, with the same random numbers for dropout and latents. Prints the median CPU seconds of an epoch of each, the
 ratio, and how far the losses are apart in three epochs of both in double precision: in single precision the first steps
-of this training, which are violent, make different losses of different roundings. PUBLISHED is a folder with a
+of this training, which are violent, make different losses of different roundings. Also measures ours with
+`matmul = "bfloat16"`. PUBLISHED is a folder with a
 `reference.py` whose `load_reference_class` gives the published class; it is not part of this project.
 """
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch
 
 from benchmarks.measuring import interleaved, report
 from resvae_ray import names
-from resvae_ray.config import TrainingConfig
+from resvae_ray.config import BFLOAT16, TrainingConfig
 from resvae_ray.data.stream import ResidentRows
 from resvae_ray.data.synthetic import synthetic_batches
 from resvae_ray.model.training import Training
@@ -86,14 +88,16 @@ def main() -> None:
     reference = load_reference_class()
     rows = ResidentRows(matrix)
     ours, published = Ours(config, rows), Published(config, rows, reference)
-    seconds = interleaved({"published": published, "ours": ours}, options.rounds)
+    rounded = Ours(replace(config, matmul=BFLOAT16), rows)
+    seconds = interleaved({"published": published, "ours": ours, "ours in bfloat16": rounded}, options.rounds)
     report(
         "epoch",
         rows=options.rows,
         cpu_s=seconds,
         ratio=seconds["published"] / seconds["ours"],
         largest_relative_difference_of_losses=_apart(config, matrix[:512], reference),
-        losses={names.TRAIN_LOSS: ours.losses},
+        ratio_of_bfloat16=seconds["ours"] / seconds["ours in bfloat16"],
+        losses={names.TRAIN_LOSS: ours.losses, "in bfloat16": rounded.losses},
     )
 
 

@@ -21,6 +21,7 @@ SCHEDULES = ("constant", "cosine", "one_cycle", "wsd")
 LINEAR_PATHS = ("none", "pca")
 DATA_MODES = ("auto", "resident", "stream")
 AUTO = "auto"
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
 AUTO_R2 = 0.95  # explained variance at whose residual error a metric with beta = "auto" is calibrated
 FROM_MACHINE = "chosen from the machine"
 
@@ -96,6 +97,13 @@ class TrainingConfig:
         "fraction of a batch's rows that keep only their first latents, so that every prefix is a code; 0 disables it",
         at_least=0,
         at_most=1,
+    )
+    matmul: str = setting(
+        FLOAT32,
+        "format of the matrix products of a training step; bfloat16 (on a GPU, TF32) is faster where the machine has "
+        "it; auto uses it there and retrains the winner in float32",
+        choices=(AUTO, FLOAT32, BFLOAT16),
+        rare=True,
     )
 
     def __post_init__(self) -> None:

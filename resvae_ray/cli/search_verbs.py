@@ -44,6 +44,7 @@ def _add_tune(verbs: Any) -> None:
         metavar="FILE|NAME",
         help=f"TOML file or scenario: {', '.join(scenario_names())} (default: {DEFAULT_SCENARIO})",
     )
+    parser.add_argument("--like", metavar="RUN", help="begin with the best trials of an earlier RUN, on other data")
     parser.add_argument("--resume", action="store_true", help="resume RUN; with a larger --trials, extend it")
     parser.add_argument("--tensorboard", action="store_true", help="start TensorBoard for this search on this machine")
     _add_fields(parser)
@@ -90,7 +91,8 @@ def _tune(options: argparse.Namespace) -> None:
     from resvae_ray.search.tune import tune
 
     started = time.monotonic()
-    run = tune(options.dataset, options.run, config, resume=options.resume, tensorboard=options.tensorboard)
+    how: dict[str, Any] = {"resume": options.resume, "tensorboard": options.tensorboard, "like": options.like}
+    run = tune(options.dataset, options.run, config, **how)
     stands, best = run.standing(), run.saved_best()
     ended = ", ".join(f"{count} {state}" for state, count in stands.counts.items() if count)
     print(f"{run.where}: {ended}; {stands.epochs:,} epochs in all, {time.monotonic() - started:,.0f} s this time")

@@ -29,6 +29,7 @@ from resvae_ray.model.loss import loss_terms
 from resvae_ray.model.nested import NestedLatents
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.principal import metric_for, principal_components, start_as_pca
+from resvae_ray.model.products import products_in, resolved
 from resvae_ray.model.schedule import kld_weight, learning_rate
 from resvae_ray.model.tensor_file import read_tensors, require_fit, write_tensors
 from resvae_ray.model.validation import PAPER_BATCH, Validation, validate
@@ -86,6 +87,7 @@ class Training:
         self._nested = None
         if config.nested:
             self._nested = NestedLatents(config.nested, config.z_dim, principal_components(train), self.device)
+        self._matmul = resolved(config.matmul)
         self._optimizer = torch.optim.AdamW(_groups(self.model, config), lr=config.lr, fused=True)
         self.epoch = 0
         self.last: Metrics = {}
@@ -202,7 +204,8 @@ class Training:
     def _train_epoch(self, epoch: int) -> float:
         self.model.train()
         total, losses, step, seen = 0.0, [], 0, 0
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        fork = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
+        with fork, products_in(self._matmul, self.device):
             torch.manual_seed(derive(NOISE, self.seed, epoch))
             for x in self._train.shuffled(self.config.batch_size, self.seed, epoch):
                 done = (epoch - 1 + (seen + len(x) / 2) / self._train.rows) / self.config.epochs

@@ -1,15 +1,19 @@
-"""The final round: the finalists of a search are trained again, each under several seeds, all to the full length."""
+"""The final round: the finalists of a search are trained again, each under several seeds, all to the full length.
+
+Their matrix products are float32, also where the search rounds them to bfloat16.
+"""
 
 import sys
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from resvae_ray import names
+from resvae_ray.config import FLOAT32
 from resvae_ray.search.callbacks.console import FinalistsProgress
 from resvae_ray.search.callbacks.recorder import Recorder, Sender, clear_staging, forget_resume
 from resvae_ray.search.callbacks.tensorboard import TensorBoard, board_of
@@ -32,6 +36,7 @@ def train_finalists(run: Run, job: TrainingJob, slots: Slots, seconds: float | N
         JobError: a fault affects all trainings.
     """
     finalists = run.finalists()
+    job = replace(job, training=job.training | {"matmul": FLOAT32})
     repeats = left_to_train(finalists)
     _tidy(run, finalists)
     stopped = _train(run, job, slots, seconds, repeats) if repeats else False

@@ -3,11 +3,12 @@
 from dataclasses import fields, replace
 from pathlib import Path
 
-from resvae_ray.config import Config, Domain
+from resvae_ray.config import AUTO, FLOAT32, Config, Domain
 from resvae_ray.config_file import load_config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import choose_mode
 from resvae_ray.errors import DataError, UsageError
+from resvae_ray.model.products import resolved
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.space import first_proposal
 
@@ -24,7 +25,18 @@ def first_config(dataset: Dataset, config: Config | str | Path | None) -> Config
     given = config if isinstance(config, Config) else Config() if config is None else load_config(config)
     if given.search.try_first:
         first_proposal(given)
-    return replace(given, data=replace(given.data, mode=choose_mode(dataset, given.data)))
+    given = replace(given, data=replace(given.data, mode=choose_mode(dataset, given.data)))
+    return _with_matmul(given)
+
+
+def _with_matmul(config: Config) -> Config:
+    """The configuration with the format of this machine for "auto". If it rounds, the winner is retrained."""
+    if config.training.matmul != AUTO:
+        return config
+    training, search = replace(config.training, matmul=resolved(config.training.matmul)), config.search
+    if training.matmul != FLOAT32 and not search.finalists:
+        search = replace(search, finalists=1, seeds=1)
+    return replace(config, training=training, search=search)
 
 
 def resumed_config(run: Run, dataset: Dataset, config: Config | str | Path | None) -> Config:

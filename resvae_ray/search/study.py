@@ -1,8 +1,9 @@
 """The study of a search as Optuna has it: the journal in a RUN, opened to propose trials or to draw them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -31,13 +32,17 @@ def open_study(journal: Path, study_name: str) -> optuna.Study:
         return optuna.create_study(study_name=study_name, storage=storage, direction="minimize", load_if_exists=True)
 
 
-def start_study(study: optuna.Study, config: Config) -> None:
-    """Enqueues the first proposals of a new study: all choices of the space, if there are enough trials."""
+def start_study(study: optuna.Study, config: Config, earlier: Sequence[dict[str, Any]] = ()) -> None:
+    """Enqueues the first proposals of a new study: all choices of the space, if there are enough trials.
+
+    Args:
+        earlier: the best proposals of an earlier search, which come before others.
+    """
     if study.get_trials(deepcopy=False):
         return
     if config.search.try_first:
         study.enqueue_trial(first_proposal(config))
-    for proposal in combinations(config):
+    for proposal in [*earlier, *combinations(config)]:
         study.enqueue_trial(proposal, skip_if_exists=True)
 
 

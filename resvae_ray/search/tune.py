@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -22,7 +23,7 @@ from resvae_ray import names
 from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.stream import RESIDENT, STREAM
-from resvae_ray.errors import Interrupted, JobError, first_line, system_line
+from resvae_ray.errors import Interrupted, JobError, UsageError, first_line, system_line
 from resvae_ray.files.atomic import replace_folder
 from resvae_ray.files.place import place, place_to_write
 from resvae_ray.on_ray.cluster import ray_session
@@ -45,6 +46,7 @@ from resvae_ray.search.run.trainings import training_folder, trial_folders
 from resvae_ray.search.study import open_study, start_study, unfinished
 from resvae_ray.search.tpe import StudySearch
 from resvae_ray.search.trial import TrainingJob, run_training
+from resvae_ray.search.warm_start import proposals_like
 
 
 def tune(
@@ -54,6 +56,7 @@ def tune(
     *,
     resume: bool = False,
     tensorboard: bool = False,
+    like: str | Path | None = None,
 ) -> Run:
     """Searches for the best Res-VAE for a DATASET and records everything in a RUN folder.
 
@@ -62,6 +65,7 @@ def tune(
             recorded one if not given, else it may differ in trials, limits and resources only.
         resume: resume the search in `run`; a larger number of trials extends it.
         tensorboard: run a TensorBoard beside the search, on loopback, and print its address to stderr.
+        like: an earlier RUN, on other data; the best of its trials are the first proposals.
 
     Returns:
         The RUN; its best model is in RUN/model.
@@ -75,10 +79,13 @@ def tune(
     data = Dataset.open(dataset)
     with ExitStack() as stack:
         if resume:
+            if like is not None:
+                raise UsageError("--like is for a new search; remove it, or remove --resume")
             known = stack.enter_context(taken_up(run))
             resolved = resumed_config(known, data, config)
         else:
             known, resolved = None, first_config(data, config)
+            about = about_search() | _about_earlier(like, resolved)
             where = place_to_write(run)
             refuse_existing_run(where)
             require_lockable(where)
@@ -87,10 +94,15 @@ def tune(
         require_space(place(run), resolved, data.dim, slots.concurrent)
         if known is None:
             # All checks have passed, and nothing has been written yet.
-            known = stack.enter_context(created(run, resolved, data, about_search()))
+            known = stack.enter_context(created(run, resolved, data, about))
         known = known.begin_session(resolved, data, about_session(slots, nodes))
         with _sent_at_last(known):
             return _carried_out(known, data, slots, tensorboard)
+
+
+def _about_earlier(like: str | Path | None, config: Config) -> dict[str, Any]:
+    """The earlier RUN and its proposals, as run.json records them."""
+    return {} if like is None else {"like": {"run": str(like), "proposals": proposals_like(like, config)}}
 
 
 def _carried_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) -> Run:
@@ -170,7 +182,7 @@ def _search(run: Run, dataset: Dataset, slots: Slots, seconds: float | None) -> 
         JobError: a fault affects all trials.
     """
     study = open_study(run.path / names.JOURNAL_FILE, run.info["study"])
-    start_study(study, run.config)
+    start_study(study, run.config, run.info.get("like", {}).get("proposals", ()))
     take_up = unfinished(study)
     _tidy(run, take_up)
     left = len(take_up) + _not_begun(study, run.config.search.trials)
