@@ -61,8 +61,8 @@ def train(dataset: Path) -> tuple[float, float]:
     import torch
 
     from resvae_ray.config import DataConfig, TrainingConfig
-    from resvae_ray.data.dataset import Dataset
-    from resvae_ray.data.stream import STREAM, open_sides
+    from resvae_ray.data.dataset import STREAM, Dataset
+    from resvae_ray.data.stream import open_sides
     from resvae_ray.model.training import Training
 
     torch.set_num_threads(1)

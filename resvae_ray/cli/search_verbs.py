@@ -44,9 +44,9 @@ def _add_tune(verbs: Any) -> None:
         metavar="FILE|NAME",
         help=f"TOML file or scenario: {', '.join(scenario_names())} (default: {DEFAULT_SCENARIO})",
     )
-    parser.add_argument("--like", metavar="RUN", help="begin with the best trials of an earlier RUN, on other data")
     parser.add_argument("--resume", action="store_true", help="resume RUN; with a larger --trials, extend it")
     parser.add_argument("--tensorboard", action="store_true", help="start TensorBoard for this search on this machine")
+    parser.add_argument("--like", metavar="RUN", help="begin with the best trials of an earlier RUN, on other data")
     _add_fields(parser)
     parser.epilog = (
         "The defaults are those of the configuration; a scenario or a file may set others.\n"

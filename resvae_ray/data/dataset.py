@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from resvae_ray.config import DataConfig
 from resvae_ray.data.features import Features
 from resvae_ray.data.parquet_pieces import parquet_file
 from resvae_ray.errors import DataError
@@ -12,6 +13,7 @@ from resvae_ray.files.atomic import read_json
 from resvae_ray.files.place import AnyPath, Place, place
 from resvae_ray.names import DATASET_FILE, ROWS_HASH_KEY, TRAIN, VAL
 
+RESIDENT, STREAM = "resident", "stream"  # how a trial holds its rows
 ORIGIN = "origin"  # in dataset.json, for people: the FEATURES it was made from
 
 
@@ -119,3 +121,11 @@ def _footer(metadata: Any) -> list[Any]:
         places = [(c.path_in_schema, c.data_page_offset, c.total_compressed_size) for c in columns]
         found.append((group.num_rows, places, extremes))
     return found
+
+
+def choose_mode(dataset: Dataset, config: DataConfig) -> str:
+    """How a trial holds the rows: as configured, or in `auto` resident where both sides fit the budget."""
+    if config.mode != "auto":
+        return config.mode
+    size = 4 * dataset.dim * (dataset.train_rows + dataset.val_rows)
+    return RESIDENT if size <= config.resident_budget_mb * 2**20 else STREAM

@@ -15,16 +15,13 @@ import numpy as np
 import torch
 
 from resvae_ray.config import DataConfig
-from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.dataset import RESIDENT, Dataset, choose_mode
 from resvae_ray.data.features import Features, RowGroup, rows_in
 from resvae_ray.data.parquet_pieces import parquet_file, reading_parquet
 from resvae_ray.data.schema import all_finite, decode_matrix
 from resvae_ray.errors import DataError
 from resvae_ray.names import TRAIN, VAL
 from resvae_ray.seeds import SHUFFLE, derive
-
-RESIDENT = "resident"
-STREAM = "stream"
 
 
 class Rows(Protocol):
@@ -40,14 +37,6 @@ class Rows(Protocol):
     def in_order(self, block_rows: int) -> Iterator[torch.Tensor]:
         """Blocks (block_rows, D), the last one shorter, in the order of the files."""
         ...
-
-
-def choose_mode(dataset: Dataset, config: DataConfig) -> str:
-    """How a trial holds the rows: as configured, or in `auto` resident where both sides fit the budget."""
-    if config.mode != "auto":
-        return config.mode
-    size = 4 * dataset.dim * (dataset.train_rows + dataset.val_rows)
-    return RESIDENT if size <= config.resident_budget_mb * 2**20 else STREAM
 
 
 def open_rows(dataset: Dataset, side: str, config: DataConfig, device: torch.device | str = "cpu") -> Rows:

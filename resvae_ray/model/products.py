@@ -7,6 +7,7 @@ float32. On a GPU the same setting means TF32, which keeps 10 bits. Validation a
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -30,9 +31,8 @@ def products_in(matmul: str, device: torch.device) -> Iterator[None]:
     if matmul != BFLOAT16:
         yield
         return
-    backend, precision = (
-        (torch.backends.cuda.matmul, "tf32") if device.type == "cuda" else (torch.backends.mkldnn.matmul, "bf16")
-    )
+    backend: Any = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    backend, precision = backend.matmul, "tf32" if device.type == "cuda" else "bf16"
     before = backend.fp32_precision
     backend.fp32_precision = precision
     try:

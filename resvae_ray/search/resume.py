@@ -5,10 +5,8 @@ from pathlib import Path
 
 from resvae_ray.config import AUTO, FLOAT32, Config, Domain
 from resvae_ray.config_file import load_config
-from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.stream import choose_mode
+from resvae_ray.data.dataset import Dataset, choose_mode
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.model.products import resolved
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.space import first_proposal
 
@@ -33,6 +31,8 @@ def _with_matmul(config: Config) -> Config:
     """The configuration with the format of this machine for "auto". If it rounds, the winner is retrained."""
     if config.training.matmul != AUTO:
         return config
+    from resvae_ray.model.products import resolved  # torch, which takes a second that other searches need not wait
+
     training, search = replace(config.training, matmul=resolved(config.training.matmul)), config.search
     if training.matmul != FLOAT32 and not search.finalists:
         search = replace(search, finalists=1, seeds=1)

@@ -25,8 +25,8 @@ from ray import tune
 
 from resvae_ray import names
 from resvae_ray.config import DataConfig, TrainingConfig
-from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.stream import STREAM, Rows, open_sides
+from resvae_ray.data.dataset import STREAM, Dataset
+from resvae_ray.data.stream import Rows, open_sides
 from resvae_ray.errors import DataError, JobError, first_line, system_line
 from resvae_ray.files.place import Place, place
 from resvae_ray.model.principal import metric_for

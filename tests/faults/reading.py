@@ -1,5 +1,7 @@
 """The process behind reader.py: for each line of standard input, reads a file and prints what became of it."""
 
+# pyright: reportArgumentType=false
+
 import json
 import os
 import re
@@ -18,11 +20,11 @@ from resvae_ray.config import DataConfig, TrainingConfig
 from resvae_ray.config_file import load_config
 from resvae_ray.data import importers
 from resvae_ray.data.checking.check import check_features
-from resvae_ray.data.dataset import Dataset
+from resvae_ray.data.dataset import RESIDENT, STREAM, Dataset
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
 from resvae_ray.data.proteins import read_proteins
-from resvae_ray.data.stream import RESIDENT, STREAM, ResidentRows, open_sides
+from resvae_ray.data.stream import ResidentRows, open_sides
 from resvae_ray.errors import DataError, JobError, UsageError
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.training import Training

@@ -1,5 +1,7 @@
 """A complete search, and whether its reports are true."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false, reportPrivateImportUsage=false
+
 import json
 import math
 from dataclasses import replace
@@ -157,7 +159,7 @@ def test_a_search_in_which_every_trial_fails_says_why(make_dataset, tmp_path):
 @pytest.fixture
 def any_size(monkeypatch):
     """Lets a search start regardless of the disk space that its networks need."""
-    monkeypatch.setattr("resvae_ray.search.tune.require_space", lambda *_: None)
+    monkeypatch.setattr("resvae_ray.search.run.disk_space.require_space", lambda *_: None)
 
 
 def test_a_crash_is_tried_again_then_recorded_and_passed_over(make_dataset, tmp_path, any_size):

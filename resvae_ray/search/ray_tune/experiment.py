@@ -86,6 +86,16 @@ Trainable = Callable[[dict[str, Any]], None]
 SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
 
 
+def leave_environment_alone() -> None:
+    """Makes Tune start trials without environment variables, in the processes that Ray has started already.
+
+    Tune sets a variable for PyTorch Lightning. With any variable, Ray starts another process for a trial, and only
+    after its agent for environments has started.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
+    class_cache.DEFAULT_ENV_VARS.clear()
+
+
 def run_experiment(
     run: Run,
     trainable: Trainable,
@@ -112,7 +122,7 @@ def run_experiment(
         TuneError: Tune did.
     """
     guard, most = Guard(), run.config.search.max_failures
-    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
+    leave_environment_alone()
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(trainable, {"cpu": slots.cpus, "gpu": slots.gpus}),
         param_space=space,

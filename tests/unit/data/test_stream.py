@@ -6,8 +6,8 @@ import torch
 
 from resvae_ray.config import DataConfig
 from resvae_ray.data import features_writer as writer_module
-from resvae_ray.data.dataset import Dataset
-from resvae_ray.data.stream import ResidentRows, StreamedRows, batch_bounds, choose_mode, mean_row, open_rows
+from resvae_ray.data.dataset import Dataset, choose_mode
+from resvae_ray.data.stream import ResidentRows, StreamedRows, batch_bounds, mean_row, open_rows
 
 DIM = 4
 

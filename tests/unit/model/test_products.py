@@ -1,5 +1,7 @@
 """Products in bfloat16: in a training step only, and float32 where it is not asked for."""
 
+# pyright: reportAttributeAccessIssue=false
+
 from dataclasses import replace
 
 import numpy as np

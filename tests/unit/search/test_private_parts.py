@@ -4,6 +4,8 @@ A failure here, after an update, names the part that has changed and the file to
 own: on_ray/ray_internals.py (test_ray_internals.py) and search/run/journal.py (run/test_journal.py).
 """
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportPrivateImportUsage=false
+
 import ast
 import inspect
 import os
@@ -27,7 +29,13 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 import resvae_ray
-from resvae_ray.search.ray_tune.experiment import SECRETS, Controller, our_controller, stoppable
+from resvae_ray.search.ray_tune.experiment import (
+    SECRETS,
+    Controller,
+    leave_environment_alone,
+    our_controller,
+    stoppable,
+)
 from resvae_ray.search.ray_tune.failures import FAILURE
 
 PACKAGE = Path(resvae_ray.__file__).parent
@@ -128,6 +136,16 @@ def test_tune_hands_on_the_environment_variables_of_a_set():
         assert "in ENV_VARS_TO_PROPAGATE" in inspect.getsource(class_cache._ActorClassCache.get)
         known = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
         assert known <= set(SECRETS)
+
+
+def test_tune_starts_trials_without_environment_variables(monkeypatch):
+    """Else each trial waits for a process of its own, and that for an agent."""
+    with needed("which environment variables it sets itself", "search/ray_tune/experiment.py"):
+        for name in class_cache.ENV_VARS_TO_PROPAGATE:
+            monkeypatch.delenv(name, raising=False)
+        leave_environment_alone()
+        actor = class_cache._ActorClassCache().get(type("Trainable", (), {}))
+        assert not actor._default_options["runtime_env"].get("env_vars")
 
 
 # search/ray_tune/failures.py
