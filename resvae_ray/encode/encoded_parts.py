@@ -42,7 +42,9 @@ class EncodedParts:
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows in order, in pieces; `columns` selects some, by default all."""
         for file in self.files:
-            yield from parquet_file(*file.located()).iter_batches(columns=None if columns is None else list(columns))
+            for batch in parquet_file(*file.located()).iter_batches(columns=None if columns is None else list(columns)):
+                # Parts of version 0.1.0 do not say that no value is missing.
+                yield batch.cast(pa.schema(map(self.schema.field, batch.schema.names), self.schema.metadata))
 
     def column(self, name: str) -> Iterator[pa.Array]:
         """The values of a column in order, in pieces."""
