@@ -21,6 +21,7 @@ PROJECTOR = 12  # (seed): which rows TensorBoard's projector shows, where there 
 SHOWN_ROWS = 13  # (rows): which of many proteins a report shows
 AXES_ROWS = 14  # (rows): on which of many training rows axes are fitted
 BOOTSTRAP = 15  # (seed): how often each row counts in the samples behind an interval of `evaluate`
+COMPONENT_ROWS = 16  # (rows): of which of many training rows the principal components are computed
 
 
 def derive(stream: int, *parts: int) -> int:

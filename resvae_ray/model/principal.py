@@ -16,8 +16,9 @@ from resvae_ray.data.moments import HELD_BYTES, LARGEST_MATRIX, Moments, moments
 from resvae_ray.data.stream import Rows
 from resvae_ray.errors import DataError
 from resvae_ray.model.network import ResVAE
+from resvae_ray.seeds import COMPONENT_ROWS, derive
 
-MOST_ROWS = 100_000  # rows that are read; of more, a random sample
+MOST_ROWS = 100_000  # rows that are used; above that, a random sample
 BLOCK_ROWS = 1024
 LEAST_VARIANCE = 1e-4  # of a posterior at the start, relative to the prior's
 
@@ -71,12 +72,16 @@ def _gathered(rows: Rows) -> Moments:
     if rows.dim > LARGEST_MATRIX:  # a matrix of inner products of rows instead of one of features
         most = min(LARGEST_MATRIX, HELD_BYTES // (4 * rows.dim))
     moments = moments_for(min(rows.rows, most), rows.dim)
-    # Trainings begin with epoch 1, so that no training sees the order of epoch 0.
-    blocks = rows.in_order(BLOCK_ROWS) if rows.rows <= most else rows.shuffled(BLOCK_ROWS, 0, 0)
-    for x in blocks:
-        moments.add(x[: most - moments.rows].cpu().numpy())
-        if moments.rows == most:
-            break
+    # Not from shuffled rows: their order differs between rows in memory and streamed ones, and the losses of one search
+    # must have one metric, also if a trial streams its rows because memory ran out.
+    drawn = np.ones(rows.rows, bool)
+    if rows.rows > most:
+        drawn[:] = False
+        drawn[np.random.default_rng(derive(COMPONENT_ROWS, rows.rows)).choice(rows.rows, most, replace=False)] = True
+    start = 0
+    for x in rows.in_order(BLOCK_ROWS):
+        moments.add(x.cpu().numpy()[drawn[start : start + len(x)]])
+        start += len(x)
     return moments
 
 
