@@ -9,6 +9,7 @@ The study's journal and epochs.jsonl are the record. Everything else (trials.csv
 """
 
 import shlex
+import time
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -98,10 +99,11 @@ class Run:
         folder = copy.folder if copy else Path(str(where))
         info = read_json(folder / names.RUN_FILE)
         try:
-            for key in ("study", "dataset", "sessions"):
-                info[key]
+            info["study"], info["dataset"]["path"]
+            for session in info["sessions"]:
+                time.strptime(session["started"], names.TIME_FORMAT)
             return cls(folder, info, config_from_dict(info["config"]), copy)
-        except (KeyError, TypeError, UsageError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{where / names.RUN_FILE}: not a run of this version: {error}") from None
 
     def begin_session(self, config: Config, dataset: "Dataset", session: dict[str, Any]) -> "Run":

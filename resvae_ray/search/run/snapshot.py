@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from resvae_ray import names
+from resvae_ray.errors import DataError
 from resvae_ray.files.atomic import read_json
 from resvae_ray.search.run.epoch_log import Curve, EpochReader, Key
 from resvae_ray.search.run.journal import JournalReader, Proposal
@@ -127,9 +128,21 @@ class SnapshotReader:
         for path in (self._folder / names.FINALISTS_FOLDER).glob(f"*/{names.RESULT_FILE}"):
             number, _, repeat = path.parent.name.partition("-")
             if number.isdigit() and repeat.isdigit():
-                found[int(number), int(repeat)] = read_json(path)
+                found[int(number), int(repeat)] = _object(path)
         return found
 
     def _choice(self) -> dict[str, Any] | None:
         path = self._folder / names.FINALISTS_FOLDER / names.CHOICE_FILE
-        return read_json(path) if path.exists() else None
+        return _object(path, names.NUMBER, "seeds", "among") if path.exists() else None
+
+
+def _object(path: Path, *whole: str) -> dict[str, Any]:
+    """A JSON object in which the keys `whole` have whole numbers.
+
+    Raises:
+        DataError: the file holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or any(type(content.get(key)) is not int for key in whole):
+        raise DataError(f"{path}: damaged; remove it, and `tune --resume` makes it again")
+    return content

@@ -1,5 +1,6 @@
 """A RUN whose record is damaged says where; its tables hold no formulas."""
 
+import json
 from dataclasses import replace
 
 import pandas as pd
@@ -25,6 +26,28 @@ def test_a_damaged_journal_is_named(searched):
     content = (path / "study.journal").read_bytes()
     (path / "study.journal").write_bytes(content.replace(b'"op_code": 4', b'"op_code": "', 1).replace(b"{", b"(", 2))
     with pytest.raises(DataError, match="study.journal: the study's journal is damaged"):
+        Run.open(path).status()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"sessions": 5}, {"sessions": [5]}, {"sessions": [{"started": "today"}]}, {"dataset": 4}, {"dataset": {}}],
+    ids=str,
+)
+def test_a_damaged_run_json_is_named(change, searched):
+    path = searched([("complete", [9.0, 8.0])], model=False)
+    content = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps(content | change))
+    with pytest.raises(DataError, match="run.json: not a run of this version"):
+        Run.open(path)
+
+
+@pytest.mark.parametrize(("name", "text"), [("0000-0/result.json", "5"), ("choice.json", "[]"), ("choice.json", "{}")])
+def test_a_damaged_record_of_finalists_is_named(name, text, searched):
+    path = searched([("complete", [9.0, 8.0])], model=False)
+    (path / "finalists" / name).parent.mkdir(parents=True)
+    (path / "finalists" / name).write_text(text)
+    with pytest.raises(DataError, match=f"{name}: damaged; remove it"):
         Run.open(path).status()
 
 
