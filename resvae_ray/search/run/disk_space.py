@@ -64,7 +64,7 @@ def _weight_bytes(config: Config, dim: int) -> int:
     try:
         with torch.device("meta"):
             tensors = ResVAE(dim, hidden, z, linear=_linear(config)).state_dict().values()
-    except RuntimeError:
+    except (RuntimeError, TypeError, OverflowError):  # torch raises a TypeError above 64 bits
         raise UsageError(
             f"hidden_dim up to {hidden}, z_dim up to {z}: 64 bits cannot count the bytes of such a network; lower them"
         ) from None

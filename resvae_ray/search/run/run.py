@@ -99,7 +99,8 @@ class Run:
         folder = copy.folder if copy else Path(str(where))
         info = read_json(folder / names.RUN_FILE)
         try:
-            info["study"], info["dataset"]["path"]
+            if not (isinstance(info["study"], str) and isinstance(info["dataset"]["path"], str)):
+                raise TypeError("study and dataset.path must be text")
             for session in info["sessions"]:
                 time.strptime(session["started"], names.TIME_FORMAT)
             return cls(folder, info, config_from_dict(info["config"]), copy)
