@@ -128,7 +128,9 @@ def comparable(findings: Findings) -> str:
     data, training = findings.run.info["dataset"], findings.run.config.training
     rows = data["train_rows"] + data["val_rows"]
     if training.beta == AUTO or training.metric != PAPER_METRIC:
-        how = f"beta {_cell('beta', training.beta)}, {training.loss_type}, {training.reduction}"
+        # With an automatic beta, the trials are compared by a fixed one; see `metric_for`.
+        beta = "a beta from the training rows" if training.beta == AUTO else f"beta {_cell('beta', training.beta)}"
+        how = f"{beta}, {training.loss_type}, {training.reduction}"
         return f"The losses cannot be compared: this search measures with {how}, the paper with beta 1000, MSE, sum."
     if data["dim"] != PAPER["input_dim"]:
         return (
