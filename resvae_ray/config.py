@@ -266,11 +266,18 @@ class Config:
             )
             for edge in domain.choices or (domain.low, domain.high):
                 value: Any = typed_field(TrainingConfig, name, edge, "space")
-                TrainingConfig(**cast(dict[str, Any], self._fixed() | {name: value}))
+                TrainingConfig(**cast(dict[str, Any], {name: value}))
 
-    def _fixed(self) -> dict[str, Any]:
-        """The fields of [training] that are not searched."""
-        return {name: value for name, value in vars(self.training).items() if name not in self.space}
+    def require_trainable(self) -> None:
+        """
+        Raises:
+            UsageError: the fields of [training] that are not searched do not allow a value in [space]. RUNs of version
+                0.1.0 may have such values; the trials that proposed them failed.
+        """
+        fixed = {name: value for name, value in vars(self.training).items() if name not in self.space}
+        for name, domain in self.space.items():
+            for edge in domain.choices or (domain.low, domain.high):
+                TrainingConfig(**cast(dict[str, Any], fixed | {name: edge}))
 
 
 def pinned(config: Config, values: Mapping[str, Any]) -> Config:

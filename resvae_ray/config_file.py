@@ -50,7 +50,9 @@ def load_config(name_or_path: str | Path) -> Config:
     content, name = _read_toml(str(name_or_path))
     content.setdefault("name", name)
     try:
-        return config_from_dict(content)
+        config = config_from_dict(content)
+        config.require_trainable()
+        return config
     except UsageError as error:
         raise UsageError(f"{name_or_path}: {error}") from None
 

@@ -65,6 +65,7 @@ def tune(
             resolved = resumed_config(known, data, config)
         else:
             known, resolved = None, first_config(data, config)
+            resolved.require_trainable()
             if like is not None:
                 about["like"] = {"run": str(like), "proposals": proposals_like(like, resolved)}
             where = place_to_write(run)

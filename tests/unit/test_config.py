@@ -139,6 +139,11 @@ def test_mistakes_are_named(text, message, tmp_path):
         load_config(path)
 
 
+def test_a_recorded_configuration_is_read_although_some_of_its_trials_failed():
+    content = {"training": {"schedule": "wsd"}, "space": {"warmup": {"low": 0.0, "high": 0.9}}}
+    assert config_from_dict(content).space["warmup"].high == 0.9
+
+
 def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "a.toml").write_bytes(b"name = '\xff\xfe'")
     with pytest.raises(UsageError, match="not valid TOML"):
