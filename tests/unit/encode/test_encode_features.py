@@ -1,7 +1,6 @@
 """Choice of the model, allowed output paths, and handling of an incomplete output."""
 
 import json
-import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -146,23 +145,6 @@ def test_an_incomplete_output_is_rebuilt_by_the_same_command(rows, model, featur
         encode_features(model, features, target)
     assert encode_features(model, features, target) == 40
     assert (latents_in(target) == whole).all()
-
-
-def test_one_file_that_version_0_1_began_is_completed(model, features, tmp_path, encoded):
-    """That version wrote columns in which values may be missing."""
-    shutil.copy(features / "a.parquet", features / "b.parquet")
-    encode_features(model, features, tmp_path / "whole.parquet")
-    whole, target, encoded.after = pq.read_table(tmp_path / "whole.parquet"), tmp_path / "z.parquet", {3: JobError("")}
-    with pytest.raises(JobError):
-        encode_features(model, features, target)
-    part = tmp_path / ".z.parquet.parts" / "a.parquet"
-    began = pq.read_table(part)
-    vectors = pa.field("z", pa.list_(pa.float32(), 3))
-    plain = [vectors if field.name == "z" else field.with_nullable(True) for field in began.schema]
-    pq.write_table(began.cast(pa.schema(plain)), part)
-    encoded.after = {}
-    assert encode_features(model, features, target) == 80
-    assert pq.read_table(target).to_pylist() == whole.to_pylist()
 
 
 def expected_reconstruction(model, features):

@@ -5,14 +5,12 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from resvae_ray.config import TrainingConfig
 from resvae_ray.data import moments
-from resvae_ray.data.features import Features
-from resvae_ray.data.stream import ResidentRows, StreamedRows
+from resvae_ray.data.stream import ResidentRows
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.model import principal
 from resvae_ray.model.network import ResVAE
@@ -81,19 +79,6 @@ def test_large_sets_are_sampled(monkeypatch):
     assert found.rows == 60
     assert np.abs(found.directions.diagonal()).min() > 0.9
     assert principal_components(rows) is found, "the next trial in the process does not compute it again"
-
-
-def test_the_sample_and_the_metric_are_the_same_in_memory_and_streamed(make_features, monkeypatch):
-    """A trial that runs out of memory streams its rows. Its loss is compared with those of the other trials."""
-    monkeypatch.setattr(principal, "MOST_ROWS", 60)
-    path = make_features(500, 6)
-    pq.write_table(pq.read_table(path), path, row_group_size=50)
-    stored = Features.open(path)
-    both = ResidentRows.decode(stored), StreamedRows(stored, "cpu", 100)
-    one, other = map(principal_components, both)
-    np.testing.assert_array_equal(one.directions, other.directions)
-    assert one.total == other.total
-    assert metric_for(RECIPE, both[0]) == metric_for(RECIPE, both[1])
 
 
 def test_wide_features_need_no_matrix_of_all_features(monkeypatch):
