@@ -23,7 +23,7 @@ from resvae_ray.search.run.trainings import (
     failure_in,
     saved_weights,
     training_folder,
-    trial_folders,
+    trial_entries,
 )
 
 UNKNOWN = "unknown"  # a failure without a recorded reason
@@ -97,11 +97,11 @@ class SnapshotReader:
     def saved(self) -> list[SavedWeights]:
         """The newest weights of each trial that has saved some, the best first."""
         found = []
-        for number, folder in trial_folders(self._folder).items():
+        for number, folder in trial_entries(self._folder).items():
             written = folder.stat().st_mtime_ns
             known, weights = self._saved.get(number, (0, None))
             if known != written:
-                weights = saved_weights(number, folder)
+                weights = saved_weights(number, Path(folder))
             if weights is None:
                 continue
             found.append(weights)

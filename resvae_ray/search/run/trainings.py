@@ -1,5 +1,6 @@
 """A training: a trial of the search, or a retraining of a finalist. Its record, its folder and the weights in it."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -136,8 +137,16 @@ def training_folder(run: AnyPlace, number: int, repeat: int | None = None) -> An
 
 def trial_folders(run: Path) -> dict[int, Path]:
     """The folders of the trials that have one, by number."""
-    found = (run / names.TRIALS_FOLDER).glob("*")
-    return {int(folder.name): folder for folder in sorted(found) if folder.name.isdigit()}
+    return {number: Path(entry) for number, entry in sorted(trial_entries(run).items())}
+
+
+def trial_entries(run: Path) -> dict[int, os.DirEntry[str]]:
+    """The same in any order and without a `Path`, for a search that looks at all of them each time a trial ends."""
+    try:
+        with os.scandir(run / names.TRIALS_FOLDER) as entries:
+            return {int(entry.name): entry for entry in entries if entry.name.isdigit()}
+    except FileNotFoundError:
+        return {}
 
 
 def failure_in(folder: Path) -> str | None:
