@@ -38,11 +38,11 @@ def start_study(study: optuna.Study, config: Config, earlier: Sequence[dict[str,
     Args:
         earlier: the best proposals of an earlier search, which come before others.
     """
-    if study.get_trials(deepcopy=False):
+    # A process that was killed here may have enqueued some of them.
+    if any(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False)):
         return
-    if config.search.try_first:
-        study.enqueue_trial(first_proposal(config))
-    for proposal in [*earlier, *combinations(config)]:
+    first = [first_proposal(config)] if config.search.try_first else []
+    for proposal in [*first, *earlier, *combinations(config)]:
         study.enqueue_trial(proposal, skip_if_exists=True)
 
 

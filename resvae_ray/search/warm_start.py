@@ -43,5 +43,8 @@ def proposals_like(run: AnyPath, config: Config) -> list[dict[str, Any]]:
 
 def _outside(config: Config, best: Any) -> str:
     """The fields of the earlier best trial that lie outside the space, with their values."""
-    outside = [name for name, domain in config.space.items() if not domain.contains(getattr(best, name))]
-    return " and ".join(f"{name} (its best trial has {getattr(best, name):.4g})" for name in outside)
+    values = {
+        name: getattr(best, name) for name, domain in config.space.items() if not domain.contains(getattr(best, name))
+    }
+    texts = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in values.items()}
+    return " and ".join(f"{name} (its best trial has {text})" for name, text in texts.items())

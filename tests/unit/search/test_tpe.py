@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from resvae_ray.config import Config, Domain, SearchConfig
@@ -35,6 +37,32 @@ def report(searcher, trial_id, losses, first=1):
 
 def end(searcher, trial_id, epoch, loss, **more):
     searcher.on_trial_complete(trial_id, {"epoch": epoch, "best_val_loss": loss, **more})
+
+
+def test_a_process_that_was_killed_among_the_first_proposals_loses_none_of_them(journal, monkeypatch):
+    choices = {"z_dim": Domain(choices=(10, 18, 26)), "hidden_dim": Domain(choices=(300, 859))}
+    config = replace(CONFIG, space=choices, search=replace(CONFIG.search, try_first=True))
+    whole, _ = search(journal.with_name("whole.journal"), config)
+    enqueue = optuna.Study.enqueue_trial
+    for enqueued in (0, 1, 4):
+        left = [enqueued]
+
+        def killed(study, *arguments, left=left, **options):
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            enqueue(study, *arguments, **options)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(optuna.Study, "enqueue_trial", killed)
+            search(journal, config)
+    study, searcher = search(journal, config)
+    proposals = [[trial.system_attrs["fixed_params"] for trial in each.trials] for each in (study, whole)]
+    assert proposals[0] == proposals[1]
+    assert len(proposals[0]) == 6
+    searcher.suggest("a")
+    again, _ = search(journal, config)
+    assert len(again.trials) == 6
 
 
 def test_a_stopped_trial_is_pruned_with_all_its_values(journal):
@@ -214,6 +242,6 @@ def test_it_is_an_optuna_journal(journal):
     """As optuna-dashboard opens it."""
     _, searcher = search(journal)
     go_on(searcher, 0, 4)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    storage = JournalStorage(JournalFileBackend(str(journal)))
     (summary,) = optuna.get_all_study_summaries(storage)
     assert (summary.study_name, summary.n_trials) == ("test", 4)

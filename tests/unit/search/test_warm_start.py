@@ -58,6 +58,12 @@ def test_a_space_without_any_of_them_is_refused_with_what_lies_outside(earlier):
         proposals_like(earlier.path, config)
 
 
+def test_words_outside_the_space_are_named(earlier):
+    config = replace(CONFIG, space={"schedule": Domain(choices=("cosine", "wsd"))})
+    with pytest.raises(UsageError, match=r"widen schedule \(its best trial has constant\)"):
+        proposals_like(earlier.path, config)
+
+
 def test_a_run_without_a_loss_and_a_folder_that_is_no_run(make_dataset, tmp_path):
     run = Run.create(tmp_path / "run", CONFIG, Dataset.open(make_dataset(30, 4)), {"study": "s"})
     with pytest.raises(UsageError, match="no trial of it has a loss"):
