@@ -1,10 +1,11 @@
-"""Simulates a search and an encoding on 1 to 64 GPUs and for 10^5 to 10^9 proteins.
+"""Simulates import, check, split, a search and an encoding on 1 to 64 GPUs and for 10^5 to 10^9 proteins.
 
-    python -m benchmarks.growth [--gpus 1 4 16 64] [--proteins 1e5 1e7 1e9] [--train-rows-per-s 60000] [--json]
+    python -m benchmarks.growth [--front] [--gpus 1 4 16] [--proteins 1e5 1e7 1e9] [--train-rows-per-s 60000] [--json]
 
 No hardware: a simulation. Trials with learning curves drawn from a family of power laws go through the scheduler that a
 search uses, `DurableASHA`, on a number of GPUs; the cost of each epoch follows from `Rates`, all of them options.
 For each size it prints time, cost, and the limit: whichever of the parts of an epoch, or the driver, is the slowest.
+--front prints the same of what comes before the search, on the cores beside the GPUs.
 `run.epochs()` of a small search of your own has your `rows_per_s`; put it in.
 """
 
@@ -34,6 +35,9 @@ class Rates:
         train_rows_per_s: that a GPU trains on, resident, at batch 32 (assumed).
         encode_rows_per_s: that a GPU encodes (assumed).
         decode_rows_per_s: Parquet to float32 by one core (measured at D 1280).
+        import_rows_per_s, check_rows_per_s, split_rows_per_s: of one core (measured at D 1280).
+        id_s: of a task that compares ids, for each row (measured); each reads all ids.
+        draw_s: of the driver's, for each row that `split` draws (measured).
         cores: a GPU has beside it for reading.
         node_mb_per_s: that a node reads from the shared storage (assumed: 10 Gbit/s).
         shared_mb_per_s: that the storage gives all nodes together (S3: very much; a file server: its network).
@@ -50,6 +54,11 @@ class Rates:
     train_rows_per_s: float = 60_000
     encode_rows_per_s: float = 1_000_000
     decode_rows_per_s: float = 110_000
+    import_rows_per_s: float = 28_000
+    check_rows_per_s: float = 20_000
+    split_rows_per_s: float = 18_000
+    id_s: float = 6e-7
+    draw_s: float = 6e-8
     cores: int = 4
     node_mb_per_s: float = 1_250
     shared_mb_per_s: float = 50_000
@@ -95,19 +104,58 @@ def main() -> None:
     parser.add_argument("--proteins", nargs="+", type=float, default=[1e5, 1e6, 1e7, 1e8, 1e9])
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--front", action="store_true", help="import, check and split instead of search and encode")
     parser.add_argument("--json", action="store_true")
     for rate in fields(Rates):
         flag = f"--{rate.name.replace('_', '-')}"
         parser.add_argument(flag, type=type(rate.default), default=rate.default, metavar="NUMBER")
     options = parser.parse_args()
     rates = Rates(**{rate.name: getattr(options, rate.name) for rate in fields(Rates)})
-    rows = [_size(rates, proteins, gpus, options) for proteins in options.proteins for gpus in options.gpus]
-    print(json.dumps({"rates": asdict(rates), "sizes": rows}) if options.json else _table(rows))
+    size, table = (_front, _front_table) if options.front else (_size, _table)
+    rows = [size(rates, proteins, gpus, options) for proteins in options.proteins for gpus in options.gpus]
+    print(json.dumps({"rates": asdict(rates), "sizes": rows}) if options.json else table(rows))
 
 
 def _size(rates: Rates, proteins: float, gpus: int, options: argparse.Namespace) -> dict[str, Any]:
     searched = search(rates, proteins, gpus, options.trials, options.seed)
     return {"proteins": proteins, "gpus": gpus, "search": searched, "encode": encode(rates, proteins, gpus)}
+
+
+def _front(rates: Rates, proteins: float, gpus: int, options: argparse.Namespace) -> dict[str, Any]:
+    ids = rates.id_s * proteins
+    return {
+        "proteins": proteins,
+        "gpus": gpus,
+        "import": job(rates, proteins, gpus, rates.import_rows_per_s, 2, {"comparing ids": ids}),
+        "check": job(rates, proteins, gpus, rates.check_rows_per_s, 1, {"comparing ids": ids}),
+        "split": job(
+            rates, proteins, gpus, rates.split_rows_per_s, 3, {"comparing ids": ids, "drawing": rates.draw_s * proteins}
+        ),
+    }
+
+
+def job(
+    rates: Rates, proteins: float, nodes: int, core_rows_per_s: float, passes: int, before: dict[str, float]
+) -> dict[str, Any]:
+    """A job on the cores of the nodes.
+
+    Args:
+        passes: how often the features cross a node's network: `split` reads them for each side and writes them.
+        before: seconds of steps that one process, or each task alone, takes first.
+    """
+    core = core_rows_per_s * 1280 / rates.dim
+    parts = {"the cores": proteins / (core * rates.cores * nodes)} | {
+        part: seconds * passes
+        for part, seconds in rates.reading(proteins / nodes, nodes).items()
+        if "Parquet" not in part
+    }
+    seconds = rates.first_start_s + sum(before.values()) + max(parts.values())
+    limits = parts | before | {"the start": rates.first_start_s}
+    return {
+        "seconds": seconds,
+        "cost": rates.cost(seconds, nodes),
+        "limit": max(limits, key=lambda part: limits[part]),
+    }
 
 
 def search(rates: Rates, proteins: float, gpus: int, trials: int, seed: int) -> dict[str, Any]:
@@ -193,6 +241,19 @@ def _table(rows: list[dict[str, Any]]) -> str:
             f"{found['gpu_use']:.0%} | {found['limit']} | {_time(encoded['seconds'])} | {encoded['cost']:,.2f} | "
             f"{encoded['limit']} |"
         )
+    return "\n".join(lines).replace("e+0", "e")
+
+
+def _front_table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| proteins | nodes | import | limit | check | limit | split | limit | cost of the three |",
+        "|---:|---:|---:|---|---:|---|---:|---|---:|",
+    ]
+    for row in rows:
+        jobs = [row[verb] for verb in ("import", "check", "split")]
+        cells = " | ".join(f"{_time(found['seconds'])} | {found['limit']}" for found in jobs)
+        cost = sum(found["cost"] for found in jobs)
+        lines.append(f"| {row['proteins']:.0e} | {row['gpus']} | {cells} | {cost:,.2f} |")
     return "\n".join(lines).replace("e+0", "e")
 
 

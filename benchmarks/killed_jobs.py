@@ -144,7 +144,7 @@ def files_in(name: str) -> int:
 
 
 def cpu_seconds() -> float:
-    """Of all children that have ended, and of this process, which serves the bucket."""
+    """CPU seconds of all children that have ended, and of this process, which serves the bucket."""
     usages = resource.getrusage(resource.RUSAGE_CHILDREN), resource.getrusage(resource.RUSAGE_SELF)
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 

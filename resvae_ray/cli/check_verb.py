@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from resvae_ray.cli.verb import add_json, add_verb, progress_bar
+from resvae_ray.cli.verb import add_address, add_json, add_verb, progress_bar, say_job
 from resvae_ray.config import TrainingConfig
 from resvae_ray.errors import DataError
 
@@ -33,17 +33,25 @@ def add_verbs(verbs: Any) -> None:
         help="weight of the reconstruction error that you plan to train with (above 0; "
         f"default: {TrainingConfig.beta:g})",
     )
+    add_address(parser)
     add_json(parser)
     parser.epilog = (
+        "FEATURES of 2 GiB or more are read by a Ray job, any FEATURES with --address.\n"
         "Exit code 0, also with warnings; 3 if ids or features are missing, ids repeat, or values are not finite."
     )
 
 
 def _check(options: argparse.Namespace) -> None:
-    from resvae_ray.data.checking.check import check_features
+    from resvae_ray.jobs.check_job import check_shards
 
     with progress_bar("checking") as progress:
-        check = check_features(options.features, beta=options.beta, progress=progress)
+        check = check_shards(
+            options.features,
+            beta=options.beta,
+            address=options.address,
+            progress=progress,
+            on_ray=lambda tasks: say_job("reads in", tasks, "tasks"),
+        )
     print(json.dumps(check.record(), indent=2, allow_nan=False) if options.json else _table(check))
     if check.problems:
         raise DataError(f"{check.path}: {'; '.join(check.problems)}")

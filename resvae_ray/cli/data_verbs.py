@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from resvae_ray.cli import check_verb
-from resvae_ray.cli.verb import add_address, add_verb, progress_bar
+from resvae_ray.cli.verb import add_address, add_verb, progress_bar, say_job
 from resvae_ray.errors import UsageError
 
 if TYPE_CHECKING:
@@ -90,17 +90,11 @@ def _import(options: argparse.Namespace) -> None:
             describe=describe,
             address=options.address,
             progress=progress,
-            on_ray=_say_job,
+            on_ray=lambda files: say_job("writes", files, "files"),
         )
     label = "with labels" if summary.label else "without labels"
     found = "".join(f", {key} {value}" for key, value in summary.found.items() if key != "source")
     print(f"{summary.path}: {summary.rows:,} proteins x {summary.dim} features, {label}{found}")
-
-
-def _say_job(files: int) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(f"a Ray job writes {files:,} files", file=sys.stderr)  # above the bar, where there is one
 
 
 def _key_values(items: Sequence[str]) -> dict[str, str]:
@@ -193,7 +187,7 @@ def _split(options: argparse.Namespace) -> None:
             drop=options.drop,
             address=options.address,
             progress=progress,
-            on_ray=_say_job,
+            on_ray=lambda files: say_job("writes", files, "files"),
         )
     excluded = f", {_left_out(dataset)}" if options.exclude else ""
     listed = forms_in_words(dataset.val_id_forms)

@@ -59,6 +59,13 @@ def add_address(parser: Any) -> None:
     parser.add_argument("--address", default="", metavar="TEXT", help=meaning)
 
 
+def say_job(does: str, count: int, what: str) -> None:
+    """Says that Ray does the work, above the progress bar where there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(f"a Ray job {does} {count:,} {what}", file=sys.stderr)
+
+
 def one_line(message: str) -> str:
     """A message as a terminal may have it: names out of files of others must not steer it."""
     return printable(" ".join(message.split()))

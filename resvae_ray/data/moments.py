@@ -10,6 +10,7 @@ whatever order the rows come, nothing cancels.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,20 @@ class Moments:
     def _join(self, batch: np.ndarray, mean: np.ndarray, step: np.ndarray, weight: float) -> None:
         """Takes in the rows; their mean (D) is `step` (D) from that of the rows before."""
         self._add_squares(batch - mean, step, weight)
+
+    def join(self, other: "Moments") -> None:
+        """Takes in all rows that another one of the same kind has gathered."""
+        if not other.rows:
+            return
+        step, rows = other.mean - self.mean, self.rows + other.rows
+        self._join_rows(other, step, self.rows * other.rows / rows)
+        self.mean += step * (other.rows / rows)
+        self.rows = rows
+        np.minimum(self.low, other.low, out=self.low)
+        np.maximum(self.high, other.high, out=self.high)
+
+    def _join_rows(self, other: Any, step: np.ndarray, weight: float) -> None:
+        self._squares += other._squares + weight * step**2
 
     def _add_squares(self, centred: np.ndarray, step: np.ndarray, weight: float) -> None:
         self._squares += np.einsum("nd,nd->d", centred, centred) + weight * step**2
@@ -93,6 +108,11 @@ class Covariance(Moments):
         centred = batch - mean
         self._add_squares(centred, step, weight)
         self.products += np.matmul(centred.T, centred, out=self._product)
+        self.products += np.multiply.outer(step, step * weight, out=self._product)
+
+    def _join_rows(self, other: Any, step: np.ndarray, weight: float) -> None:
+        super()._join_rows(other, step, weight)
+        self.products += other.products
         self.products += np.multiply.outer(step, step * weight, out=self._product)
 
     def eigenvalues(self) -> np.ndarray:
@@ -142,6 +162,10 @@ class Gram(Moments):
     def _join(self, batch: np.ndarray, mean: np.ndarray, step: np.ndarray, weight: float) -> None:
         super()._join(batch, mean, step, weight)
         self._held[self.rows : self.rows + len(batch)] = batch
+
+    def _join_rows(self, other: Any, step: np.ndarray, weight: float) -> None:
+        super()._join_rows(other, step, weight)
+        self._held[self.rows : self.rows + other.rows] = other._held[: other.rows]
 
     def eigenvalues(self) -> np.ndarray:
         """See `Moments`; n of them."""

@@ -22,11 +22,13 @@ class Outcome:
         position: index of the piece, from 0.
         rows: number of rows done.
         error: the reason of a failure.
+        content: what the task returned besides, if anything.
     """
 
     position: int
     rows: int
     error: ResVAERayError | None
+    content: bytes = b""
 
 
 def gpu_share(gpus: float) -> Share:
@@ -53,11 +55,16 @@ def run_tasks(
 
 
 def try_tasks(
-    task: Callable[..., int], pieces: Sequence[Any], share: Share, at_once: int | None = None, **arguments: Any
+    task: Callable[..., int | tuple[int, bytes]],
+    pieces: Sequence[Any],
+    share: Share,
+    at_once: int | None = None,
+    **arguments: Any,
 ) -> Iterator[Outcome]:
-    """Runs `task(piece, **arguments)`, which returns its row count, for each piece; yields each outcome once known.
+    """Runs `task(piece, **arguments)` for each piece; yields each outcome once known.
 
     Args:
+        task: returns its row count, perhaps with some bytes, which pass through Ray's object store.
         pieces: dataclasses of one kind, made of plain data.
         at_once: maximum number of concurrent tasks; None for as many as fit.
 
@@ -82,7 +89,7 @@ def try_tasks(
     try:
         for row in done.iter_rows():
             error = getattr(errors, row["kind"])(row["error"]) if row["error"] else None
-            yield Outcome(row[POSITION], row["rows"], error)
+            yield Outcome(row[POSITION], row["rows"], error, row["content"])
     except RayError as error:
         raise JobError(
             f"Ray gave up: {first_line(error)}; rerun the same command to process the remaining rows"
@@ -90,17 +97,18 @@ def try_tasks(
 
 
 def answer(
-    batch: Mapping[str, np.ndarray], task: Callable[..., int], kind: type, arguments: dict[str, Any]
+    batch: Mapping[str, np.ndarray], task: Callable[..., int | tuple[int, bytes]], kind: type, arguments: dict[str, Any]
 ) -> dict[str, list]:
     """Runs the task on the one piece in `batch`; returns an error as text, since Ray would lose its type."""
     fields = {name: _plain(values[0]) for name, values in batch.items()}
     position = fields.pop(POSITION)
     try:
-        rows = task(kind(**fields), **arguments)
+        done = task(kind(**fields), **arguments)
     except Exception as caught:
         told, text = in_words(caught)
-        return {POSITION: [position], "rows": [0], "kind": [told], "error": [text]}
-    return {POSITION: [position], "rows": [rows], "kind": [""], "error": [""]}
+        return {POSITION: [position], "rows": [0], "content": [b""], "kind": [told], "error": [text]}
+    rows, content = done if isinstance(done, tuple) else (done, b"")
+    return {POSITION: [position], "rows": [rows], "content": [content], "kind": [""], "error": [""]}
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 
 from resvae_ray.errors import ResVAERayError
-from resvae_ray.jobs import import_job, split_job
+from resvae_ray.jobs import check_job, import_job, split_job
 from resvae_ray.on_ray import pieces, tasks
 from resvae_ray.on_ray.tasks import Outcome
 
@@ -32,15 +32,16 @@ def tasks_here(monkeypatch):
             if (error := done.after.get(len(done))) is not None:
                 raise error
             try:
-                rows, failed = task(piece, **arguments), None
+                returned, failed = task(piece, **arguments), None
+                rows, content = returned if isinstance(returned, tuple) else (returned, b"")
                 if hasattr(piece, "output"):
                     done.append(piece.output)
             except ResVAERayError as error:
-                rows, failed = 0, error
-            yield Outcome(position, rows, failed)
+                rows, content, failed = 0, b"", error
+            yield Outcome(position, rows, failed, content)
 
-    for module in (pieces, tasks):
+    for module in (pieces, tasks, check_job):
         monkeypatch.setattr(module, "try_tasks", run)
-    for module in (pieces, import_job, split_job):
+    for module in (pieces, check_job, import_job, split_job):
         monkeypatch.setattr(module, "ray_session", lambda address: nullcontext([]))
     return done

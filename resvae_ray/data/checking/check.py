@@ -42,12 +42,23 @@ def check_features(features: str | Path, *, beta: float = PAPER_METRIC.beta, pro
         UsageError: beta is not above 0, or not finite.
         DataError: no FEATURES there, a damaged file, text among the numbers, vectors of two widths.
     """
+    require_beta(beta)
+    source = Features.open(features)
+    return check_of(source, survey(source, progress), beta)
+
+
+def require_beta(beta: float) -> None:
+    """
+    Raises:
+        UsageError: beta is not above 0, or not finite.
+    """
     if not 0 < beta <= MOST_BETA:
         raise UsageError(f"--beta {beta}: it must be above 0, and {MOST_BETA:g} at most")
-    source = Features.open(features)
-    # The threads of a BLAS wait for each other by spinning: two of them take three times the CPU of one here.
+
+
+def check_of(source: Features, found: Survey, beta: float) -> Check:
+    """The statistics of FEATURES whose vectors have been surveyed; reads the ids, labels and sequences."""
     with threadpool_limits(1, "blas"):
-        found = survey(source, progress)
         components = _components(found.moments, beta)
     ids = find_repeats(hashed(source.ids(), source.rows))
     column = sequence_column(source)

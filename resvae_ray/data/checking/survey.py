@@ -7,15 +7,17 @@ Memory: the matrices of moments.py, and 8 bytes per row for the hashes of the ve
 # pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits
 
-from resvae_ray.data.features import Features
+from resvae_ray.data.features import Features, rows_in
 from resvae_ray.data.hashes import ABSENT, find_repeats, hash_vectors, members
 from resvae_ray.data.layout import Layout
 from resvae_ray.data.moments import Moments, RoundedCovariance, moments_for
@@ -24,6 +26,7 @@ from resvae_ray.names import FEATURES
 from resvae_ray.progress import Progress
 
 SKETCH = 32  # numbers of a vector, evenly spaced, that are hashed first
+STRETCH_BYTES = 4 << 30  # of float32 whose moments are gathered before they are joined with others
 
 
 @dataclass(frozen=True)
@@ -59,29 +62,95 @@ class Survey:
     first_nonfinite: Location | None = None
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Some consecutive row groups of FEATURES.
+
+    Attributes:
+        start, rows: number of the first row among all, from 0, and of the rows.
+        files, first_groups, end_groups: of each file the first row group, and the one behind the last.
+    """
+
+    start: int
+    rows: int
+    files: list[str]
+    first_groups: list[int]
+    end_groups: list[int]
+
+
+def stretches_of(source: Features) -> list[Stretch]:
+    """All row groups, in stretches of about STRETCH_BYTES, which are surveyed apart."""
+    found, most, start = [Stretch(0, 0, [], [], [])], rows_in(STRETCH_BYTES, source.dim), 0
+    for group in source.groups():
+        if not group.rows:
+            continue
+        last = found[-1]
+        if last.rows >= most:
+            found.append(last := Stretch(start, 0, [], [], []))
+        if last.files[-1:] != [group.file]:
+            last = replace(
+                last,
+                files=[*last.files, group.file],
+                first_groups=[*last.first_groups, group.index],
+                end_groups=[*last.end_groups, 0],
+            )
+        ends = [*last.end_groups[:-1], group.index + 1]
+        found[-1] = replace(last, rows=last.rows + group.rows, end_groups=ends)
+        start += group.rows
+    return found
+
+
 def survey(source: Features, progress: Progress) -> Survey:
-    """Reads all rows; their products are computed while the next ones are read.
+    """Reads all rows, stretch by stretch.
 
     Raises:
         DataError: a file is damaged, or holds text among the numbers or vectors of two widths.
     """
-    found = Survey(moments_for(source.rows, source.dim, RoundedCovariance), np.full(source.rows, ABSENT))
+    return joined(source, (survey_stretch(source, stretch, progress) for stretch in stretches_of(source)))
+
+
+def joined(source: Features, surveys: Iterable[Survey]) -> Survey:
+    """The survey of all rows, from those of the stretches in their order."""
+    whole = Survey(_moments(source), np.full(source.rows, ABSENT))
     start = 0
-    with ThreadPoolExecutor(1) as beside:
+    for found in surveys:
+        whole.moments.join(found.moments)
+        whole.vectors[start : start + len(found.vectors)] = found.vectors
+        whole.missing += found.missing
+        whole.nonfinite += found.nonfinite
+        whole.first_missing = whole.first_missing or found.first_missing
+        whole.first_nonfinite = whole.first_nonfinite or found.first_nonfinite
+        start += len(found.vectors)
+    return whole
+
+
+def survey_stretch(source: Features, stretch: Stretch, progress: Progress) -> Survey:
+    """Reads a stretch; the products of its rows are computed while the next ones are read.
+
+    Raises:
+        DataError: see `survey`.
+    """
+    found, start = Survey(_moments(source), np.full(stretch.rows, ABSENT)), 0
+    # The threads of a BLAS wait for each other by spinning: two of them take three times the CPU of one here.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(1) as beside:
         adding = beside.submit(found.moments.add, np.empty((0, source.dim), np.float32))
-        for file in source.files:
-            for row, table in source.tables(file):
+        for file, first, end in zip(stretch.files, stretch.first_groups, stretch.end_groups, strict=True):
+            for row, table in source.tables(file, range(first, end)):
                 whole = _take_in(found, source, file, row, table, start)
                 adding.result()
                 adding = beside.submit(found.moments.add, whole)
                 start += len(table)
-                progress(start, len(found.vectors))
+                progress(stretch.start + start, source.rows)
         adding.result()
     return found
 
 
+def _moments(source: Features) -> Moments:
+    return moments_for(source.rows, source.dim, RoundedCovariance)
+
+
 def _take_in(found: Survey, source: Features, file: str, row: int, table: pa.Table, start: int) -> np.ndarray:
-    """Counts the rows of `table`, of which the first is `row` of its file and the one at `start`, from 0, of all.
+    """Counts the rows of `table`; the first is `row` of its file and the one at `start`, from 0, of the stretch.
 
     Returns:
         The vectors (n, D) that are whole, which the moments still lack.

@@ -54,6 +54,20 @@ def test_rounded_products_of_equal_rows_are_zero():
     np.testing.assert_array_equal(moments.products, np.zeros((3, 3)))
 
 
+@pytest.mark.parametrize("kind", [Moments, Covariance, RoundedCovariance, lambda dim: Gram(600, dim)])
+def test_moments_of_parts_join(kind):
+    generator = np.random.default_rng(0)
+    matrix = (generator.normal(size=(500, 6)) + np.repeat([0, 40], 250)[:, None]).astype(np.float32)
+    whole, parts = gathered(matrix, [], kind(6)), kind(6)
+    for part in np.split(matrix, [0, 30, 250]):
+        parts.join(gathered(part, [7], kind(6)) if len(part) else kind(6))
+    assert parts.rows == 500
+    for name in ("mean", "variance", "low", "high"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-10)
+    if kind is not Moments:
+        np.testing.assert_allclose(parts.eigenvalues(), whole.eigenvalues(), atol=1e-6 * whole.eigenvalues()[0])
+
+
 @pytest.mark.parametrize("sizes", [[], [7, 0, 10]])
 def test_fewer_rows_than_features_have_the_same_components(sizes, monkeypatch):
     monkeypatch.setattr("resvae_ray.data.moments.BLOCK_FEATURES", 7)

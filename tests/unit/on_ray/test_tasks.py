@@ -29,7 +29,9 @@ def test_a_task_gets_its_piece_as_it_was():
         seen.append((piece, more))
         return 7
 
-    assert answer(BATCH, task, Piece, {"more": 1}) == {POSITION: [5], "rows": [7], "kind": [""], "error": [""]}
+    assert answer(BATCH, task, Piece, {"more": 1}) == {
+        **{POSITION: [5], "rows": [7], "content": [b""], "kind": [""], "error": [""]}
+    }
     assert seen == [(Piece(3, "a", [1, 2]), 1)]
     assert type(seen[0][0].number) is int
 
@@ -51,4 +53,11 @@ def test_a_task_error_keeps_its_own_message(error, kind, text):
     def fail(_):
         raise error
 
-    assert answer(BATCH, fail, Piece, {}) == {POSITION: [5], "rows": [0], "kind": [kind], "error": [text]}
+    assert answer(BATCH, fail, Piece, {}) == {
+        **{POSITION: [5], "rows": [0], "content": [b""], "kind": [kind], "error": [text]}
+    }
+
+
+def test_a_task_may_return_content_beside_its_rows():
+    found = answer(BATCH, lambda piece: (3, b"moments"), Piece, {})
+    assert (found["rows"], found["content"]) == ([3], [b"moments"])
