@@ -1,4 +1,4 @@
-"""`import` and `split` as jobs on a real Ray, from and to an S3 server, killed in the middle."""
+"""`import`, `split` and `check` as jobs on a real Ray, from and to an S3 server; the split is killed in the middle."""
 
 import json
 import os
