@@ -7,7 +7,7 @@ from pathlib import Path
 from resvae_ray.config import PAPER_METRIC
 from resvae_ray.data.checking.check import check_features, check_of, require_beta
 from resvae_ray.data.checking.check_result import Check
-from resvae_ray.data.checking.survey import Stretch, Survey, joined, stretches_of, survey_stretch
+from resvae_ray.data.checking.survey import Survey, SurveyPart, joined, survey_part, survey_parts
 from resvae_ray.data.features import Features
 from resvae_ray.jobs.portions import is_large
 from resvae_ray.on_ray.cluster import ray_session
@@ -41,18 +41,18 @@ def check_shards(
     if not (address or is_large(features)):
         return check_features(features, beta=beta, progress=progress)
     source = Features.open(features)
-    stretches = stretches_of(source)
-    on_ray(len(stretches))
+    parts = survey_parts(source)
+    on_ray(len(parts))
     with ray_session(address):
-        found = joined(source, _surveys(source, stretches, progress))
+        found = joined(source, _surveys(source, parts, progress))
     return check_of(source, found, beta)
 
 
-def _surveys(source: Features, stretches: list[Stretch], progress: Progress) -> Iterator[Survey]:
-    """The surveys in the order of the stretches: sums of floats depend on it."""
+def _surveys(source: Features, parts: list[SurveyPart], progress: Progress) -> Iterator[Survey]:
+    """The surveys in the order of the parts: sums of floats depend on it."""
     waiting: dict[int, Survey] = {}
     rows = following = 0
-    for outcome in try_tasks(_survey, stretches, one_core([]), source=source):
+    for outcome in try_tasks(_survey, parts, one_core([]), source=source):
         if outcome.error:
             raise outcome.error
         rows += outcome.rows
@@ -64,5 +64,5 @@ def _surveys(source: Features, stretches: list[Stretch], progress: Progress) -> 
             following += 1
 
 
-def _survey(stretch: Stretch, source: Features) -> tuple[int, bytes]:
-    return stretch.rows, pickle.dumps(survey_stretch(source, stretch, silent))
+def _survey(part: SurveyPart, source: Features) -> tuple[int, bytes]:
+    return part.rows, pickle.dumps(survey_part(source, part, silent))

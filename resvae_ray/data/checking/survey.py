@@ -26,7 +26,7 @@ from resvae_ray.names import FEATURES
 from resvae_ray.progress import Progress
 
 SKETCH = 32  # numbers of a vector, evenly spaced, that are hashed first
-STRETCH_BYTES = 4 << 30  # of float32 whose moments are gathered before they are joined with others
+SURVEY_PART_BYTES = 1 << 30  # of float32 whose moments are gathered before they are joined with others
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class SurveyPart:
     """Some consecutive row groups of FEATURES.
 
     Attributes:
@@ -78,15 +78,19 @@ class Stretch:
     end_groups: list[int]
 
 
-def stretches_of(source: Features) -> list[Stretch]:
-    """All row groups, in stretches of about STRETCH_BYTES, which are surveyed apart."""
-    found, most, start = [Stretch(0, 0, [], [], [])], rows_in(STRETCH_BYTES, source.dim), 0
+def survey_parts(source: Features) -> list[SurveyPart]:
+    """All row groups, in parts of about SURVEY_PART_BYTES, which are surveyed apart.
+
+    Where there are fewer rows than features, the moments hold the rows themselves, and there is one part.
+    """
+    found, start = [SurveyPart(0, 0, [], [], [])], 0
+    most = rows_in(SURVEY_PART_BYTES, source.dim) if source.rows >= source.dim else source.rows
     for group in source.groups():
         if not group.rows:
             continue
         last = found[-1]
         if last.rows >= most:
-            found.append(last := Stretch(start, 0, [], [], []))
+            found.append(last := SurveyPart(start, 0, [], [], []))
         if last.files[-1:] != [group.file]:
             last = replace(
                 last,
@@ -101,16 +105,16 @@ def stretches_of(source: Features) -> list[Stretch]:
 
 
 def survey(source: Features, progress: Progress) -> Survey:
-    """Reads all rows, stretch by stretch.
+    """Reads all rows, part by part.
 
     Raises:
         DataError: a file is damaged, or holds text among the numbers or vectors of two widths.
     """
-    return joined(source, (survey_stretch(source, stretch, progress) for stretch in stretches_of(source)))
+    return joined(source, (survey_part(source, part, progress) for part in survey_parts(source)))
 
 
 def joined(source: Features, surveys: Iterable[Survey]) -> Survey:
-    """The survey of all rows, from those of the stretches in their order."""
+    """The survey of all rows, from those of the parts in their order."""
     whole = Survey(_moments(source), np.full(source.rows, ABSENT))
     start = 0
     for found in surveys:
@@ -124,23 +128,23 @@ def joined(source: Features, surveys: Iterable[Survey]) -> Survey:
     return whole
 
 
-def survey_stretch(source: Features, stretch: Stretch, progress: Progress) -> Survey:
-    """Reads a stretch; the products of its rows are computed while the next ones are read.
+def survey_part(source: Features, part: SurveyPart, progress: Progress) -> Survey:
+    """Reads a part; the products of its rows are computed while the next ones are read.
 
     Raises:
         DataError: see `survey`.
     """
-    found, start = Survey(_moments(source), np.full(stretch.rows, ABSENT)), 0
+    found, start = Survey(_moments(source), np.full(part.rows, ABSENT)), 0
     # The threads of a BLAS wait for each other by spinning: two of them take three times the CPU of one here.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(1) as beside:
         adding = beside.submit(found.moments.add, np.empty((0, source.dim), np.float32))
-        for file, first, end in zip(stretch.files, stretch.first_groups, stretch.end_groups, strict=True):
+        for file, first, end in zip(part.files, part.first_groups, part.end_groups, strict=True):
             for row, table in source.tables(file, range(first, end)):
                 whole = _take_in(found, source, file, row, table, start)
                 adding.result()
                 adding = beside.submit(found.moments.add, whole)
                 start += len(table)
-                progress(stretch.start + start, source.rows)
+                progress(part.start + start, source.rows)
         adding.result()
     return found
 
@@ -150,7 +154,7 @@ def _moments(source: Features) -> Moments:
 
 
 def _take_in(found: Survey, source: Features, file: str, row: int, table: pa.Table, start: int) -> np.ndarray:
-    """Counts the rows of `table`; the first is `row` of its file and the one at `start`, from 0, of the stretch.
+    """Counts the rows of `table`; the first is `row` of its file and the one at `start`, from 0, of the part.
 
     Returns:
         The vectors (n, D) that are whole, which the moments still lack.

@@ -10,7 +10,7 @@ from shard_files import DIM, write_shard
 
 from resvae_ray.data.checking import survey
 from resvae_ray.data.checking.check import check_features
-from resvae_ray.data.checking.survey import stretches_of
+from resvae_ray.data.checking.survey import survey_parts
 from resvae_ray.data.features import Features
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.jobs import portions
@@ -35,19 +35,19 @@ def faulty(shards):
     return shards
 
 
-@pytest.mark.parametrize("stretch_rows", [1, 20, 50, 1000])
-def test_the_figures_are_those_of_one_process(faulty, stretch_rows, monkeypatch):
-    monkeypatch.setattr(survey, "STRETCH_BYTES", 4 * DIM * stretch_rows)
+@pytest.mark.parametrize("part_rows", [1, 20, 50, 1000])
+def test_the_figures_are_those_of_one_process(faulty, part_rows, monkeypatch):
+    monkeypatch.setattr(survey, "SURVEY_PART_BYTES", 4 * DIM * part_rows)
     told = []
     alone = check_features(faulty)
     assert check_shards(faulty, on_ray=told.append, **ON_RAY) == alone
     assert (alone.missing, alone.nonfinite, alone.duplicate_ids) == (1, 1, 1)
-    assert told == [len(stretches_of(Features.open(faulty)))]
+    assert told == [len(survey_parts(Features.open(faulty)))]
 
 
 def test_stretches_hold_each_row_once(shards, monkeypatch):
-    monkeypatch.setattr(survey, "STRETCH_BYTES", 4 * DIM * 20)
-    found = stretches_of(Features.open(shards))
+    monkeypatch.setattr(survey, "SURVEY_PART_BYTES", 4 * DIM * 20)
+    found = survey_parts(Features.open(shards))
     assert [(s.start, s.rows) for s in found] == [(0, 21), (21, 26), (47, 21), (68, 21), (89, 11)]
     assert [s.end_groups for s in found] == [[3], [6, 1], [4], [7], [9]]
 
