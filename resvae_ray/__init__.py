@@ -2,6 +2,8 @@
 
     import resvae_ray as rr
 
+    rr.run_all("proteins.csv", "out")                 # all of the following, and more
+
     rr.import_features("proteins.csv", "features.parquet")
     rr.split_features("features.parquet", "dataset")
     run = rr.tune("dataset", "run", "esm2_650m_cls")
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from resvae_ray.estimator import ResVAETransformer as ResVAETransformer
     from resvae_ray.evaluation.evaluate import evaluate_model as evaluate_model
     from resvae_ray.evaluation.results import Evaluation as Evaluation
+    from resvae_ray.flow.flow_settings import FlowSettings as FlowSettings
+    from resvae_ray.flow.run_all import run_all as run_all
     from resvae_ray.model.loss import LossTerms as LossTerms
     from resvae_ray.model.loss import loss_terms as loss_terms
     from resvae_ray.model.network import ResVAE as ResVAE
@@ -69,6 +73,8 @@ _PLACES = {
     "evaluate_model": "evaluation.evaluate",
     "Evaluation": "evaluation.results",
     "ResVAETransformer": "estimator",
+    "FlowSettings": "flow.flow_settings",
+    "run_all": "flow.run_all",
     "figures": "reporting.figures",
     "report": "reporting.report",
     "LossTerms": "model.loss",

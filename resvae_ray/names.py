@@ -63,6 +63,16 @@ ENCODING_FILE = "_encoding.json"  # which model and features a folder of LATENTS
 AXES_FILE = "_axes.json"  # in a folder of LATENTS: the axes that all its files are along
 SKIPPED_FILE = "{latents}.skipped.json"  # beside LATENTS: the files that could not be read, and why
 
+# --- in the folder of a whole flow, which `run` makes --------------------------------------------------------------
+FLOW_FILE = "flow.json"  # its source and settings; written before anything starts
+FLOW_LOCK = "flow.lock"  # held by the one process that may write
+FEATURES_FILE = "features.parquet"
+CHECK_FILE = "check.json"  # what `check --json` prints
+DATASET_FOLDER = "dataset"
+RUN_FOLDER = "run"
+EVALUATION_FILE = "evaluation.json"  # what `evaluate --json` prints
+LATENTS_FILE = "latents.parquet"
+
 # --- while `embed` works, in a hidden folder beside FEATURES ------------------------------------------------------
 EMBEDDING_FILE = "embedding.json"  # which proteins and options the folder belongs to; written when all blocks are there
 BLOCK_FILES = "block-{number:05d}.parquet"  # proteins, checked, in the order of the input

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from resvae_ray._version import __version__
-from resvae_ray.cli import data_verbs, doctor_verb, embed_verb, encode_verbs, report_verbs, search_verbs
+from resvae_ray.cli import data_verbs, doctor_verb, embed_verb, encode_verbs, report_verbs, run_verb, search_verbs
 from resvae_ray.cli.verb import one_line
 from resvae_ray.errors import Interrupted, JobError, ResVAERayError, system_line
 from resvae_ray.on_ray.cores import bounded_threads
@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="resvae-ray", description="Finds the Res-VAE that compresses protein features best.")
     parser.add_argument("--version", action="version", version=f"resvae-ray {__version__}")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB", parser_class=_Parser)
+    run_verb.add_verbs(verbs)
     embed_verb.add_verbs(verbs)
     data_verbs.add_verbs(verbs)
     search_verbs.add_verbs(verbs)

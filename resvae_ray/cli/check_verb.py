@@ -52,12 +52,13 @@ def _check(options: argparse.Namespace) -> None:
             progress=progress,
             on_ray=lambda tasks: say_job("reads in", tasks, "tasks"),
         )
-    print(json.dumps(check.record(), indent=2, allow_nan=False) if options.json else _table(check))
+    print(json.dumps(check.record(), indent=2, allow_nan=False) if options.json else check_table(check))
     if check.problems:
         raise DataError(f"{check.path}: {'; '.join(check.problems)}")
 
 
-def _table(check: "Check") -> str:
+def check_table(check: "Check") -> str:
+    """The figures and warnings for people."""
     sequences = "no column" if check.duplicate_sequences is None else f"{check.duplicate_sequences:,}"
     lines = [
         ("proteins", f"{check.rows:,}"),

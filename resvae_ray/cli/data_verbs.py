@@ -11,6 +11,7 @@ from resvae_ray.errors import UsageError
 
 if TYPE_CHECKING:
     from resvae_ray.data.dataset import Dataset
+    from resvae_ray.data.importers import ImportSummary
 
 
 def add_verbs(verbs: Any) -> None:
@@ -92,6 +93,11 @@ def _import(options: argparse.Namespace) -> None:
             progress=progress,
             on_ray=lambda files: say_job("writes", files, "files"),
         )
+    say_imported(summary)
+
+
+def say_imported(summary: "ImportSummary") -> None:
+    """Prints what an import wrote."""
     label = "with labels" if summary.label else "without labels"
     found = "".join(f", {key} {value}" for key, value in summary.found.items() if key != "source")
     print(f"{summary.path}: {summary.rows:,} proteins x {summary.dim} features, {label}{found}")
@@ -171,7 +177,6 @@ def _add_rule(rules: Any, flag: str, rule: str, **options: Any) -> None:
 
 
 def _split(options: argparse.Namespace) -> None:
-    from resvae_ray.data.splitting.exclude import forms_in_words
     from resvae_ray.jobs.split_job import split_shards
 
     with progress_bar("splitting") as progress:
@@ -189,7 +194,18 @@ def _split(options: argparse.Namespace) -> None:
             progress=progress,
             on_ray=lambda files: say_job("writes", files, "files"),
         )
-    excluded = f", {_left_out(dataset)}" if options.exclude else ""
+    say_split(dataset, options.exclude)
+
+
+def say_split(dataset: "Dataset", exclude: str | None) -> None:
+    """Prints how the rows were divided.
+
+    Args:
+        exclude: the test set that was kept out, if any.
+    """
+    from resvae_ray.data.splitting.exclude import forms_in_words
+
+    excluded = f", {_left_out(dataset)}" if exclude else ""
     listed = forms_in_words(dataset.val_id_forms)
     print(f"{dataset.path}: {dataset.train_rows:,} to train on, {dataset.val_rows:,} to validate{excluded}{listed}")
     if dataset.repeated_sequences:

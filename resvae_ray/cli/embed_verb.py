@@ -1,10 +1,13 @@
 """The verb that makes FEATURES from sequences: embed."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resvae_ray.cli.verb import add_address, add_verb, progress_bar
 from resvae_ray.embed.settings import CHOICES, SPLIT, TRUNCATE, Embedding
+
+if TYPE_CHECKING:
+    from resvae_ray.embed.embed_proteins import EmbedSummary
 
 DEFAULT = Embedding()
 
@@ -100,6 +103,11 @@ def _embed(options: argparse.Namespace) -> None:
             workers=Workers(options.gpus, options.workers, options.address),
             progress=progress,
         )
+    say_embedded(summary, settings)
+
+
+def say_embedded(summary: "EmbedSummary", settings: Embedding) -> None:
+    """Prints what was embedded, and what of it was cut."""
     vectors = ", ".join(f"{width} features ({pooling})" for pooling, width in summary.widths.items())
     print(f"{summary.path}: {summary.rows:,} proteins x {vectors}, {summary.precision}")
     if summary.cut:

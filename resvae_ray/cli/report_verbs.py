@@ -3,9 +3,12 @@
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resvae_ray.cli.verb import add_json, add_verb, progress_bar
+
+if TYPE_CHECKING:
+    from resvae_ray.reporting.report import Report
 
 
 def add_verbs(verbs: Any) -> None:
@@ -88,6 +91,11 @@ def _report(options: argparse.Namespace) -> None:
 
     with progress_bar("drawing", "figures") as progress:
         written = report(options.run, options.out, progress=progress)
+    say_report(written)
+
+
+def say_report(written: "Report") -> None:
+    """Prints where the page is and, to stderr, which figures it lacks."""
     for name, reason in written.missing.items():
         print(f"resvae-ray: no figure {name}: {reason}", file=sys.stderr)
     if written.no_images:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import Field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resvae_ray.cli import status_verb
 from resvae_ray.cli.verb import add_verb
@@ -14,6 +14,10 @@ from resvae_ray.config_field import about, in_full
 from resvae_ray.config_file import SECTIONS, config_to_toml, load_config, scenario_heading, scenario_names
 from resvae_ray.errors import UsageError
 from resvae_ray.names import RUN_FILE
+
+if TYPE_CHECKING:
+    from resvae_ray.files.place import Place
+    from resvae_ray.search.run.run import Run
 
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 TRAINING_GROUP = "A field of [training] that is given, here or below, is fixed; the search varies the rest of [space]."
@@ -47,15 +51,11 @@ def _add_tune(verbs: Any) -> None:
     parser.add_argument("--resume", action="store_true", help="resume RUN; with a larger --trials, extend it")
     parser.add_argument("--tensorboard", action="store_true", help="start TensorBoard for this search on this machine")
     parser.add_argument("--like", metavar="RUN", help="begin with the best trials of an earlier RUN, on other data")
-    _add_fields(parser)
-    parser.epilog = (
-        "The defaults are those of the configuration; a scenario or a file may set others.\n"
-        "`resvae-ray config` prints all fields as TOML."
-    )
+    add_fields(parser)
 
 
-def _add_fields(parser: argparse.ArgumentParser) -> None:
-    """An option for each field of [search], [resources] and [training]."""
+def add_fields(parser: argparse.ArgumentParser) -> None:
+    """Adds an option for each field of [search], [resources] and [training]; `with_fields` reads them."""
     groups = {section: parser.add_argument_group(*about_it) for section, about_it in SECTION_GROUPS.items()}
     rare = parser.add_argument_group("rarely used")
     for section in ("training", "search", "resources"):
@@ -63,6 +63,10 @@ def _add_fields(parser: argparse.ArgumentParser) -> None:
             is_pin = section == "training" and it.name != "epochs"
             group = rare if about(it).rare else groups[section] if is_pin or section == "resources" else parser
             _add_field(group, f"{'pin' if is_pin else section}.{it.name}", section, it)
+    parser.epilog = (
+        "The defaults are those of the configuration; a scenario or a file may set others.\n"
+        "`resvae-ray config` prints all fields as TOML."
+    )
 
 
 def _add_field(group: Any, target: str, section: str, it: Field[Any]) -> None:
@@ -93,9 +97,18 @@ def _tune(options: argparse.Namespace) -> None:
     started = time.monotonic()
     how: dict[str, Any] = {"resume": options.resume, "tensorboard": options.tensorboard, "like": options.like}
     run = tune(options.dataset, options.run, config, **how)
+    say_searched(run, time.monotonic() - started)
+
+
+def say_searched(run: "Run", seconds: float) -> None:
+    """Prints the outcome of a search, and to stderr what it lost.
+
+    Args:
+        seconds: that it ran this time.
+    """
     stands, best = run.standing(), run.saved_best()
     ended = ", ".join(f"{count} {state}" for state, count in stands.counts.items() if count)
-    print(f"{run.where}: {ended}; {stands.epochs:,} epochs in all, {time.monotonic() - started:,.0f} s this time")
+    print(f"{run.where}: {ended}; {stands.epochs:,} epochs in all, {seconds:,.0f} s this time")
     if stands.state == "interrupted":
         print(f"stopped by --max-hours; resume with: {run.resume_command}")
     if best is not None:
@@ -115,6 +128,15 @@ def _tune_config(options: argparse.Namespace) -> Config:
         config = Run.open(options.run).config
     else:
         config = load_config(options.config or DEFAULT_SCENARIO)
+    return with_fields(config, options)
+
+
+def with_fields(config: Config, options: argparse.Namespace) -> Config:
+    """The configuration with the fields that options of `add_fields` give.
+
+    Raises:
+        UsageError: a value is out of range, or nothing is left to search.
+    """
     given = {key: value for key, value in vars(options).items() if "." in key and value is not None}
     for section in fields(Config):
         if changes := _of_section(given, section.name):
@@ -164,17 +186,23 @@ def _add_export(verbs: Any) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     from resvae_ray.files.place import place
-    from resvae_ray.model.pretrained import read_model_config
     from resvae_ray.search.export import export
 
     path = export(options.run, options.model, onnx=options.onnx, torch_export=options.torch_export)
-    config = read_model_config(path)
-    loss = f", validation loss {config['best_val_loss']:,.2f}" if "best_val_loss" in config else ""
-    print(f"{path}: {config['input_dim']} features to {config['z_dim']} latents{loss}")
+    say_exported(path)
     if (place(options.run) / RUN_FILE).exists():
         from resvae_ray.search.run.run import Run
 
         _say_what_was_lost(Run.open(options.run))
+
+
+def say_exported(path: "Place") -> None:
+    """Prints the widths of a MODEL and its loss."""
+    from resvae_ray.model.pretrained import read_model_config
+
+    config = read_model_config(path)
+    loss = f", validation loss {config['best_val_loss']:,.2f}" if "best_val_loss" in config else ""
+    print(f"{path}: {config['input_dim']} features to {config['z_dim']} latents{loss}")
 
 
 def _say_what_was_lost(run: Any) -> None:

@@ -68,8 +68,19 @@ def is_scalar(kind: pa.DataType) -> bool:
 
 
 def matrix_of(vectors: pa.Array) -> np.ndarray:
-    """A column of vectors as a matrix (n, width)."""
-    return vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(vectors), vectors.type.list_size)
+    """A column of vectors as a matrix (n, width); a missing vector becomes NaN."""
+    kind = vectors.type
+    matrix = np.full((len(vectors), kind.list_size), np.nan, vector_dtype(kind))
+    matrix[~vectors.is_null().to_numpy(zero_copy_only=False)] = (
+        vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, kind.list_size)
+    )
+    return matrix
+
+
+def vector_dtype(kind: pa.DataType) -> np.dtype:
+    """The type of `matrix_of` for a column of vectors: that of its numbers, or float64 if they have no NaN."""
+    numbers = kind.value_type
+    return np.dtype(numbers.to_pandas_dtype() if pa.types.is_floating(numbers) else np.float64)
 
 
 def texts(values: pa.Array) -> list[str | None]:
@@ -86,10 +97,12 @@ def refuse_unfit(schema: pa.Schema, passed_on: Sequence[str], target: object, en
         passed_on: the columns of FEATURES that follow into LATENTS.
 
     Raises:
-        DataError: one of them holds neither scalars nor vectors of one width.
+        DataError: one of them holds neither scalars nor vectors of one width, or has a name that cannot be.
     """
     for name in passed_on:
         kind = schema.field(name).type
+        if ending == ".h5ad" and "/" in name:
+            raise DataError(f"{target}: column {name!r} of the features: names in {ending} have no '/'; rename it")
         if not (is_scalar(kind) or is_vector(kind)):
             raise DataError(
                 f"{target}: column {name!r} of the features holds {kind}, which a {ending} file cannot hold; "

@@ -17,16 +17,16 @@ def test_the_demo_runs_and_runs_again(tmp_path, monkeypatch, capsys):
         assert main(["demo", str(tmp_path / "demo")]) == 0
         out = capsys.readouterr().out
         assert out.startswith("SYNTHETIC data set: 120 rows of 16 numbers")
-        for verb in ("import", "split", "tune", "status", "export", "encode"):
+        for verb in ("run", "import", "check", "split", "tune", "export", "evaluate", "encode", "report"):
             assert f"$ resvae-ray {verb}" in out
         assert "On your own data" in out
         assert "eval_loss" in out
         assert "SYNTHETIC (quick)" in out
-        latents = pd.read_parquet(tmp_path / "demo" / "latents.parquet")
+        latents = pd.read_parquet(tmp_path / "demo" / "out" / "latents.parquet")
         assert len(latents) == 120
         assert latents.label.str.startswith("synthetic").all()
         (tmp_path / "demo" / "notes.txt").write_text("mine")
-    assert "SYNTHETIC" in (tmp_path / "demo" / "model" / "README.md").read_text()
+    assert "SYNTHETIC" in (tmp_path / "demo" / "out" / "model" / "README.md").read_text()
     assert (tmp_path / "demo" / "notes.txt").read_text() == "mine"
 
 
@@ -34,4 +34,4 @@ def test_a_failing_step_fails_the_demo(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo_module, "ROWS", 2)
     monkeypatch.setattr(demo_module, "DIM", 4)
     assert main(["demo", str(tmp_path / "demo")]) == 1
-    assert "the demo's command failed with exit code 3: resvae-ray split" in capsys.readouterr().err
+    assert "the demo's command failed with exit code 3: resvae-ray run" in capsys.readouterr().err

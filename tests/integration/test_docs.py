@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,7 +22,7 @@ README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs" / "tutorial" / "features.md"
 GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
-name_of = {"ids": lambda page: str(page.relative_to(ROOT))}
+name_of: Any = {"ids": lambda page: str(page.relative_to(ROOT))}
 OTHERS = {
     "--help",
     "--constraint",
@@ -76,11 +77,12 @@ def tutorial(ray_here, tmp_path_factory):
 def test_readme(tmp_path_factory):
     place = new_place(tmp_path_factory, "readme")
     run_blocks(README, place)
-    latents = pd.read_parquet(place / "latents.parquet")
+    latents = pd.read_parquet(place / "out" / "latents.parquet")
     assert len(latents) == 60
     assert {"id", "z", "label"} == set(latents.columns)
-    assert (place / "run" / "report" / "report.html").is_file()
-    assert len(pd.read_csv(place / "run" / "trials.csv")) == 1
+    assert (place / "out" / "report" / "report.html").is_file()
+    assert len(pd.read_csv(place / "out" / "run" / "trials.csv")) == 1
+    assert len(pd.read_csv(place / "latents.csv")) == 60
 
 
 def test_tutorial(tutorial):
@@ -104,7 +106,7 @@ def test_every_command_line_can_be_parsed(page):
 
 @pytest.mark.parametrize("page", PAGES, **name_of)
 def test_every_option_exists(page):
-    (verbs,) = (action for action in build_parser()._actions if getattr(action, "choices", None))
+    verbs: Any = next(action for action in build_parser()._actions if getattr(action, "choices", None))
     known = {option for verb in verbs.choices.values() for action in verb._actions for option in action.option_strings}
     ours = re.sub(
         r"```(?!bash|python).*?```|`(?:ray|python|scripts/|aws|hf|pip)[^`]*`", "", page.read_text(), flags=re.S

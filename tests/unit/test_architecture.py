@@ -22,7 +22,7 @@ LAYERS = [
     ["on_ray"],
     ["doctor", "embed", "encode", "evaluation", "jobs", "search"],
     ["reporting"],
-    ["estimator"],
+    ["flow", "estimator"],
     ["demo"],
     ["cli"],
     ["__main__"],

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from resvae_ray import names
-from resvae_ray.encode.encoded_parts import EncodedParts, is_number, is_vector, matrix_of, texts
+from resvae_ray.encode.encoded_parts import EncodedParts, is_number, is_vector, matrix_of, texts, vector_dtype
 from resvae_ray.errors import DataError
 
 KEY = "X_resvae"  # in obsm; further vectors are X_resvae_logvar and so on
@@ -70,11 +70,11 @@ def _write_new(file: Any, parts: EncodedParts) -> None:
     """An AnnData without latents, X and variables."""
     _encoded(file, "anndata", "0.1.0")
     obs, var = (_group(file, name, "dataframe", "0.2.0") for name in ("obs", "var"))
-    for table in (obs, var):
-        table.attrs["_index"] = "_index"
+    for table, index in ((obs, names.ID), (var, "_index")):
+        table.attrs["_index"] = index
         table.attrs["column-order"] = np.array([], dtype="S1")
     _write_texts(var, "_index", 0, iter(()))
-    _write_texts(obs, "_index", parts.rows, (texts(piece) for piece in parts.column(names.ID)))
+    _write_texts(obs, names.ID, parts.rows, (texts(piece) for piece in parts.column(names.ID)))
     for field in parts.schema:
         if field.name != names.ID and not is_vector(field.type):
             _add_column(obs, parts, field.name)
@@ -134,7 +134,7 @@ def _write_nullable(obs: Any, name: str, parts: EncodedParts, kind: pa.DataType)
 
 def _write_matrix(obsm: Any, key: str, parts: EncodedParts, field: pa.Field) -> None:
     shape = (parts.rows, field.type.list_size)
-    data_set = obsm.create_dataset(key, shape, np.float32)
+    data_set = obsm.create_dataset(key, shape, vector_dtype(field.type))
     _encoded(_fill(data_set, map(matrix_of, parts.column(field.name))), "array", "0.2.0")
 
 

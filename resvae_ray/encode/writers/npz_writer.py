@@ -11,7 +11,7 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
-from resvae_ray.encode.encoded_parts import EncodedParts, is_number, is_vector, matrix_of, texts
+from resvae_ray.encode.encoded_parts import EncodedParts, is_number, is_vector, matrix_of, texts, vector_dtype
 
 
 def write_npz(parts: EncodedParts, target: Path) -> None:
@@ -29,7 +29,7 @@ def write_npz(parts: EncodedParts, target: Path) -> None:
 def _write_array(file: IO[bytes], parts: EncodedParts, field: pa.Field) -> None:
     if is_vector(field.type):
         width = field.type.list_size
-        _write_pieces(file, (parts.rows, width), np.dtype(np.float32), map(matrix_of, parts.column(field.name)))
+        _write_pieces(file, (parts.rows, width), vector_dtype(field.type), map(matrix_of, parts.column(field.name)))
     elif is_number(field.type):
         kind = _number_type(parts, field)
         _write_pieces(file, (parts.rows,), kind, (_numbers(piece, kind) for piece in parts.column(field.name)))

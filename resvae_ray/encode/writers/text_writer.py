@@ -5,7 +5,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from resvae_ray.encode.encoded_parts import EncodedParts, is_number, is_vector, require_one_name_each, texts
+from resvae_ray.encode.encoded_parts import (
+    EncodedParts,
+    is_number,
+    is_vector,
+    matrix_of,
+    require_one_name_each,
+    texts,
+    vector_dtype,
+)
 
 
 def write_csv(parts: EncodedParts, target: Path) -> None:
@@ -34,13 +42,14 @@ def _write(parts: EncodedParts, target: Path, delimiter: str) -> None:
 
 def _columns_of(field: pa.Field) -> list[pa.Field]:
     if is_vector(field.type):
-        return [pa.field(f"{field.name}{number}", field.type.value_type) for number in range(field.type.list_size)]
+        kind = pa.from_numpy_dtype(vector_dtype(field.type))
+        return [pa.field(f"{field.name}{number}", kind) for number in range(field.type.list_size)]
     return [pa.field(field.name, field.type if is_number(field.type) else pa.string())]
 
 
 def _arrays_of(field: pa.Field, column: pa.Array) -> list[pa.Array]:
     if is_vector(field.type):
-        width = field.type.list_size
-        flat = column.flatten()
-        return [flat.take(pa.array(range(place, len(flat), width), pa.int64())) for place in range(width)]
+        kind = pa.from_numpy_dtype(vector_dtype(field.type))
+        matrix = matrix_of(column)
+        return [pa.array(matrix[:, place], kind, from_pandas=True) for place in range(field.type.list_size)]
     return [column if is_number(field.type) else pa.array(texts(column), pa.string())]

@@ -31,6 +31,8 @@ OTHERS = {
     "known": pa.array([row % 2 == 0 for row in range(30)]),
     "score": pa.array([None if row == 5 else row / 4 for row in range(30)], pa.float64()),
     "day": pa.array([date(2026, 11, 1 + row % 28) for row in range(30)]),
+    "_index": pa.array(range(30)),
+    "place": pa.array([None if row == 2 else [row, 1.5] for row in range(30)], pa.list_(pa.float64(), 2)),
     "sequence": pa.array(["MK" * (1 + row) for row in range(30)]),
 }
 
@@ -110,6 +112,7 @@ def test_text_reads_back_as_it_was(ending, delimiter, model, features, tmp_path,
     assert list(rows[0])[:8] == ["id", "z0", "z1", "z2", "logvar0", "logvar1", "logvar2", "recon_error"]
     assert [row["label"] for row in rows[:3]] == ["a;b", "c|d", ""]
     assert (rows[4]["length"], rows[6]["length"], rows[3]["day"]) == ("", "6", "2026-11-04")
+    assert [row["place0"] for row in rows[:4]] == ["0", "1", "", "3"], "a vector is missing"
 
 
 def test_text_comes_in_by_import(model, features, tmp_path, encoded, expected):
@@ -132,6 +135,8 @@ def test_npz_is_read_without_pickles(model, features, tmp_path, encoded, expecte
     assert np.isnan(found["length"][4])
     assert found["known"].dtype == np.bool_
     assert found["day"][0] == "2026-11-01"
+    assert found["place"].dtype == np.float64
+    assert np.isnan(found["place"][:, 0]).tolist() == [row == 2 for row in range(30)]
 
 
 def test_hdf5_has_a_data_set_per_protein(model, features, tmp_path, encoded, expected):
@@ -143,7 +148,7 @@ def test_hdf5_has_a_data_set_per_protein(model, features, tmp_path, encoded, exp
         found = {file[key].attrs["original_id"]: np.array(file[key]) for key in file}
         assert "P00003" in file, "protspace takes the names"
         assert file["P00003"].attrs["label"] == "a;b"
-        assert file["P00003"].attrs["recon_error"] > 0
+        assert np.all(np.array(file["P00003"].attrs["recon_error"]) > 0)
         assert "label" not in file["P00002"].attrs
         assert file.attrs["weights"]
     assert list(found) == IDS
@@ -162,6 +167,8 @@ def test_anndata_opens_latents_of_features(model, features, tmp_path, encoded, e
     found = anndata.read_h5ad(tmp_path / "latents.h5ad")
     assert found.X is None
     assert found.obs_names.tolist() == IDS
+    assert found.obs["_index"].tolist() == list(range(30))
+    assert found.obsm["X_resvae_place"][3].tolist() == [3.0, 1.5]
     assert found.obsm["X_resvae"] == pytest.approx(expected)
     assert found.obsm["X_resvae_logvar"].shape == (30, 3)
     assert found.obs["label"].astype(object).where(found.obs["label"].notna(), None).tolist() == LABELS
@@ -271,6 +278,14 @@ def test_columns_without_a_place_are_refused_before_encoding(ending, model, tmp_
     with pytest.raises(DataError, match=f"column 'places' of the features holds .*, which a {ending} file cannot hold"):
         encode_features(model, features, tmp_path / f"latents{ending}")
     assert encoded == []
+
+
+def test_a_name_that_h5ad_cannot_have_is_refused(model, tmp_path, features, encoded):
+    table = pq.read_table(features / "a.parquet").append_column("a/b", pa.array([1] * 17))
+    (features / "b.parquet").unlink()
+    pq.write_table(table, features / "a.parquet")
+    with pytest.raises(DataError, match="column 'a/b' of the features: names in .h5ad have no '/'; rename it"):
+        encode_features(model, features, tmp_path / "latents.h5ad")
 
 
 def test_a_number_column_that_is_there_already_is_refused(model, tmp_path, features, encoded):
