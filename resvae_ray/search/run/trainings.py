@@ -18,6 +18,7 @@ STATES = (names.PENDING, names.RUNNING, names.COMPLETE, names.PRUNED, names.FAIL
 ENDED = (names.COMPLETE, names.PRUNED, names.FAILED)
 
 AnyPlace = TypeVar("AnyPlace", Path, Place)
+TRIES = 3  # to read weights that a training replaces
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,19 @@ class SavedWeights:
 
 
 def saved_weights(number: int, folder: Path) -> SavedWeights | None:
-    """The newest weights that a training of trial `number` has saved in `folder`."""
-    if (path := newest_best(folder)) is None:
-        return None
-    metrics = read_state(path)["metrics"]
-    return SavedWeights(number, path, int(metrics[names.EPOCH]), metrics[names.VAL_LOSS])
+    """The newest weights that a training of trial `number` has saved in `folder`.
+
+    Raises:
+        DataError: they are damaged.
+    """
+    for left in reversed(range(TRIES)):
+        if (path := newest_best(folder)) is None:
+            return None
+        try:
+            metrics = read_state(path)["metrics"]
+            return SavedWeights(number, path, int(metrics[names.EPOCH]), metrics[names.VAL_LOSS])
+        except DataError:
+            # A training that runs removes weights when it has saved better ones.
+            if path.exists() or not left:
+                raise
+    return None
