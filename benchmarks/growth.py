@@ -186,7 +186,7 @@ def _simulate(config: Config, rates: Rates, slots: int, epoch_s: float, first_s:
     """Seconds, epochs, and the driver's seconds of work; it does one thing at a time, and reports wait in a queue."""
     scheduler, length = DurableASHA(config), config.training.epochs
     generator = np.random.default_rng(config.search.seed)
-    curves = [_curve(generator, length) for _ in range(config.search.trials)]
+    curves = [_curve(generator, length) for _ in range(config.search.most_trials)]
     free_at = now = driver_s = 0.0
     begun = epochs = 0
     events: list[tuple[float, int, tuple[Any, int] | None]] = [(0.0, slot, None) for slot in range(slots)]

@@ -1,12 +1,13 @@
 """Which representation tells most: latents, their reconstruction of the features, or PCA of the same width?
 
-    python -m benchmarks.judge DATASET --models FOLDER --out RESULTS.jsonl [--seeds 3] [--latents 34 18]
-        [--base FIELD=VALUE …]
+    python -m benchmarks.judge DATASET --models FOLDER --out RESULTS.jsonl [--config high_fidelity] [--seeds 3]
+        [--latents 34 18] [--base FIELD=VALUE …]
 
-trains `high_fidelity` for every width under every seed on one thread, keeps the MODELs in FOLDER (NAME-WIDTH-SEED, of
-DATASET's name; one that is there is not trained again), and evaluates each. RESULTS.jsonl gets a line per model. At the
-end it prints a row per measure and pair of representations: the difference under each seed with its 95 % interval, and
-how often the verdict was "better", "worse" and "not distinguishable".
+trains the scenario under every seed on one thread, for every width, or once if its latents are nested; keeps the MODELs
+in FOLDER (NAME-WIDTH-SEED, of DATASET's name; one that is there is not trained again), and evaluates each, at every
+width if it is nested. RESULTS.jsonl gets a line per evaluation. At the end it prints a row per measure and pair of
+representations: the difference under each seed with its 95 % interval, and how often the verdict was "better", "worse"
+and "not distinguishable".
 """
 
 import argparse
@@ -35,25 +36,26 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config", default="high_fidelity")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--latents", type=int, nargs="+", default=[34, 18])
     parser.add_argument("--base", nargs="*", type=as_field, default=[], metavar="FIELD=VALUE")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    config = replace(load_config(options.config).training, **dict(options.base))
     known = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     for seed in range(options.seeds):
-        for latents in options.latents:
-            name = f"{options.dataset.name}-{latents}-{seed}"
+        for z_dim in [config.z_dim] if config.nested else options.latents:
+            name = f"{options.dataset.name}-{z_dim}-{seed}"
             if any(row["model"] == name for row in known):
                 continue
-            model = options.models / name
-            if not model.exists():
-                config = replace(load_config("high_fidelity").training, **{**dict(options.base), "z_dim": latents})
-                _train(options.dataset, model, config, seed)
-            found = evaluate_model(model, options.dataset).to_dict()
-            known.append({"model": name, "latents": latents, "evaluation": found})
-            with options.out.open("a") as file:
-                file.write(json.dumps(known[-1]) + "\n")
+            if not (options.models / name).exists():
+                _train(options.dataset, options.models / name, replace(config, z_dim=z_dim), seed)
+            prefixes = options.latents if config.nested else []
+            found = evaluate_model(options.models / name, options.dataset, latents=prefixes).to_dict()
+            judged = [(prefix["latents"], prefix) for prefix in found["prefixes"]] or [(z_dim, found)]
+            known += [{"model": name, "latents": width, "evaluation": one} for width, one in judged]
+            options.out.write_text("".join(json.dumps(row) + "\n" for row in known))
     for latents in options.latents:
         print(f"\n{options.dataset.name}, {latents} latents")
         _print_table([row["evaluation"] for row in known if row["latents"] == latents])

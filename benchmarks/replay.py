@@ -30,7 +30,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.surrogate import Curves
 from resvae_ray import names
-from resvae_ray.config import Config
+from resvae_ray.config import AUTO, Config
 from resvae_ray.config_file import load_config
 from resvae_ray.search.asha import DurableASHA
 from resvae_ray.search.study import distributions
@@ -150,8 +150,13 @@ def contenders(config: Config, curves: Curves, options: argparse.Namespace) -> d
         options.startup or [settings.startup_trials],
     )
     named = {f"ours, grace {g:g}, factor {f:g}, start-up {s:g}": varied(g, f, s) for g, f, s in grid}
+
+    def ended_by_itself(seeded: Config) -> Course:
+        return ours(replace(seeded, search=replace(seeded.search, trials=AUTO)))
+
     return {
         **named,
+        "ours, --trials auto": ended_by_itself,
         **{f"ours, factor {factor:g}, rungs {epochs}": judged(factor, epochs) for factor, epochs in options.rungs},
         "random, our ASHA": random,
         "OptunaSearch, Ray's ASHA": stock,
@@ -167,9 +172,9 @@ def simulate(search: Searcher, scheduler: TrialScheduler, curves: Curves, config
     while events:
         now, slot, running = heapq.heappop(events)
         if running is None:
-            if begun == config.search.trials:
+            if begun == config.search.most_trials or (proposed := search.suggest(str(begun))) == Searcher.FINISHED:
                 continue
-            running = _begin(search, scheduler, curves, begun)
+            running = _begin(proposed, scheduler, curves, begun)
             begun += 1
             heapq.heappush(events, (now + running.epoch_s, slot, running))
             continue
@@ -202,8 +207,7 @@ class _Running:
         }
 
 
-def _begin(search: Searcher, scheduler: TrialScheduler, curves: Curves, number: int) -> _Running:
-    proposed = search.suggest(str(number)) or {}
+def _begin(proposed: Any, scheduler: TrialScheduler, curves: Curves, number: int) -> _Running:
     trial: Any = SimpleNamespace(trial_id=str(number), config={names.NUMBER: number})
     scheduler.on_trial_add(None, trial)  # pyright: ignore[reportArgumentType]
     return _Running(trial, *curves.of(proposed.get("params", proposed)))
@@ -225,7 +229,7 @@ def published(curves: Curves, config: Config) -> Course:
     """The published code's search: TPE and median pruner as Optuna has them, one trial after another."""
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=config.search.seed))
     best: list[float] = []
-    for _ in range(config.search.trials):
+    for _ in range(config.search.most_trials):
         trial = study.ask(distributions(config))
         losses, pruned = curves.of(trial.params)[0], False
         for epoch, loss in enumerate(losses):

@@ -149,7 +149,7 @@ def measure(source: Path, scratch: Path, ended: int) -> dict[str, Any]:
     shutil.rmtree(path, ignore_errors=True)
     shutil.copytree(source, path)
     run = part("Run").open(path)
-    trials = run.config.search.trials
+    trials = run.config.search.most_trials
     run = replace(run, config=replace(run.config, search=replace(run.config.search, trials=trials + ended)))
     study = part("open_study")(path / names.JOURNAL_FILE, "s")
     searcher = part("StudySearch")(study, run.config, [])

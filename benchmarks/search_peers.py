@@ -79,7 +79,7 @@ def _run_stock(features: Path, published: Path, seed: int) -> Epochs:
         tune_config=tune.TuneConfig(
             metric=metric,
             mode="min",
-            num_samples=config.search.trials,
+            num_samples=config.search.most_trials,
             search_alg=OptunaSearch(distributions(config), metric=metric, mode="min", sampler=sampler),
             scheduler=ASHAScheduler(max_t=epochs, grace_period=10, reduction_factor=3),
         ),

@@ -108,7 +108,7 @@ def _round(place: Path, number: int, draw: random.Random) -> dict[str, Any]:
         codes.append(_begun(begin, end, latents, draw.uniform(0, 4)))
         rows = _patiently(lambda: rr.encode_features(run / "model", place / "features", latents), failures)
     states = found.trials()["state"].tolist()
-    if len(states) != SEARCH.search.trials or rows != ROWS * FILES or "running" in states:
+    if len(states) != SEARCH.search.most_trials or rows != ROWS * FILES or "running" in states:
         raise RuntimeError(f"round {number}: trials {states}, {rows} rows")
     seen = {"round": number, "end": end.name if end else "", "codes": codes, "s": round(time.monotonic() - started, 1)}
     seen |= {"failures": failures, "load": os.getloadavg()[0], "peak_mb": max(peak), **_look(place)}

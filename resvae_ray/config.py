@@ -23,6 +23,7 @@ DATA_MODES = ("auto", "resident", "stream")
 AUTO = "auto"
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 AUTO_R2 = 0.95  # explained variance at whose residual error a metric with beta = "auto" is calibrated
+MOST_AUTO_TRIALS = 50  # of a search that ends by itself; see search/enough_trials.py
 FROM_MACHINE = "chosen from the machine"
 
 
@@ -105,6 +106,9 @@ class TrainingConfig:
         choices=(AUTO, FLOAT32, BFLOAT16),
         rare=True,
     )
+    patience: int = setting(
+        0, "a training ends after this many epochs without a lower loss; 0 disables it", unit="epochs", at_least=0
+    )
 
     def __post_init__(self) -> None:
         check_fields("training", self)
@@ -128,6 +132,15 @@ class TrainingConfig:
         if isinstance(self.beta, str):
             raise UsageError(f"training.beta = {AUTO!r} has no metric without the training rows; set beta to a number")
         return Metric(self.beta, self.loss_type, self.reduction)
+
+    def has_ended(self, epoch: int, best_epoch: int) -> bool:
+        """Whether a training ends with this epoch.
+
+        Args:
+            epoch: the last epoch, from 1; 0 before the first.
+            best_epoch: the epoch of the lowest validation loss so far.
+        """
+        return epoch >= self.epochs or 0 < self.patience <= epoch - best_epoch
 
 
 @dataclass(frozen=True)
@@ -166,7 +179,12 @@ def _paper_space() -> dict[str, Domain]:
 class SearchConfig:
     """The trials that TPE proposes, when ASHA stops them, and when the search ends."""
 
-    trials: int = setting(50, "trials in total", at_least=1)
+    trials: int | str = setting(
+        50,
+        f"trials in total; auto ends the search when more do not pay, after at most {MOST_AUTO_TRIALS}",
+        at_least=1,
+        words=(AUTO,),
+    )
     seed: int = setting(0, "seed of the search: proposals, initial weights, order of the rows", at_least=0)
     startup_trials: int = setting(10, "random trials before TPE begins to propose", at_least=1, rare=True)
     try_first: bool = setting(False, "try the values of [training] as the first trial; they must lie in [space]")
@@ -191,6 +209,11 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         check_fields("search", self)
+
+    @property
+    def most_trials(self) -> int:
+        """The number of trials, or the most of a search that ends by itself."""
+        return MOST_AUTO_TRIALS if isinstance(self.trials, str) else self.trials
 
 
 @dataclass(frozen=True)
@@ -249,6 +272,7 @@ class Config:
     def __post_init__(self) -> None:
         _require(bool(self.space), "[space] is empty: there is nothing to search")
         _require("epochs" not in self.space, "space.epochs cannot be searched: trials are compared at equal epochs")
+        _require("patience" not in self.space, "space.patience cannot be searched: it says when a trial has ended")
         _require(
             self.training.beta != AUTO or not {"loss_type", "reduction"} & set(self.space),
             f"training.beta = {AUTO!r} needs loss_type MSE and reduction sum; leave both out of [space]",

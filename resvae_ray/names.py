@@ -37,6 +37,7 @@ TRIALS_FOLDER = "trials"  # one folder a trial: its weights and, if it failed, w
 TRIAL_FOLDER = "{number:04d}"
 FINALISTS_FOLDER = "finalists"  # one folder a retraining of a finalist
 FINALIST_FOLDER = "{number:04d}-{repeat}"
+ENOUGH = "enough_trials"  # attribute of the study: why a search with `--trials auto` has ended
 CHOICE_FILE = "choice.json"  # in FINALISTS_FOLDER: which finalist was chosen last
 RESULT_FILE = "result.json"  # in a finalist's folder: what the retraining came to; it has ended when this is there
 TRIALS_CSV = "trials.csv"

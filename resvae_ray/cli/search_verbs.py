@@ -111,6 +111,8 @@ def say_searched(run: "Run", seconds: float) -> None:
     print(f"{run.where}: {ended}; {stands.epochs:,} epochs in all, {seconds:,.0f} s this time")
     if stands.state == "interrupted":
         print(f"stopped by --max-hours; resume with: {run.resume_command}")
+    if stands.enough:
+        print(f"ended by itself: {stands.enough}; to add trials: {run.resume_command} --trials N")
     if best is not None:
         print(run.result_table(best).to_string(index=False))
     for line in status_verb.finalist_lines(stands):

@@ -160,6 +160,8 @@ def _headlines(run: "Run", status: "Status") -> list[str]:
         )
         where = f"trial {best.number}, loss {best.best_val_loss:,.2f} at epoch {best.best_epoch}"
         lines.append(f"best: {where} ({params})")
+    if status.enough:
+        lines.append(f"ended by itself: {status.enough}")
     return lines
 
 

@@ -100,6 +100,11 @@ class Training:
         """The network that is validated and kept: `model`, or the average of its weights."""
         return self.model if self._average is None else cast(ResVAE, self._average.module)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether all epochs are trained, or the loss has not fallen for `config.patience` of them."""
+        return self.config.has_ended(self.epoch, int(self._best_metrics.get(names.EPOCH, 0)))
+
     def epochs(self) -> Iterator[Metrics]:
         """Trains the epochs that are left, one at each step, and yields its metrics.
 
@@ -110,7 +115,7 @@ class Training:
             start_as_pca(self.model, principal_components(self._train))
         elif self.epoch == 0 and self.config.output_bias == "mean":
             self._start_at_mean()
-        while self.epoch < self.config.epochs:
+        while not self.has_ended:
             started = time.perf_counter()
             train_loss = self._train_epoch(self.epoch + 1)
             trained = time.perf_counter()

@@ -48,6 +48,7 @@ def page_values(findings: Findings) -> dict[str, Any]:
         "title": run.path.name,
         "about": [run.config.name, status.state, f"started {_clock(run.info.get('created'))}", str(run.path)],
         "best_r2": _best_row(findings).get(names.R2),
+        "enough": status.enough,
         "counts": status.counts,
         "ended": " · ".join(f"{many} {state}" for state, many in status.counts.items() if many),
         "epochs": status.epochs,

@@ -7,12 +7,12 @@ from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import asdict
 
 import optuna
-from optuna.trial import TrialState
 from ray.exceptions import OutOfMemoryError, RayError
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 
 from resvae_ray import names
+from resvae_ray.config import AUTO
 from resvae_ray.data.dataset import RESIDENT, STREAM, Dataset
 from resvae_ray.errors import Interrupted, JobError, first_line, system_line
 from resvae_ray.files.atomic import replace_folder
@@ -22,6 +22,7 @@ from resvae_ray.search.callbacks.projector import show_latents
 from resvae_ray.search.callbacks.recorder import Recorder, Sender, clear_staging, forget_resume
 from resvae_ray.search.callbacks.tensorboard import TensorBoard, board_of
 from resvae_ray.search.callbacks.tensorboard_server import tensorboard_server
+from resvae_ray.search.enough_trials import trials_to_begin
 from resvae_ray.search.export import export_best
 from resvae_ray.search.final_round import train_finalists
 from resvae_ray.search.ray_tune.experiment import run_experiment
@@ -81,7 +82,7 @@ def _patiently(run: Run, work: Callable[[], bool]) -> bool:
 
 def _all_trained(run: Run, dataset: Dataset, slots: Slots, started: float) -> bool:
     """Runs the remaining trials and finalists. Returns whether the user stopped it."""
-    if _search(run, dataset, slots, _seconds_left(run, started)):
+    if _search(run, dataset, slots, started):
         return True
     job = _job(run, dataset, slots, save_epochs=())
     return train_finalists(run, job, slots, _seconds_left(run, started))
@@ -93,7 +94,7 @@ def _seconds_left(run: Run, started: float) -> float | None:
     return max(0.1, started + limit - time.monotonic()) if limit else None
 
 
-def _search(run: Run, dataset: Dataset, slots: Slots, seconds: float | None) -> bool:
+def _search(run: Run, dataset: Dataset, slots: Slots, started: float) -> bool:
     """Runs the remaining trials. Returns whether the user stopped it.
 
     Raises:
@@ -101,11 +102,19 @@ def _search(run: Run, dataset: Dataset, slots: Slots, seconds: float | None) -> 
     """
     study = open_study(run.path / names.JOURNAL_FILE, run.info["study"])
     start_study(study, run.config, run.info.get("like", {}).get("proposals", ()))
+    while left := len(unfinished(study)) + trials_to_begin(study, run.config.search):
+        stopped = _experiment(run, dataset, slots, study, left, _seconds_left(run, started))
+        # Trials that ran when the last one was refused may have found a better loss: more may pay again.
+        if stopped or unfinished(study):
+            return stopped
+    return False
+
+
+def _experiment(
+    run: Run, dataset: Dataset, slots: Slots, study: optuna.Study, left: int, seconds: float | None
+) -> bool:
     take_up = unfinished(study)
     _tidy(run, take_up)
-    left = len(take_up) + _not_begun(study, run.config.search.trials)
-    if not left:
-        return False
     _announce(run, dataset, slots, left)
     scheduler = DurableASHA(run.config, history_of(study))
     with ExitStack() as stack:
@@ -125,17 +134,13 @@ def _search(run: Run, dataset: Dataset, slots: Slots, seconds: float | None) -> 
         )
 
 
-def _not_begun(study: optuna.Study, trials: int) -> int:
-    begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
-    return max(0, trials - len(begun))
-
-
 def _announce(run: Run, dataset: Dataset, slots: Slots, left: int) -> None:
     share = f"{slots.cpus:g} CPU" + (f" and {slots.gpus:g} GPU" if slots.gpus else "")
     rows = f"{dataset.train_rows:,} + {dataset.val_rows:,} rows x {dataset.dim}"
     held = {RESIDENT: "held in memory", STREAM: "streamed from Parquet"}[run.config.data.mode]
+    trials = f"up to {left} trials" if run.config.search.trials == AUTO else f"{left} trials"
     print(
-        f"{left} trials of up to {run.config.training.epochs} epochs, {slots.concurrent} at a time with {share} each; "
+        f"{trials} of up to {run.config.training.epochs} epochs, {slots.concurrent} at a time with {share} each; "
         f"{rows}, {held}\nfollow it with: resvae-ray status {run.where}, or tensorboard --logdir "
         f"{run.path / names.TUNE_FOLDER}",
         file=sys.stderr,

@@ -100,7 +100,7 @@ def _about_search(run: Run, number: int) -> dict[str, Any]:
     return {
         "study": run.info["study"],
         "trial": number,
-        "trials": run.config.search.trials,
+        "trials": run.snapshot().wanted(run.config.search),
         "name": run.config.name,
         "seed": run.config.search.seed,
         **{state: states[state] for state in ENDED},

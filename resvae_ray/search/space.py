@@ -33,7 +33,7 @@ def combinations(config: Config) -> list[dict[str, Any]]:
     domains = config.space.values()
     if not all(domain.choices for domain in domains):
         return []
-    if math.prod(len(domain.choices) for domain in domains) > config.search.trials:
+    if math.prod(len(domain.choices) for domain in domains) > config.search.most_trials:
         return []
     return [dict(zip(config.space, values, strict=True)) for values in product(*(d.choices for d in domains))]
 

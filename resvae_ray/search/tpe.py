@@ -19,6 +19,7 @@ from ray.tune.search import Searcher
 
 from resvae_ray import names
 from resvae_ray.config import Config
+from resvae_ray.search.enough_trials import more_would_not_pay
 from resvae_ray.search.study import distributions
 from resvae_ray.search.worker_report import Epoch, Failed, Fault, TrainingTask, decode
 from resvae_ray.seeds import PROPOSAL, derive
@@ -45,11 +46,13 @@ class StudySearch(Searcher):
         """Ray's hook: the space is known already."""
         return True
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """Ray's hook: the number and the parameters of the next trial."""
+    def suggest(self, trial_id: str) -> Any:
+        """Ray's hook: the number and the parameters of the next trial, or FINISHED if no other would pay."""
         if self._take_up:
             number = self._take_up.popleft()
             trial, told = self._resumed(number), self._frozen(number).intermediate_values
+        elif more_would_not_pay(self._study, self._config.search):
+            return Searcher.FINISHED
         else:
             trial, told = self._proposed(), {}
         self._trials[trial_id], self._told[trial_id] = trial, set(told)
@@ -75,7 +78,7 @@ class StudySearch(Searcher):
             self._study.tell(trial, state=TrialState.FAIL)
         elif report is not None:
             self._tell(trial_id, report)
-            if report.epoch >= self._config.training.epochs:
+            if report.ends(self._config.training):
                 self._study.tell(trial, report.best_val_loss)
             else:
                 self._study.tell(trial, state=TrialState.PRUNED)

@@ -206,8 +206,7 @@ def _train(training: Training, kept: CheckpointFolder, job: TrainingJob) -> dict
     saved = time.monotonic()
     try:
         for metrics in training.epochs():
-            last = training.epoch == training.config.epochs
-            if last or training.epoch in job.save_epochs or time.monotonic() - saved >= job.save_every_s:
+            if training.has_ended or training.epoch in job.save_epochs or time.monotonic() - saved >= job.save_every_s:
                 if place(job.run).local is not None:
                     _require_run(job)  # else it would be saved below a mount that has vanished
                 training.save(kept.folder)

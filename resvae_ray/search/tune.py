@@ -76,7 +76,7 @@ def tune(
         from resvae_ray.search.carry_out import carry_out
         from resvae_ray.search.run.disk_space import require_space
 
-        slots = plan_slots(resolved.resources, nodes, resolved.search.trials)
+        slots = plan_slots(resolved.resources, nodes, resolved.search.most_trials)
         require_space(place(run), resolved, data.dim, slots.concurrent)
         if known is None:
             # All checks have passed, and nothing has been written yet.

@@ -38,7 +38,7 @@ def proposals_like(run: AnyPath, config: Config) -> list[dict[str, Any]]:
         raise UsageError(
             f"--like {run}: no trial of it lies in [space]; widen {_outside(config, trained[0])}, or leave --like out"
         )
-    return proposals[: min(MOST, config.search.trials)]
+    return proposals[: min(MOST, config.search.most_trials)]
 
 
 def _outside(config: Config, best: Any) -> str:

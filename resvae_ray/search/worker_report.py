@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resvae_ray import names
+from resvae_ray.config import TrainingConfig
 
 HOST = "hostname"  # Ray's own key in each result
 
@@ -65,6 +66,10 @@ class Epoch:
     def best_epoch(self) -> int:
         """The epoch of the lowest validation loss."""
         return self.metrics[names.BEST_EPOCH]
+
+    def ends(self, training: TrainingConfig) -> bool:
+        """Whether the training ended with this epoch: it was not stopped."""
+        return training.has_ended(self.epoch, self.metrics.get(names.BEST_EPOCH, self.epoch))
 
     def as_result(self) -> dict[str, Any]:
         """As Ray Tune carries it, which adds the node itself."""

@@ -179,6 +179,27 @@ def test_a_crash_is_tried_again_then_recorded_and_passed_over(make_dataset, tmp_
     assert run.status()["failures"][0]["number"] == crashed[0].number
 
 
+def test_a_search_that_ends_by_itself(searched, tmp_path):
+    """Its trials differ in their seeds alone, so that more than TPE needs to begin soon pay no longer."""
+    config = replace(
+        ONE_AT_A_TIME,
+        space={"hidden_dim": Domain(8, 8)},
+        training=replace(SMALL.training, epochs=2),
+        search=replace(SMALL.search, trials="auto", startup_trials=2),
+    )
+    dataset, path = searched[0].path, tmp_path / "run"
+    first = tune(dataset, path, config).status()
+    trials = first["counts"]["complete"]
+    assert (first["state"], first["counts"]["pending"]) == ("finished", 0)
+    assert 4 <= trials < 50
+    assert first["enough"].startswith(f"the last {trials // 2} of {trials} trials lowered the loss by ")
+    again = tune(dataset, path, resume=True).status()
+    assert (again["counts"], again["enough"]) == (first["counts"], first["enough"])
+    longer = replace(config, search=replace(config.search, trials=trials + 1))
+    extended = tune(dataset, path, longer, resume=True).status()
+    assert (extended["state"], extended["counts"]["complete"], extended["enough"]) == ("finished", trials + 1, None)
+
+
 def test_more_trials_extend_a_finished_search(make_dataset, tmp_path):
     dataset = make_dataset(100, 8)
     whole = tune(dataset, tmp_path / "whole", replace(ONE_AT_A_TIME, search=replace(SMALL.search, trials=6)))

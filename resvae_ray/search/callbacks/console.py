@@ -32,7 +32,7 @@ class ConsoleProgress(Callback):
     def __init__(self, run: Run, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
-        self._trials, self._length = run.config.search.trials, run.config.training.epochs
+        self._trials, self._training = run.config.search.most_trials, run.config.training
         records = run.records()
         ended = [record for record in records if record.ended]
         self._ended = Counter(record.state for record in ended)
@@ -68,7 +68,7 @@ class ConsoleProgress(Callback):
         if isinstance(report, Failed):
             self._end(trial, names.FAILED, report.reason)
         elif isinstance(report, Epoch):
-            state = names.COMPLETE if report.epoch >= self._length else names.PRUNED
+            state = names.COMPLETE if report.ends(self._training) else names.PRUNED
             self._end(trial, state, _lowest(report))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -114,7 +114,7 @@ class ConsoleProgress(Callback):
             parts.append(f"best {self._best[0]:,.2f} ({self._best[1]})")
         rate = self._epochs / (time.monotonic() - self._began)
         parts.append(f"{rate:.2g} epochs/s")
-        left = epochs_left(self._trials, self._length, self._ended_epochs, self._running.values())
+        left = epochs_left(self._trials, self._training.epochs, self._ended_epochs, self._running.values())
         if rate and left is not None:
             parts.append(f"about {duration(left / rate)} left")
         return ", ".join(parts)
@@ -141,7 +141,7 @@ class FinalistsProgress(Callback):
         report = decode(trial.last_result)
         if isinstance(report, Failed):
             self._say(trial, f"failed: {report.reason}")
-        elif isinstance(report, Epoch) and report.epoch == self._training.epochs:
+        elif isinstance(report, Epoch) and report.ends(self._training):
             self._say(trial, _lowest(report))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

@@ -29,7 +29,7 @@ def space_needed(config: Config, dim: int, at_once: int) -> int:
     """
     weights = _weight_bytes(config, dim)
     state = (4 if config.training.average or "average" in config.space else 3) * weights
-    kept = config.search.trials + config.search.finalists * config.search.seeds
+    kept = config.search.most_trials + config.search.finalists * config.search.seeds
     models = 2  # RUN/model and its replacement
     return (kept + models + at_once) * weights + 2 * at_once * state + RECORDS_BYTES
 
@@ -52,7 +52,7 @@ def require_space(run: Place, config: Config, dim: int, at_once: int) -> None:
     free = shutil.disk_usage(next(parent for parent in (folder, *folder.parents) if parent.exists())).free
     if needed > free:
         raise JobError(
-            f"{run}: the search may take {_gb(needed)} there, mostly for {config.search.trials} checkpoints, and "
+            f"{run}: the search may take {_gb(needed)} there, mostly for {config.search.most_trials} checkpoints, and "
             f"{_gb(free)} are free; make space, choose another folder, or lower --trials or the largest hidden_dim"
         )
     print(f"{run}: takes at most {_gb(needed)} more, of {_gb(free)} that are free", file=sys.stderr)

@@ -15,8 +15,8 @@ from resvae_ray import names
 from resvae_ray.errors import DataError, first_line
 from resvae_ray.search.run.appended_lines import AppendedLines
 
-CREATE_STUDY, CREATE_TRIAL, SET_PARAM, SET_STATE = 0, 4, 5, 6
-IGNORED = (1, 2, 3, 7, 8, 9, 10)  # a study is deleted, attributes, values of epochs, trials of another library
+CREATE_STUDY, SET_STUDY_ATTRIBUTE, CREATE_TRIAL, SET_PARAM, SET_STATE = 0, 2, 4, 5, 6
+IGNORED = (1, 3, 7, 8, 9, 10)  # a study is deleted, other attributes, values of epochs, trials of another library
 VALUE_OF_EPOCH = re.compile(
     rb'\{"op_code":7,"worker_id":"[^"\\]*","trial_id":\d+,"step":\d+,"intermediate_value":-?\d[\d.eE+-]*\}\n'
 )
@@ -51,6 +51,7 @@ class JournalReader:
 
     Attributes:
         proposals: the trials of the study, by number.
+        attributes: of the study, as its user has set them.
     """
 
     def __init__(self, path: Path, study: str) -> None:
@@ -59,6 +60,7 @@ class JournalReader:
 
     def _forget(self) -> None:
         self.proposals: list[Proposal] = []
+        self.attributes: dict[str, Any] = {}
         self._studies: list[str] = []
         self._trials: dict[int, Proposal | None] = {}  # of all studies, by Optuna's id
         self._distributions: dict[str, dict[str, Any]] = {}
@@ -89,6 +91,9 @@ class JournalReader:
         if code == CREATE_STUDY:
             if entry["study_name"] not in self._studies:
                 self._studies.append(entry["study_name"])
+        elif code == SET_STUDY_ATTRIBUTE:
+            if entry["study_id"] in range(len(self._studies)) and self._studies[entry["study_id"]] == self._study:
+                self.attributes |= entry["user_attr"]
         elif code == CREATE_TRIAL:
             return self._created(entry)
         elif code in (SET_PARAM, SET_STATE):

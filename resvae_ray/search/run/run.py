@@ -190,8 +190,9 @@ class Run:
 
     def trainings_left(self) -> int:
         """Trials and retrainings of finalists that have not ended."""
-        ended = sum(trial.ended for trial in self.records())
-        return max(0, self.config.search.trials - ended) + len(left_to_train(self.finalists()))
+        snapshot = self.snapshot()
+        ended = sum(trial.ended for trial in snapshot.trials)
+        return max(0, snapshot.wanted(self.config.search) - ended) + len(left_to_train(self.finalists()))
 
     def chosen(self) -> tuple[Finalist, int] | None:
         """The finalist that was chosen last, and among how many; None before any was."""
@@ -238,7 +239,7 @@ class Run:
         finalists = finalists_of(snapshot, self.config.search)
         chosen = chosen_of(snapshot, self.path)
         at_work, sessions = self._worker(), self.info["sessions"]
-        return status_of(snapshot.trials, finalists, chosen and chosen[0], self.config, at_work, sessions)
+        return status_of(snapshot, finalists, chosen and chosen[0], self.config, at_work, sessions)
 
     def status(self) -> dict[str, Any]:
         """`standing` as `resvae-ray status --json` prints it."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from resvae_ray import names
+from resvae_ray.config import AUTO, SearchConfig
 from resvae_ray.errors import DataError
 from resvae_ray.files.atomic import read_json
 from resvae_ray.search.run.epoch_log import Curve, EpochReader, Key
@@ -39,12 +40,20 @@ class Snapshot:
         curves: the epochs of retrainings, by trial and repeat.
         results: the results of ended retrainings, as in result.json, by trial and repeat.
         choice: the last chosen finalist, as in choice.json; None before a choice.
+        enough: why a search with `--trials auto` has ended; None if it has not.
     """
 
     trials: list[TrainingRecord] = field(default_factory=list)
     curves: Mapping[Key, Curve] = field(default_factory=dict)
     results: Mapping[Key, dict[str, Any]] = field(default_factory=dict)
     choice: dict[str, Any] | None = None
+    enough: str | None = None
+
+    def wanted(self, search: SearchConfig) -> int:
+        """The number of trials that the search comes to, at most; of one that has ended by itself, those that began."""
+        if self.enough is None or search.trials != AUTO:
+            return search.most_trials
+        return sum(trial.state != names.PENDING for trial in self.trials)
 
     def retraining(self, trial: TrainingRecord, repeat: int) -> TrainingRecord:
         """A retraining of a finalist, begun or not."""
@@ -82,7 +91,8 @@ class SnapshotReader:
         self._retrained.refresh()
         self._outdated |= {number for number, repeat in self._epochs.refresh() if repeat is None}
         self._renew()
-        return Snapshot(list(self._trials), self._retrainings(), self._results(), self._choice())
+        enough = self._journal.attributes.get(names.ENOUGH)
+        return Snapshot(list(self._trials), self._retrainings(), self._results(), self._choice(), enough)
 
     def _renew(self) -> None:
         """Makes the outdated records anew, or all of them if a file was replaced."""

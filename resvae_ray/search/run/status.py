@@ -15,6 +15,7 @@ from resvae_ray.config import Config
 from resvae_ray.files.place import Place
 from resvae_ray.search.run.finalists import Finalist, left_to_train
 from resvae_ray.search.run.lock import Worker
+from resvae_ray.search.run.snapshot import Snapshot
 from resvae_ray.search.run.trainings import STATES, BestTrial, TrainingRecord, best_of
 from resvae_ray.search.space import describe
 
@@ -38,6 +39,7 @@ class Status:
         last_epoch_s: seconds since the last report.
         seconds: of training.
         worker: the process that trains, or did until it was killed.
+        enough: why a search with `--trials auto` ended; None while it has not.
     """
 
     state: str
@@ -54,6 +56,7 @@ class Status:
     last_epoch_s: float | None
     seconds: float
     worker: Worker | None
+    enough: str | None
 
     def as_json(self) -> dict[str, Any]:
         """The fields, in their order."""
@@ -83,7 +86,7 @@ def _rest(epochs: int, length: int, ended: Collection[int]) -> float:
 
 
 def status_of(
-    trials: Sequence[TrainingRecord],
+    snapshot: Snapshot,
     finalists: Sequence[Finalist],
     chosen: Finalist | None,
     config: Config,
@@ -98,8 +101,9 @@ def status_of(
         worker: the process that trains, or did.
         sessions: of run.json.
     """
+    trials, wanted = snapshot.trials, snapshot.wanted(config.search)
     alive = worker is not None and worker.alive
-    counts = _counts(trials, config.search.trials, alive)
+    counts = _counts(trials, wanted, alive)
     best = best_of(trials)
     repeats = [repeat for finalist in finalists for repeat in finalist.repeats]
     trainings = [*trials, *repeats]
@@ -117,10 +121,11 @@ def status_of(
         failures=[_failure(each) for each in trainings if each.state == names.FAILED],
         epochs=len(times),
         epochs_per_s=rate,
-        seconds_left=_seconds_left(trials, repeats, config, rate, began),
+        seconds_left=_seconds_left(trials, wanted, repeats, config, rate, began),
         last_epoch_s=round(max(0.0, time.time() - times[-1]), 1) if times else None,
         seconds=sum(chain.from_iterable(each.curve.seconds for each in trainings)),
         worker=worker,
+        enough=snapshot.enough,
     )
 
 
@@ -180,6 +185,7 @@ def _rate(times: list[float]) -> float | None:
 
 def _seconds_left(
     trials: Sequence[TrainingRecord],
+    wanted: int,
     repeats: Sequence[TrainingRecord],
     config: Config,
     rate: float | None,
@@ -189,7 +195,7 @@ def _seconds_left(
     length = config.training.epochs
     ended = [trial.last_epoch for trial in trials if trial.ended]
     running = [trial.last_epoch for trial in trials if trial.state == names.RUNNING]
-    left = epochs_left(config.search.trials, length, ended, running)
+    left = epochs_left(wanted, length, ended, running)
     if rate is None or left is None:
         return None
     if repeats:
@@ -219,6 +225,8 @@ def _rows(status: Status) -> list[tuple[str, str]]:
     if best := status.best:
         where = f"{best.best_val_loss:,.2f} in trial {best.number} at epoch {best.best_epoch}"
         rows += [("lowest loss", where), ("parameters", describe(best.params))]
+    if status.enough:
+        rows.append(("ended because", status.enough))
     if chosen := status.chosen:
         spread = f" ± {chosen['sd']:,.2f}" if chosen["sd"] is not None else ""
         mean = f"{chosen['mean']:,.2f}{spread} over {len(chosen['losses'])} fresh seeds"

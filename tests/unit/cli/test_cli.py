@@ -98,7 +98,7 @@ MISTAKES = [
     ("tune dataset run", 2, "already holds a run; resume it with --resume"),
     ("tune dataset full", 2, "already there"),
     ("tune dataset out --trials 0", 2, "search.trials is 0; it must be at least 1"),
-    ("tune dataset out --trials some", 2, "invalid int value: 'some'"),
+    ("tune dataset out --trials some", 2, "invalid int or auto value: 'some'"),
     ("tune dataset out --epochs 0", 2, "training.epochs is 0"),
     ("tune dataset out --z-dim 0", 2, "training.z_dim is 0; it must be at least 1"),
     ("tune dataset out --schedule linear", 2, "expected constant, cosine, one_cycle, wsd"),

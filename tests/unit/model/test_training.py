@@ -65,6 +65,20 @@ def test_a_resumed_training_is_an_undisturbed_one(sides, stop, tmp_path):
         assert torch.equal(tensor, again.best_model().state_dict()[name])
 
 
+def test_a_training_ends_when_the_loss_has_not_fallen_for_a_while(sides, tmp_path):
+    # As PCA it begins so near to these few factors that a network with a high rate soon makes it worse.
+    config = replace(CONFIG, lr=0.02, epochs=40, patience=3, linear="pca", z_dim=9)
+    training = Training(config, *sides, seed=1)
+    found = run(training)
+    best = int(training.last["best_epoch"])
+    assert len(found) == best + 3 < 40
+    assert found == run(Training(replace(config, patience=0), *sides, seed=1))[: best + 3], "nothing else changes"
+    training.save(tmp_path)
+    again = Training(config, *sides, seed=1)
+    assert again.resume(tmp_path)
+    assert run(again) == []
+
+
 def test_other_random_numbers_in_between_do_not_matter(sides):
     expected = run(Training(CONFIG, *sides, seed=1))
     found = []

@@ -83,6 +83,15 @@ def test_a_full_trial_is_complete_with_its_best(journal):
     assert (study.trials[0].state, study.trials[0].value) == (TrialState.COMPLETE, 5.0)
 
 
+def test_a_trial_that_ended_for_want_of_patience_is_complete(journal):
+    patient = replace(CONFIG, training=replace(CONFIG.training, patience=5))
+    study, searcher = search(journal, patient)
+    for trial_id, best_epoch in (("a", 4), ("b", 5)):
+        searcher.suggest(trial_id)
+        end(searcher, trial_id, 9, 5.0, best_epoch=best_epoch)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.PRUNED]
+
+
 def test_crashed_and_diverged_trials_have_failed(journal):
     study, searcher = search(journal)
     for trial_id in "ab":

@@ -68,8 +68,9 @@ def test_it_reads_what_version_0_1_wrote(run):
 
 def test_the_numbers_of_optunas_operations_are_those_that_we_know():
     known = {operation.name: operation.value for operation in journal_storage.JournalOperation}
-    names = ("CREATE_STUDY", "CREATE_TRIAL", "SET_TRIAL_PARAM", "SET_TRIAL_STATE_VALUES")
-    assert [known[name] for name in names] == [ours.CREATE_STUDY, ours.CREATE_TRIAL, ours.SET_PARAM, ours.SET_STATE]
+    names = ("CREATE_STUDY", "SET_STUDY_USER_ATTR", "CREATE_TRIAL", "SET_TRIAL_PARAM", "SET_TRIAL_STATE_VALUES")
+    read = [ours.CREATE_STUDY, ours.SET_STUDY_ATTRIBUTE, ours.CREATE_TRIAL, ours.SET_PARAM, ours.SET_STATE]
+    assert [known[name] for name in names] == read
     assert set(known.values()) == {*(known[name] for name in names), *ours.IGNORED}, CHANGED
     assert [NAMES[TrialState(number)] for number in range(len(TrialState))] == list(ours.STATES), CHANGED
 

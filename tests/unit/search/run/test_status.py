@@ -9,6 +9,7 @@ from resvae_ray.search.run import status as status_module
 from resvae_ray.search.run.epoch_log import Curve
 from resvae_ray.search.run.finalists import Finalist
 from resvae_ray.search.run.lock import Worker
+from resvae_ray.search.run.snapshot import Snapshot
 from resvae_ray.search.run.trainings import TrainingRecord
 
 CONFIG = replace(Config(), search=SearchConfig(trials=5), training=replace(Config().training, epochs=4))
@@ -34,7 +35,8 @@ def trial(number, state, epochs, at, every_s=2.0, failure=None):
 
 def status_of(*search):
     """Returns the status as JSON."""
-    return status_module.status_of(*search).as_json()
+    trials, *rest = search
+    return status_module.status_of(Snapshot(trials), *rest).as_json()
 
 
 def sessions(*began):
@@ -138,3 +140,13 @@ def test_the_final_round(now):
     assert status["last_epoch_s"] == 20.0
     assert status["seconds_left"] == pytest.approx((2 + 4) / status["epochs_per_s"], abs=0.1)
     assert status_of(records, [finalist], None, CONFIG, None, sessions(now))["state"] == "interrupted"
+
+
+def test_a_search_that_has_ended_by_itself_is_finished(now):
+    records = [trial(0, "complete", 4, now - 100), trial(1, "complete", 4, now - 80)]
+    config = replace(CONFIG, search=SearchConfig(trials="auto"))
+    ended = Snapshot(records, enough="the last 1 of 2 trials lowered the loss by 0.0%, less than 1%")
+    status = status_module.status_of(ended, [], None, config, None, sessions(now - 200))
+    assert (status.state, status.counts["pending"], status.enough) == ("finished", 0, ended.enough)
+    going_on = status_module.status_of(Snapshot(records), [], None, config, None, sessions(now - 200))
+    assert (going_on.state, going_on.counts["pending"]) == ("interrupted", 48)
