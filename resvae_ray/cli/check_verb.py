@@ -50,7 +50,7 @@ def _check(options: argparse.Namespace) -> None:
             beta=options.beta,
             address=options.address,
             progress=progress,
-            on_ray=lambda tasks: say_job("reads in", tasks, "tasks"),
+            on_ray=lambda tasks: say_job("reads them in", tasks, "task"),
         )
     print(json.dumps(check.record(), indent=2, allow_nan=False) if options.json else check_table(check))
     if check.problems:

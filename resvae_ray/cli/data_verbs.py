@@ -91,7 +91,7 @@ def _import(options: argparse.Namespace) -> None:
             describe=describe,
             address=options.address,
             progress=progress,
-            on_ray=lambda files: say_job("writes", files, "files"),
+            on_ray=lambda files: say_job("writes", files, "file"),
         )
     say_imported(summary)
 
@@ -192,7 +192,7 @@ def _split(options: argparse.Namespace) -> None:
             drop=options.drop,
             address=options.address,
             progress=progress,
-            on_ray=lambda files: say_job("writes", files, "files"),
+            on_ray=lambda files: say_job("writes", files, "file"),
         )
     say_split(dataset, options.exclude)
 

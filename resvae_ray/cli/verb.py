@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from resvae_ray.progress import Progress
-from resvae_ray.wording import printable
+from resvae_ray.wording import count, printable
 
 
 class VerbHelp(argparse.RawDescriptionHelpFormatter):
@@ -59,11 +59,11 @@ def add_address(parser: Any) -> None:
     parser.add_argument("--address", default="", metavar="TEXT", help=meaning)
 
 
-def say_job(does: str, count: int, what: str) -> None:
+def say_job(does: str, number: int, noun: str) -> None:
     """Says that Ray does the work, above the progress bar where there is one."""
     from tqdm import tqdm
 
-    tqdm.write(f"a Ray job {does} {count:,} {what}", file=sys.stderr)
+    tqdm.write(f"a Ray job {does} {count(number, noun)}", file=sys.stderr)
 
 
 def one_line(message: str) -> str:
