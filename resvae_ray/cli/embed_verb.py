@@ -18,7 +18,7 @@ def add_verbs(verbs: Any) -> None:
         verbs,
         "embed",
         _embed,
-        "turn protein sequences into FEATURES with an ESM-2 language model",
+        "turn protein sequences into FEATURES with a protein language model",
         arguments={
             "PROTEINS": "FASTA (.fasta, .fa, .faa, .fas), CSV, TSV or TXT, also with .gz",
             "FEATURES": "output: a file if the name ends in .parquet, else a folder",
@@ -29,10 +29,23 @@ def add_verbs(verbs: Any) -> None:
         "--model",
         default=DEFAULT.model,
         metavar="NAME|FOLDER",
-        help=f"an ESM-2 by its name on the Hugging Face hub, or its folder (default: {DEFAULT.model})",
+        help="a model's name on the Hugging Face hub, or its folder; ESM-2, ESM-1b, ESM-1v, ESM C, ProtT5, ProstT5 and "
+        f"Ankh are read (default: {DEFAULT.model})",
     )
     parser.add_argument(
-        "--pooling", default=DEFAULT.pooling, metavar="NAME", help=f"vector made of each protein: {_choices('pooling')}"
+        "--pooling",
+        metavar="NAME",
+        help=f"vector made of each protein: {', '.join(CHOICES['pooling'])} (default: cls; mean for ProtT5, ProstT5 "
+        "and Ankh)",
+    )
+    parser.add_argument(
+        "--layer",
+        type=int,
+        action="append",
+        default=[],
+        metavar="N",
+        help="hidden layer, from 0 (the embeddings of the tokens) to the last, or from -1 (the last) down; repeatable, "
+        "for a folder with one FEATURES per layer (default: the last)",
     )
     parser.add_argument("--sites", metavar="TABLE", help="table of ids and site positions (from 1), for --pooling pho")
     lengths = parser.add_argument_group("long sequences")
@@ -91,7 +104,13 @@ def _embed(options: argparse.Namespace) -> None:
     from resvae_ray.embed.workers import Workers
 
     settings = Embedding(
-        options.model, options.pooling, options.max_length, options.long, options.batch_tokens, options.precision
+        options.model,
+        options.pooling,
+        options.max_length,
+        options.long,
+        options.batch_tokens,
+        options.precision,
+        tuple(options.layer),
     )
     with progress_bar("embedding", "sequences") as progress:
         summary = embed_proteins(
@@ -110,6 +129,7 @@ def say_embedded(summary: "EmbedSummary", settings: Embedding) -> None:
     """Prints what was embedded, and what of it was cut."""
     vectors = ", ".join(f"{width} features ({pooling})" for pooling, width in summary.widths.items())
     print(f"{summary.path}: {summary.rows:,} proteins x {vectors}, {summary.precision}")
+    print(f"model: {summary.model}")
     if summary.cut:
         how = {SPLIT: "read in windows and averaged by length", TRUNCATE: "truncated"}[settings.long]
         print(f"{summary.cut:,} of them are longer than {settings.max_length} residues and were {how}")

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-SPECIAL_TOKENS = 2  # cls and eos around each window
+SPECIAL_TOKENS = 2  # at most, around each window: a first and an end token
 
 
 def length_order(lengths: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.proteins import ProteinChoice
 from resvae_ray.data.text_table import open_stream
 from resvae_ray.embed.model_files import ModelFiles
-from resvae_ray.embed.settings import ALL, AUTO, NUM_SEGMENTS, PHO, SEGMENTS, Embedding
+from resvae_ray.embed.settings import ALL, AUTO, NUM_SEGMENTS, PHO, SEGMENTS, Embedding, Output
 from resvae_ray.embed.work import Part, Work, prepare, write_features
 from resvae_ray.embed.workers import Workers, best_precision, embed_part, in_turn, shares
 from resvae_ray.errors import DataError, ResVAERayError, UsageError
@@ -32,15 +32,17 @@ from resvae_ray.progress import Progress, silent
 READ_BYTES = 16 << 20
 PART_OPERATIONS = 3e14  # multiplications and additions of a part: seconds on a GPU, minutes on cores
 COUNTS = ("widths", "rows", "cut", "siteless", "sites_cut", "sites_forms")  # of Work, kept to resume it
+OPTIONS = {"model": "model or layer"}  # of what a record calls otherwise
 PART_RESIDUES = (1 << 14, 1 << 18)  # at least and at most, whatever the model
 
 
 @dataclass(frozen=True)
 class EmbedSummary:
-    """The result of `embed`: `rows` proteins, the width of each pooling's vectors, and how many sequences were cut.
+    """The result of `embed`: `rows` proteins, the width of each FEATURES by its name, and how many sequences were cut.
 
-    `siteless` proteins got zeros; `sites_cut` sites were beyond what was read of a truncated protein; `sites_forms`
-    counts the proteins by the form in which the table of sites names them.
+    `model` says the family of the model and the license of its weights. `siteless` proteins got zeros; `sites_cut`
+    sites were beyond what was read of a truncated protein; `sites_forms` counts the proteins by the form in which the
+    table of sites names them.
     """
 
     path: str
@@ -50,6 +52,7 @@ class EmbedSummary:
     siteless: int
     sites_cut: int
     precision: str
+    model: str
     sites_forms: dict[str, int] = field(default_factory=dict)
 
 
@@ -63,10 +66,11 @@ def embed_proteins(
     workers: Workers | None = None,
     progress: Progress = silent,
 ) -> EmbedSummary:
-    """Embeds all proteins of a FASTA file or a table with ESM-2, in their order, and writes them as FEATURES.
+    """Embeds all proteins of a FASTA file or a table, in their order, and writes them as FEATURES.
 
     Args:
-        features: one file if it ends in .parquet, else a folder; of pooling `all` a folder with one FEATURES a pooling.
+        features: one file if it ends in .parquet, else a folder; with pooling `all` or several layers a folder with one
+            FEATURES per pooling and layer.
         columns: of a table, where the defaults do not find them.
         sites: a table of ids and positions from 1, for the pooling `pho`.
         progress: called with the number of proteins embedded so far.
@@ -81,18 +85,18 @@ def embed_proteins(
     folder = target.with_name(f".{target.name}.embedding")
     target.refuse_existing()
     model = ModelFiles.find(settings.model)
-    _check_length(settings, model)
+    outputs = model.outputs(settings)
     about = _about(str(proteins), settings, columns or ProteinChoice(), sites, model)
-    work = _resume(folder, about, settings) or _begin(folder, about, str(proteins), settings, columns, sites, model)
+    work = _resume(folder, about, settings) or _begin(
+        folder, about, str(proteins), settings, columns, sites, model, outputs
+    )
     try:
         settings = _embed(work, settings, model, workers, progress)
     except ResVAERayError:
         if len(work.missing()) == len(work.parts):
             shutil.rmtree(folder)
         raise
-    write_features(
-        work, target, {pooling: _provenance(pooling, work, settings, about) for pooling in settings.poolings}
-    )
+    write_features(work, target, {output.name: _provenance(output, work, settings, about) for output in outputs})
     shutil.rmtree(folder)
     return EmbedSummary(
         str(target),
@@ -102,25 +106,18 @@ def embed_proteins(
         work.siteless,
         work.sites_cut,
         settings.precision,
+        f"{model.family.name}, license {model.family.license}",
         work.sites_forms,
     )
 
 
 def _check(settings: Embedding, target: Path, sites: str | Path | None) -> None:
-    if settings.pooling == ALL and target.suffix == SUFFIX:
-        raise UsageError(
-            f"{target}: --pooling all writes a folder with one FEATURES a pooling; give a name without .parquet"
-        )
+    several = "--pooling all" if settings.pooling == ALL else "--layer, given several times,"
+    if (settings.pooling == ALL or len(settings.layers) > 1) and target.suffix == SUFFIX:
+        raise UsageError(f"{target}: {several} writes a folder with several FEATURES; give a name without .parquet")
     if (settings.pooling == PHO) != (sites is not None):
         raise UsageError(
             "--pooling pho takes the positions from --sites TABLE, and no other pooling does; give both or none"
-        )
-
-
-def _check_length(settings: Embedding, model: ModelFiles) -> None:
-    if model.most_residues is not None and settings.max_length > model.most_residues:
-        raise UsageError(
-            f"--max-length {settings.max_length}: {model.name} reads {model.most_residues} residues at most"
         )
 
 
@@ -144,13 +141,16 @@ def _about(
     proteins: str, settings: Embedding, columns: ProteinChoice, sites: str | Path | None, model: ModelFiles
 ) -> dict[str, Any]:
     """All options that decide the content of FEATURES, except the precision."""
+    outputs = model.outputs(settings)
+    layers = list(dict.fromkeys(output.layer for output in outputs))
+    layer = layers[0] if len(layers) == 1 else layers
     return {
         "proteins": {"name": Path(proteins).name, "digest": _file_digest(proteins)},
         "columns": asdict(columns),
         "ids": None if columns.ids in (None, ROWS) else _file_digest(str(columns.ids)),
         "sites": _file_digest(sites) if sites else None,
-        "model": {"name": model.name, "layer": model.layers, "dim": model.dim, "digest": model.digest()},
-        "pooling": settings.pooling,
+        "model": {"name": model.name, "layer": layer, "dim": model.dim, "digest": model.digest()},
+        "pooling": settings.pooling or outputs[0].pooling,
         "max_length": settings.max_length,
         "long": settings.long,
         "batch_tokens": settings.batch_tokens,
@@ -166,6 +166,7 @@ def _begin(
     columns: ProteinChoice | None,
     sites: str | Path | None,
     model: ModelFiles,
+    outputs: tuple[Output, ...],
 ) -> Work:
     """Recreates the folder; a folder without a record was interrupted during creation."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -173,7 +174,7 @@ def _begin(
     # Here and not above: torch is slow to load, and errors in the options should not wait for it.
     from resvae_ray.embed.pooling import width
 
-    widths = {pooling: width(pooling, model.dim) for pooling in settings.poolings}
+    widths = {output.name: width(output.pooling, model.dim) for output in outputs}
     residues = int(np.clip(PART_OPERATIONS / (2 * model.parameters), *PART_RESIDUES))
     try:
         work = prepare(
@@ -200,7 +201,7 @@ def _resume(folder: Path, about: dict[str, Any], settings: Embedding) -> Work | 
     known = read_json(record)
     wanted = about if settings.precision == AUTO else {**about, "precision": settings.precision}
     begun = {**known["about"], "precision": known["precision"]}
-    if other := [key for key, value in wanted.items() if begun.get(key) != value]:
+    if other := [OPTIONS.get(key, key) for key, value in wanted.items() if begun.get(key) != value]:
         raise UsageError(
             f"{folder}: started with other {' and '.join(other)}; rerun the original command to resume, or "
             "remove the folder to start again"
@@ -230,22 +231,22 @@ def _embed(work: Work, settings: Embedding, model: ModelFiles, workers: Workers,
     return resolved
 
 
-def _provenance(pooling: str, work: Work, settings: Embedding, about: dict[str, Any]) -> dict[str, Any]:
+def _provenance(output: Output, work: Work, settings: Embedding, about: dict[str, Any]) -> dict[str, Any]:
     """The metadata of FEATURES."""
     model = about["model"]
     known = {
         "source": about["proteins"]["name"],
         "model": model["name"],
         "model_digest": model["digest"],
-        "layer": model["layer"],
-        "pooling": pooling,
+        "layer": output.layer,
+        "pooling": output.pooling,
         "max_length": settings.max_length,
         "long": settings.long,
         "cut": work.cut,
         "dtype": settings.precision,
     }
-    if pooling == SEGMENTS:
+    if output.pooling == SEGMENTS:
         known["layout"] = f"{NUM_SEGMENTS} segments of {model['dim']} numbers, one after the other"
-    if pooling == PHO:
+    if output.pooling == PHO:
         known |= {"siteless": work.siteless, "sites_cut": work.sites_cut}
     return known

@@ -6,33 +6,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resvae_ray.embed.families import FAMILIES, family_of, missing_vocabulary
+from resvae_ray.embed.families.family import Family
+from resvae_ray.embed.settings import ALL, EACH, Embedding, Output, outputs_of
 from resvae_ray.errors import DataError, JobError, UsageError, first_line
 from resvae_ray.extras import require
 from resvae_ray.files.atomic import read_json
 
 OWNER = "facebook"
-VOCABULARY = "vocab.txt"
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 TORCH = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-DESCRIPTIONS = ["config.json", VOCABULARY, "tokenizer_config.json", "special_tokens_map.json"]
+VOCABULARIES = sorted({name for family in FAMILIES for name in family.vocabularies})
+DESCRIPTIONS = ["config.json", *VOCABULARIES, "added_tokens.json", "tokenizer_config.json", "special_tokens_map.json"]
 TIMEOUT_S = 10.0
 READ_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """An ESM-2 on this machine.
+    """A protein language model on this machine.
 
     Attributes:
         name: its folder's, or its name on the hub.
-        folder: with config.json, vocab.txt and the weights.
+        folder: with config.json, the vocabulary and the weights.
         config: what config.json says.
+        family: which decides tokens, network and poolings.
         is_hub: any node can get it from the hub.
     """
 
     name: str
     folder: Path
     config: dict[str, Any]
+    family: Family
     is_hub: bool = False
 
     @classmethod
@@ -43,40 +48,53 @@ class ModelFiles:
 
         Raises:
             UsageError: no such model, or transformers is not installed.
-            DataError: a folder without an ESM-2 in it.
+            DataError: a folder without a model of one of FAMILIES in it.
             JobError: the hub cannot be reached.
         """
-        require("esm", "transformers")
+        require("embed", "transformers")
         folder = Path(os.path.abspath(os.path.expanduser(model)))
         if folder.is_dir():
-            return cls(folder.name, folder, _checked_config(folder, model))
+            return cls(folder.name, folder, *_config(folder, model))
         if model[:1] in ("/", ".", "~") or model.count("/") > 1:
             raise DataError(f"--model {model}: no such folder")
         name = model if "/" in model else f"{OWNER}/{model}"
         folder = _from_cache(name) or _from_hub(name, model)
-        return cls(name, folder, _checked_config(folder, model), is_hub=True)
+        return cls(name, folder, *_config(folder, model), is_hub=True)
 
     @property
     def dim(self) -> int:
         """D, the width of the hidden layers."""
-        return self.config["hidden_size"]
+        return self.config[self.family.width_key]
 
     @property
     def layers(self) -> int:
-        """Hidden layers; the vectors are of the last one."""
-        return self.config["num_hidden_layers"]
+        """The number of the last hidden layer."""
+        return self.config[self.family.layers_key]
 
     @property
     def parameters(self) -> int:
-        """About how many numbers a residue is multiplied with: attention and feed-forward of all layers."""
-        return 12 * self.layers * self.dim**2
+        """About how many weights a residue is multiplied with."""
+        return self.family.parameters(self.config)
 
-    @property
-    def most_residues(self) -> int | None:
-        """The longest sequence that the model can read; None where positions are relative and nothing bounds it."""
-        if self.config.get("position_embedding_type", "absolute") == "rotary":
-            return None
-        return self.config["max_position_embeddings"] - self.config["pad_token_id"] - 3
+    def outputs(self, settings: Embedding) -> tuple[Output, ...]:
+        """The vectors that are made of each protein, in the order in which they stand side by side.
+
+        Raises:
+            UsageError: a pooling, layer or length that this model does not have.
+        """
+        have, last, most = self.family.poolings, self.layers, self.family.most_residues(self.config)
+        pooling = settings.pooling or have[0]
+        if pooling not in (*have, ALL):
+            raise UsageError(f"--pooling {pooling}: {self.family.name} has {', '.join((*have, ALL))}")
+        layers = [layer + last + 1 if layer < 0 else layer for layer in settings.layers] or [last]
+        for wanted, layer in zip(settings.layers, layers, strict=False):
+            if not 0 <= layer <= last:
+                raise UsageError(f"--layer {wanted}: {self.name} has the layers 0 to {last}, or -1 to {-last - 1}")
+            if layers.count(layer) > 1:
+                raise UsageError(f"--layer {wanted}: layer {layer} is given twice")
+        if most is not None and settings.max_length > most:
+            raise UsageError(f"--max-length {settings.max_length}: {self.name} reads up to {most} residues")
+        return outputs_of(layers, [name for name in EACH if name in have] if pooling == ALL else [pooling])
 
     def weights(self) -> list[Path]:
         """The files with the weights: safetensors where there are, else PyTorch's."""
@@ -86,26 +104,31 @@ class ModelFiles:
         raise DataError(f"{self.folder}: no weights there; expected {SAFETENSORS[0]}")
 
     def digest(self) -> str:
-        """Of configuration, vocabulary and weights: what decides the vectors."""
+        """Of configuration, vocabulary and weights: all files that decide the vectors."""
         whole = hashlib.blake2b(digest_size=16)
-        for path in (self.folder / "config.json", self.folder / VOCABULARY, *self.weights()):
+        for path in (self.folder / "config.json", *self.family.vocabulary_files(self.folder), *self.weights()):
             with path.open("rb") as file:
                 while block := file.read(READ_BYTES):
                     whole.update(block)
         return whole.hexdigest()
 
 
-def _checked_config(folder: Path, model: str) -> dict[str, Any]:
-    config = read_json(folder / "config.json")
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "esm" or config.get("is_folding_model"):
-        raise DataError(f"--model {model}: {folder / 'config.json'} describes {kind or 'no model'}; expected ESM-2")
-    for key in ("hidden_size", "num_hidden_layers", "max_position_embeddings", "pad_token_id"):
+def _config(folder: Path, model: str) -> tuple[dict[str, Any], Family]:
+    """The configuration, with all numbers that are used, and the family that it describes."""
+    config = _read_config(folder)
+    try:
+        family = family_of(config, folder)
+    except DataError as error:
+        raise DataError(f"--model {model}: {error}") from None
+    for key in family.numbers():
         if not isinstance(config.get(key), int):
             raise DataError(f"{folder / 'config.json'}: {key} is {config.get(key)!r}; expected a whole number")
-    if not (folder / VOCABULARY).exists():
-        raise DataError(f"{folder}: no {VOCABULARY} there; an ESM-2 has one beside config.json")
-    return config
+    return config, family
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    config = read_json(folder / "config.json")
+    return config if isinstance(config, dict) else {}
 
 
 def _from_cache(name: str) -> Path | None:
@@ -119,8 +142,9 @@ def _from_cache(name: str) -> Path | None:
         return None
     except HFValidationError as error:
         raise UsageError(f"--model {name}: neither a folder nor a name on the hub: {error}") from None
-    whole = all((folder / part).exists() for part in ("config.json", VOCABULARY))
-    return folder if whole and any((folder / entry).exists() for entry in (*SAFETENSORS, *TORCH)) else None
+    if not (folder / "config.json").exists() or missing_vocabulary(_read_config(folder), folder):
+        return None
+    return folder if any((folder / entry).exists() for entry in (*SAFETENSORS, *TORCH)) else None
 
 
 def _from_hub(name: str, model: str) -> Path:
@@ -131,7 +155,11 @@ def _from_hub(name: str, model: str) -> Path:
         info = HfApi().model_info(name, timeout=TIMEOUT_S)
         held = {file.rfilename for file in info.siblings or []}
         weights = "*.safetensors*" if held & set(SAFETENSORS) else "pytorch_model*.bin*"
+        described = Path(snapshot_download(name, revision=info.sha, allow_patterns=DESCRIPTIONS))
+        _config(described, model)  # another family is refused before gigabytes of its weights come
         return Path(snapshot_download(name, revision=info.sha, allow_patterns=[*DESCRIPTIONS, weights]))
+    except DataError:
+        raise
     except RepositoryNotFoundError:
         raise UsageError(f"--model {model}: neither a folder here nor a model on the hub") from None
     except Exception as error:  # whatever the network and its libraries come up with

@@ -1,4 +1,4 @@
-"""From the last hidden layer to one vector a protein, as protloc-mex-x (0.0.27, ESM2_fr.py) defines them.
+"""From a hidden layer to one vector a protein, as protloc-mex-x (0.0.27, ESM2_fr.py) defines them.
 
 Letters for shapes: L residues, D width of the model, S sites.
 """
@@ -14,10 +14,10 @@ ZERO_VECTOR = 1e-10  # added to a vector of zeros before its angle to another is
 
 
 class Hidden(NamedTuple):
-    """The last hidden layer over one protein, float32.
+    """A hidden layer over one protein, float32.
 
     Attributes:
-        cls: (D) at the first token.
+        cls: (D) at the first token; at the first residue where the model has no first token.
         residues: (L, D).
         eos: (D) at the token after the last residue.
     """
@@ -27,16 +27,17 @@ class Hidden(NamedTuple):
     eos: torch.Tensor
 
 
-def stitch(windows: Sequence[torch.Tensor]) -> Hidden:
+def stitch(windows: Sequence[torch.Tensor], first: int) -> Hidden:
     """One protein from the windows that it was read in: residues side by side, cls and eos averaged by length.
 
     Args:
-        windows: (residues + 2, D) each, the special tokens first and last.
+        windows: (first + residues + 1, D) each, the end token last.
+        first: special tokens in front, 0 or 1.
     """
-    lengths = torch.tensor([len(window) - 2.0 for window in windows], device=windows[0].device)
+    lengths = torch.tensor([len(window) - first - 1.0 for window in windows], device=windows[0].device)
     weights = (lengths / lengths.sum())[:, None]
     cls, eos = (weights * torch.stack([window[token] for window in windows]) for token in (0, -1))
-    return Hidden(cls.sum(0), torch.cat([window[1:-1] for window in windows]), eos.sum(0))
+    return Hidden(cls.sum(0), torch.cat([window[first:-1] for window in windows]), eos.sum(0))
 
 
 def segments(hidden: Hidden) -> torch.Tensor:
@@ -76,9 +77,9 @@ POOLINGS: dict[str, Callable[[Hidden, Sequence[int]], torch.Tensor]] = {
 }
 
 
-def pool(hidden: Hidden, poolings: Sequence[str], positions: Sequence[int]) -> torch.Tensor:
-    """The vectors of `poolings`, side by side."""
-    return torch.cat([POOLINGS[name](hidden, positions) for name in poolings])
+def pool(hidden: Hidden, pooling: str, positions: Sequence[int]) -> torch.Tensor:
+    """The vector of a pooling (width)."""
+    return POOLINGS[pooling](hidden, positions)
 
 
 def width(pooling: str, dim: int) -> int:

@@ -56,7 +56,7 @@ class Work:
     """A folder with all proteins in it.
 
     Attributes:
-        widths: of the vector of each pooling, in the order in which they stand side by side.
+        widths: of each FEATURES by its name, in the order in which the vectors stand side by side.
         rows: proteins in all.
         cut: those of them that are longer than the model reads at once.
         siteless: those without a site that is read; 0 where no sites were asked for.
@@ -137,21 +137,21 @@ def read_part(folder: Path, part: Part) -> tuple[list[str], list[str], list[list
 
 
 def write_features(work: Work, target: Path, provenance: dict[str, dict[str, Any]]) -> None:
-    """The FEATURES of each pooling: at `target` where there is one, else in folders of that name below it.
+    """All FEATURES: at `target` where there is one, else in folders of their names below it.
 
     Args:
-        provenance: of each pooling.
+        provenance: of each.
 
     Raises:
         JobError: vectors are missing.
     """
     with (staged_file if target.suffix == SUFFIX else staged_folder)(target) as staging, ExitStack() as open_writers:
         writers = {}
-        for pooling, width in work.widths.items():
-            place = staging if len(work.widths) == 1 else staging / pooling
+        for name, width in work.widths.items():
+            place = staging if len(work.widths) == 1 else staging / name
             if place != staging:
                 place.mkdir()
-            writers[pooling] = open_writers.enter_context(FeaturesWriter(place, width, provenance[pooling]))
+            writers[name] = open_writers.enter_context(FeaturesWriter(place, width, provenance[name]))
         for table, vectors in _blocks_in_order(work):
             _write_block(table, vectors, writers)
         if any(writer.rows != work.rows for writer in writers.values()):

@@ -118,6 +118,25 @@ class TestInOneRay:
         alone, among = (next(Features.open(tmp_path / at).batches()) for at in ("mean.parquet", "all/mean"))
         np.testing.assert_allclose(alone.features[: len(among)], among.features, rtol=1e-5, atol=1e-5)
 
+    def test_layers_are_features_each(self, model, tmp_path):
+        write_proteins(tmp_path / "p.fasta", 60)
+        settings = Embedding(model, "mean", layers=(0, 2, -1))
+        summary = embed_proteins(tmp_path / "p.fasta", tmp_path / "layers", settings, workers=ONE)
+        assert summary.widths == {"layer-0": DIM, "layer-2": DIM, "layer-3": DIM}
+        assert sorted(path.name for path in (tmp_path / "layers").iterdir()) == sorted(summary.widths)
+        each = {}
+        for layer in (0, 2, 3):
+            features = Features.open(tmp_path / "layers" / f"layer-{layer}")
+            assert (features.provenance["layer"], features.provenance["pooling"], features.rows) == (layer, "mean", 60)
+            each[layer] = next(features.batches()).features
+        assert not np.allclose(each[2], each[3])
+        embed_proteins(tmp_path / "p.fasta", tmp_path / "two", Embedding(model, "mean", layers=(2,)), workers=ONE)
+        assert Features.open(tmp_path / "two").provenance["layer"] == 2
+        np.testing.assert_array_equal(next(Features.open(tmp_path / "two").batches()).features, each[2])
+        assert split_features(tmp_path / "two", tmp_path / "dataset").provenance["layer"] == 2
+        with pytest.raises(UsageError, match="layers.parquet: --layer, given several times, writes a folder"):
+            embed_proteins(tmp_path / "p.fasta", tmp_path / "layers.parquet", settings, workers=ONE)
+
     def test_sites(self, model, tmp_path):
         (tmp_path / "p.fasta").write_text("".join(f">{name}\n{text}\n" for name, text in SEQUENCES.items()))
         rows = [{"id": name, "position": place} for name, at in SITES.items() for place in at]
@@ -159,6 +178,7 @@ class TestInOneRay:
             ("pooling", Embedding(model, "mean")),
             ("max_length and long", Embedding(model, max_length=90, long="split")),
             ("precision", Embedding(model, precision="bfloat16")),
+            ("model or layer", Embedding(model, layers=(1,))),
         ):
             with pytest.raises(UsageError, match=f"started with other {other}"):
                 embed_proteins(tmp_path / "p.fasta", tmp_path / "f", settings, workers=ONE)
@@ -219,7 +239,7 @@ def test_a_killed_job_resumes_and_writes_the_same_bytes(tmp_path, ray_here, monk
     out, err = again.communicate()
     assert again.returncode == 0, err
     assert kept == set(done)
-    assert "f.parquet: 400 proteins x 64 features (mean), float32" in out
+    assert "f.parquet: 400 proteins x 64 features (mean), float32\nmodel: ESM-2, license MIT (Meta)" in out
     assert "INFO" not in err
 
     monkeypatch.setattr(job, "PART_RESIDUES", PARTS)

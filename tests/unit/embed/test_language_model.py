@@ -35,6 +35,10 @@ def close(found, expected, tolerance=1e-5):
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
+def last_layer(model, pieces):
+    return [hidden[0] for hidden in model.hidden(pieces, [model.files.layers])]
+
+
 @pytest.mark.parametrize("pooling", [*EACH, "pho"])
 def test_golden_numbers_of_protloc_mex_x(model, pooling):
     found = model.vectors(TEXTS, PLACES, Embedding(pooling=pooling))
@@ -75,9 +79,10 @@ def test_every_letter_is_the_tokenizers_token(folder, model):
     tokenizer = EsmTokenizer.from_pretrained(folder)
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     expected = tokenizer(letters)["input_ids"]
-    assert [model.cls, *model.tokens[[ord(letter) for letter in letters]], model.eos] == expected
+    tokens = model.tokens
+    assert [*tokens.first, *tokens.letters[[ord(letter) for letter in letters]], tokens.last] == expected
     # A run of unknown letters is one token to the tokenizer, which would move all residues after it.
-    assert len(model.hidden(["MJJJK"])[0]) == 5 + 2 > len(tokenizer("MJJJK")["input_ids"])
+    assert len(last_layer(model, ["MJJJK"])[0]) == 5 + 2 > len(tokenizer("MJJJK")["input_ids"])
 
 
 def test_token_dropout_rescales_as_the_model_was_trained(folder, model, tmp_path):
@@ -102,14 +107,14 @@ class TestLongSequences:
 
     def test_split_takes_segments_over_the_whole_protein(self, model):
         pieces = [self.TEXT[:57], self.TEXT[57:]]
-        residues = torch.cat([hidden[1:-1] for hidden in model.hidden(pieces)]).numpy()
+        residues = torch.cat([hidden[1:-1] for hidden in last_layer(model, pieces)]).numpy()
         found = self.vector(model, pooling="segments", max_length=60, long="split").reshape(NUM_SEGMENTS, DIM)
         close(found[0], residues[:12].mean(0))
         close(found[5], residues[3 * 12 + 2 * 11 : 3 * 12 + 3 * 11].mean(0))
 
     def test_split_finds_a_site_in_its_window(self, model):
         pieces = [self.TEXT[:57], self.TEXT[57:]]
-        site = model.hidden(pieces)[1][113 - 57].numpy()
+        site = last_layer(model, pieces)[1][113 - 57].numpy()
         found = model.vectors([self.TEXT], [[113]], Embedding(pooling="pho", max_length=60, long="split"))[0]
         close(abs(found), abs(site))  # a single site is weighted by its cosine over its absolute value: a sign
 

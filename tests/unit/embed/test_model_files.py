@@ -7,6 +7,7 @@ import pytest
 from tiny_esm import write_tiny_esm
 
 from resvae_ray.embed.model_files import ModelFiles
+from resvae_ray.embed.settings import Embedding
 from resvae_ray.errors import DataError, JobError, UsageError
 
 
@@ -31,7 +32,7 @@ def test_a_folder(folder, no_network):
     files = ModelFiles.find(str(folder))
     assert (files.name, files.dim, files.layers, files.is_hub) == ("esm2_tiny", 16, 2, False)
     assert [path.name for path in files.weights()] == ["model.safetensors"]
-    assert files.most_residues is None
+    assert files.family.most_residues(files.config) is None
 
 
 def test_the_digest_is_of_all_that_decides_the_vectors(folder):
@@ -81,8 +82,8 @@ def test_folders_that_are_not_models(folder, no_network, tmp_path):
         ModelFiles.find(str(tmp_path / "empty"))
     config = json.loads((folder / "config.json").read_text())
     for change, message in (
-        ({"model_type": "bert"}, "describes bert; expected ESM-2"),
-        ({"is_folding_model": True}, "expected ESM-2"),
+        ({"model_type": "bert"}, "describes bert; expected one of ESM-2, ESM-1b or 1v"),
+        ({"is_folding_model": True}, "describes esm; expected one of ESM-2"),
         ({"hidden_size": "wide"}, "hidden_size is 'wide'"),
     ):
         (folder / "config.json").write_text(json.dumps({**config, **change}))
@@ -99,10 +100,12 @@ def test_folders_that_are_not_models(folder, no_network, tmp_path):
 
 def test_absolute_positions_bound_the_length(tmp_path):
     files = ModelFiles.find(str(write_tiny_esm(tmp_path / "esm1b", position_embedding_type="absolute")))
-    assert files.most_residues == 1022
+    assert files.family.most_residues(files.config) == 1022
+    with pytest.raises(UsageError, match="--max-length 1023: esm1b reads up to 1022 residues"):
+        files.outputs(Embedding(max_length=1023))
 
 
 def test_without_the_extra(folder, monkeypatch):
     monkeypatch.setattr("resvae_ray.extras.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"pip install .*\[esm\]"):
+    with pytest.raises(UsageError, match=r"pip install .*\[embed\]"):
         ModelFiles.find(str(folder))
