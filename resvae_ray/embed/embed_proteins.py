@@ -19,7 +19,7 @@ from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.proteins import ProteinChoice
 from resvae_ray.data.text_table import open_stream
 from resvae_ray.embed.model_files import ModelFiles
-from resvae_ray.embed.settings import ALL, AUTO, NUM_SEGMENTS, PHO, SEGMENTS, Embedding, Output
+from resvae_ray.embed.settings import ALL, AUTO, NUM_SEGMENTS, PHO, SEGMENTS, Embedding, PooledLayer
 from resvae_ray.embed.work import Part, Work, prepare, write_features
 from resvae_ray.embed.workers import Workers, best_precision, embed_part, in_turn, shares
 from resvae_ray.errors import DataError, ResVAERayError, UsageError
@@ -166,7 +166,7 @@ def _begin(
     columns: ProteinChoice | None,
     sites: str | Path | None,
     model: ModelFiles,
-    outputs: tuple[Output, ...],
+    outputs: tuple[PooledLayer, ...],
 ) -> Work:
     """Recreates the folder; a folder without a record was interrupted during creation."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -231,7 +231,7 @@ def _embed(work: Work, settings: Embedding, model: ModelFiles, workers: Workers,
     return resolved
 
 
-def _provenance(output: Output, work: Work, settings: Embedding, about: dict[str, Any]) -> dict[str, Any]:
+def _provenance(output: PooledLayer, work: Work, settings: Embedding, about: dict[str, Any]) -> dict[str, Any]:
     """The metadata of FEATURES."""
     model = about["model"]
     known = {

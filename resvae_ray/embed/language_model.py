@@ -20,7 +20,7 @@ from resvae_ray.embed.batching import token_batches, windows
 from resvae_ray.embed.families.family import Tokens
 from resvae_ray.embed.model_files import ModelFiles
 from resvae_ray.embed.pooling import pool, stitch
-from resvae_ray.embed.settings import BFLOAT16, TRUNCATE, Embedding, Output
+from resvae_ray.embed.settings import BFLOAT16, TRUNCATE, Embedding, PooledLayer
 from resvae_ray.errors import DataError, JobError, first_line
 
 NEVER_USED = ("contact_head.", "pooler.")  # parts of the network that the hidden layers do not need
@@ -111,7 +111,7 @@ class LanguageModel:
         sequences: Sequence[str],
         sites: Sequence[Sequence[int]],
         settings: Embedding,
-        outputs: Sequence[Output],
+        outputs: Sequence[PooledLayer],
     ) -> np.ndarray:
         cut = [windows(sequence, settings.max_length) for sequence in sequences]
         pieces = [piece for pieces in cut for piece in pieces]

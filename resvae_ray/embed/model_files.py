@@ -8,7 +8,7 @@ from typing import Any
 
 from resvae_ray.embed.families import FAMILIES, family_of, missing_vocabulary
 from resvae_ray.embed.families.family import Family
-from resvae_ray.embed.settings import ALL, EACH, Embedding, Output, outputs_of
+from resvae_ray.embed.settings import ALL, EACH, Embedding, PooledLayer, outputs_of
 from resvae_ray.errors import DataError, JobError, UsageError, first_line
 from resvae_ray.extras import require
 from resvae_ray.files.atomic import read_json
@@ -76,7 +76,7 @@ class ModelFiles:
         """About how many weights a residue is multiplied with."""
         return self.family.parameters(self.config)
 
-    def outputs(self, settings: Embedding) -> tuple[Output, ...]:
+    def outputs(self, settings: Embedding) -> tuple[PooledLayer, ...]:
         """The vectors that are made of each protein, in the order in which they stand side by side.
 
         Raises:

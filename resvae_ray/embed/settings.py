@@ -51,7 +51,7 @@ class Embedding:
 
 
 @dataclass(frozen=True)
-class Output:
+class PooledLayer:
     """One vector per protein: a pooling of a layer, which becomes one FEATURES.
 
     Attributes:
@@ -63,12 +63,12 @@ class Output:
     pooling: str
 
 
-def outputs_of(layers: Sequence[int], poolings: Sequence[str]) -> tuple[Output, ...]:
+def outputs_of(layers: Sequence[int], poolings: Sequence[str]) -> tuple[PooledLayer, ...]:
     """The vectors of all poolings of all layers, layer by layer."""
     if len(layers) == 1:
-        return tuple(Output(pooling, layers[0], pooling) for pooling in poolings)
+        return tuple(PooledLayer(pooling, layers[0], pooling) for pooling in poolings)
     return tuple(
-        Output(f"layer-{layer}" if len(poolings) == 1 else f"layer-{layer}-{pooling}", layer, pooling)
+        PooledLayer(f"layer-{layer}" if len(poolings) == 1 else f"layer-{layer}-{pooling}", layer, pooling)
         for layer in layers
         for pooling in poolings
     )

@@ -132,7 +132,7 @@ def _metadata(config: Mapping[str, Any], evaluation: CardEvaluation | None) -> s
 
 def _dataset(config: Mapping[str, Any]) -> dict[str, str]:
     features = _dict(config.get("features"))
-    made_by = [_plain(features[key]) for key in ("model", "layer", "pooling") if features.get(key)]
+    made_by = [_plain(features[key]) for key in ("model", "layer", "pooling") if features.get(key) not in (None, "")]
     found = {"type": "protein-features", "name": ", ".join(made_by) or "protein features", "split": "validation"}
     return found | ({"revision": _plain(features["fingerprint"])} if "fingerprint" in features else {})
 

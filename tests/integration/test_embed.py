@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import children
 from tiny_esm import DIM, SEQUENCES, SITES, write_tiny_esm
+from tiny_models import TINY
 
 from resvae_ray.data import features_writer as writer_module
 from resvae_ray.data.features import Features
@@ -110,7 +111,8 @@ class TestInOneRay:
             assert [name for ids in features.ids() for name in ids.to_pylist()] == list(table.Entry)
             assert features.schema.names == ["id", "features", "sequence", "label", "note"]
         assert len(Features.open(tmp_path / "all" / "cls").files) == 3
-        assert features.provenance["layout"] == "10 segments of 16 numbers, one after the other"
+        layout = Features.open(tmp_path / "all" / "segments").provenance["layout"]
+        assert layout == "10 segments of 16 numbers, one after the other"
         dataset = split_features(tmp_path / "all" / "segments", tmp_path / "dataset")
         assert (dataset.dim, dataset.train_rows, dataset.provenance["model"]) == (10 * DIM, 96, "esm2_tiny")
         assert import_features(tmp_path / "all" / "mean", tmp_path / "again.parquet").rows == 120
@@ -136,6 +138,28 @@ class TestInOneRay:
         assert split_features(tmp_path / "two", tmp_path / "dataset").provenance["layer"] == 2
         with pytest.raises(UsageError, match="layers.parquet: --layer, given several times, writes a folder"):
             embed_proteins(tmp_path / "p.fasta", tmp_path / "layers.parquet", settings, workers=ONE)
+
+    @pytest.mark.parametrize("family", TINY)
+    def test_every_family_resumes_to_the_same_bytes(self, family, tmp_path, monkeypatch):
+        TINY[family].write(tmp_path / "model")
+        write_proteins(tmp_path / "p.fasta", 40)
+        settings = Embedding(str(tmp_path / "model"), precision="float32")
+        embed_proteins(tmp_path / "p.fasta", tmp_path / "whole.parquet", settings, workers=ONE)
+
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(job, "write_features", stop)
+            with pytest.raises(KeyboardInterrupt):
+                embed_proteins(tmp_path / "p.fasta", tmp_path / "f.parquet", settings, workers=ONE)
+        parts = sorted((tmp_path / ".f.parquet.embedding").glob("*.npy"))
+        for path in parts[::2]:
+            path.unlink()
+        assert len(parts) > 3
+        embed_proteins(tmp_path / "p.fasta", tmp_path / "f.parquet", settings, workers=ONE)
+        assert (tmp_path / "f.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+        assert Features.open(tmp_path / "f.parquet").provenance["pooling"] == ("cls" if "esm" in family else "mean")
 
     def test_sites(self, model, tmp_path):
         (tmp_path / "p.fasta").write_text("".join(f">{name}\n{text}\n" for name, text in SEQUENCES.items()))

@@ -32,7 +32,9 @@ READERS: dict[str, ProteinReader] = {
 }
 FAULTS_SHOWN = 3
 NUCLEOTIDES = "[^ACGTUN]"  # what a nucleotide sequence does not have
-STRUCTURED = "residues and structure letters in turn, as SaProt reads them; ESM-2 reads residues: give those alone"
+STRUCTURED = "residues and structure letters in turn, as SaProt reads them; give the residues alone"
+STATES = "dpv"  # in 3Di, the structure alphabet of Foldseek and ProstT5, 40 % of all letters; in proteins 17 %
+STATES_SHARE = 0.28
 SURELY_PROTEIN = 200  # letters; a longer text of only A, C, G, T, U and N is not a protein
 
 
@@ -60,9 +62,9 @@ def read_proteins(source: str | Path, choice: ProteinChoice | None = None) -> It
     source = str(source)
     faults = _Faults()
     for batch in reader_for(source)(source, choice or ProteinChoice()):
-        structured = are_structure_aware(batch.sequences)
-        batch = replace(batch, sequences=clean_sequences(batch.sequences))
-        faults.look_at(batch, structured)
+        written = batch.sequences
+        batch = replace(batch, sequences=clean_sequences(written))
+        faults.look_at(batch, written)
         yield batch
     faults.raise_if_any(source)
 
@@ -75,8 +77,18 @@ class _Faults:
         self.shown: list[str] = []
         self.letters = 0
         self.nucleic = True
+        self.lower = True
+        self.states = 0
 
-    def look_at(self, batch: ProteinBatch, structured: pa.Array) -> None:
+    def look_at(self, batch: ProteinBatch, written: pa.Array) -> None:
+        """
+        Args:
+            written: (n) the sequences as they are in the file.
+        """
+        structured = are_structure_aware(written)
+        self.lower = self.lower and not pc.any(pc.match_substring_regex(written, "[A-Z]")).as_py()
+        if self.lower:
+            self.states += pc.sum(pc.count_substring_regex(written, f"[{STATES}]")).as_py() or 0
         self.letters += pc.sum(pc.binary_length(batch.sequences)).as_py() or 0
         self.nucleic = self.nucleic and not pc.any(pc.match_substring_regex(batch.sequences, NUCLEOTIDES)).as_py()
         illegal = pc.invert(pc.match_substring_regex(batch.sequences, "^[A-Z]+$"))
@@ -94,6 +106,11 @@ class _Faults:
         if self.nucleic and self.letters >= SURELY_PROTEIN:
             raise DataError(
                 f"{source}: all sequences are of A, C, G, T, U and N alone; expected proteins, not DNA or RNA"
+            )
+        if self.lower and self.letters >= SURELY_PROTEIN and self.states > STATES_SHARE * self.letters:
+            raise DataError(
+                f"{source}: all sequences are in lower case and {self.states / self.letters:.0%} of their letters are "
+                "d, p and v, as in the structure alphabet 3Di of Foldseek and ProstT5; give residues, in upper case"
             )
 
 

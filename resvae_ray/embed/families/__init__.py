@@ -7,12 +7,16 @@ tests/tiny_models.py; the conformance tests run on it.
 from pathlib import Path
 from typing import Any
 
+from resvae_ray.embed.families.ankh import Ankh
 from resvae_ray.embed.families.esm1 import Esm1
 from resvae_ray.embed.families.esm2 import Esm2
+from resvae_ray.embed.families.esmc import Esmc
 from resvae_ray.embed.families.family import Family
+from resvae_ray.embed.families.prost_t5 import ProstT5
+from resvae_ray.embed.families.prot_t5 import ProtT5
 from resvae_ray.errors import DataError
 
-FAMILIES: tuple[Family, ...] = (Esm2(), Esm1())
+FAMILIES: tuple[Family, ...] = (Esm2(), Esm1(), Esmc(), ProtT5(), ProstT5(), Ankh())
 
 
 def family_of(config: dict[str, Any], folder: Path) -> Family:

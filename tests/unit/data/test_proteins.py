@@ -110,6 +110,7 @@ def test_every_real_protein_is_read(shared):
         (">a\nMdEvVpQp\n", "p.fasta", r"line 1 \(id a\): residues and structure letters in turn, as SaProt"),
         (">a\nMKV\n>b\nM#EvVp\nQ#\n", "p.fasta", r"line 3 \(id b\): residues and structure letters"),
         ("id,sequence\na,dMvEpV\n", "p.csv", r"row 1 \(id a\): residues and structure letters"),
+        (">a\n" + "dppvvlvvlvvvccvvd" * 20 + "\n", "p.fasta", "76% of their letters are d, p and v, as in .* 3Di"),
         (">a\nMK1\n", "p.fasta", "'1' at position 3"),
         (">a\nMÄK\n", "p.fasta", "'Ä' at position 2"),
         ("id,sequence\nP1,MKT\nP2,\n", "p.csv", r"row 2 \(id P2\): the sequence is empty"),
@@ -126,6 +127,13 @@ def test_every_real_protein_is_read(shared):
 def test_the_error_names_the_mistake(write, content, name, message):
     with pytest.raises(DataError, match=message):
         read(write(content, name))
+
+
+def test_masked_proteins_in_lower_case_are_read(write):
+    protein = "mstaykrlleyvwqpndghicfmastkrlleeyaagdp" * 10
+    assert read(write(f">a\n{protein}\n"))[1] == [protein.upper()]
+    elastin = "VPGVG" * 60  # of d, p and v alike, but in upper case
+    assert read(write(f">a\n{elastin}\n"))[1] == [elastin]
 
 
 def test_wrong_usage(write):

@@ -1,16 +1,22 @@
-"""What every family of language models has to do, on a tiny random model of each."""
+"""Conformance of every family of language models, on a tiny random model of each."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from make_golden_families import SEQUENCES as GOLDEN_SEQUENCES
+from make_golden_families import write_models
 from tiny_esm import SEQUENCES
-from tiny_models import TINY
+from tiny_models import TINY, pieces, write_spiece, write_tiny_ankh, write_tiny_prot_t5, write_tiny_t5
 
 from resvae_ray.embed.families import FAMILIES
 from resvae_ray.embed.language_model import LanguageModel
 from resvae_ray.embed.model_files import ModelFiles
-from resvae_ray.embed.settings import EACH, NUM_SEGMENTS, Embedding, Output
-from resvae_ray.errors import UsageError
+from resvae_ray.embed.settings import EACH, NUM_SEGMENTS, Embedding, PooledLayer
+from resvae_ray.errors import DataError, UsageError
 
+GOLDEN = json.loads(Path(__file__).with_name("golden_families.json").read_text())
 KNOWN = "MKTAYIAKQRQISFVKSHFSRQ"  # amino acids alone
 TEXTS = list(SEQUENCES.values())
 NO_SITES = [[] for _ in TEXTS]
@@ -134,12 +140,84 @@ class TestFamily:
 
     def test_names_of_outputs(self, model):
         default, last = model.files.family.poolings[0], model.files.layers
-        assert model.files.outputs(Embedding()) == (Output(default, last, default),)
-        assert model.files.outputs(Embedding(layers=(-2,))) == (Output(default, last - 1, default),)
+        assert model.files.outputs(Embedding()) == (PooledLayer(default, last, default),)
+        assert model.files.outputs(Embedding(layers=(-2,))) == (PooledLayer(default, last - 1, default),)
         assert model.files.outputs(Embedding(pooling="mean", layers=(0, -1))) == (
-            Output("layer-0", 0, "mean"),
-            Output(f"layer-{last}", last, "mean"),
+            PooledLayer("layer-0", 0, "mean"),
+            PooledLayer(f"layer-{last}", last, "mean"),
         )
         names = [output.name for output in model.files.outputs(Embedding(pooling="all", layers=(0, 1)))]
         have = [pooling for pooling in EACH if pooling in model.files.family.poolings]
         assert names == [f"layer-{layer}-{pooling}" for layer in (0, 1) for pooling in have]
+
+
+@pytest.fixture(scope="module")
+def golden_models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("golden")
+    write_models(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_numbers_of_the_families_own_code(golden_models, name):
+    model = LanguageModel.load(ModelFiles.find(str(golden_models / name)), "float32")
+    layers = range(model.files.layers + 1)
+    found = model.vectors(
+        list(GOLDEN_SEQUENCES.values()), [[]] * len(GOLDEN_SEQUENCES), Embedding(pooling="mean", layers=tuple(layers))
+    )
+    expected = [np.concatenate(GOLDEN[name][text]) for text in GOLDEN_SEQUENCES]
+    close(found, expected)
+
+
+class TestVocabulariesOfT5:
+    def refused(self, folder, message):
+        with pytest.raises(DataError, match=message):
+            ModelFiles.find(str(folder))
+
+    def test_a_t5_for_text_is_refused_with_the_families(self, tmp_path):
+        write_tiny_t5(tmp_path, 3000, gated=False)
+        write_spiece(tmp_path, pieces("\u2581{}".format, *(f"\u2581word{number}" for number in range(2000))))
+        self.refused(tmp_path, "describes t5; expected one of ESM-2, ESM-1b or 1v, ESM C, ProtT5, ProstT5, Ankh$")
+
+    def test_a_vocabulary_without_an_amino_acid_is_refused(self, tmp_path):
+        write_tiny_t5(tmp_path, 128, gated=False)
+        write_spiece(tmp_path, [piece for piece in pieces("\u2581{}".format) if piece != "\u2581W"])
+        self.refused(tmp_path, "describes t5; expected one of ESM-2")
+
+    def test_missing_and_damaged_files(self, tmp_path):
+        write_tiny_prot_t5(tmp_path)
+        (tmp_path / "spiece.model").unlink()
+        self.refused(tmp_path, r"no tokenizer\.json or spiece\.model there; ProtT5 has it beside config\.json")
+        for name in ("spiece.model", "tokenizer.json"):
+            (tmp_path / name).write_bytes(b"\xff\xfe not this")
+            self.refused(tmp_path, f"{name}: cannot be read: ")
+
+    def test_one_file_of_the_vocabulary_is_enough_and_both_are_hashed(self, tmp_path):
+        write_tiny_ankh(tmp_path)
+        before = ModelFiles.find(str(tmp_path)).digest()
+        write_spiece(tmp_path, pieces(str))
+        assert ModelFiles.find(str(tmp_path)).digest() != before
+
+
+def test_another_family_on_the_hub_is_refused_before_its_weights_are_downloaded(tmp_path, monkeypatch):
+    asked = []
+
+    def download(name, allow_patterns=(), local_files_only=False, **_):
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        if local_files_only:
+            raise LocalEntryNotFoundError("nothing there")
+        asked.append(allow_patterns)
+        (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+        return str(tmp_path)
+
+    class Hub:
+        def model_info(self, name, timeout):
+            return type("Info", (), {"sha": "0", "siblings": []})
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    with pytest.raises(DataError, match="--model google/bert: .* describes bert; expected one of ESM-2"):
+        ModelFiles.find("google/bert")
+    assert len(asked) == 1
+    assert not any("safetensors" in pattern or ".bin" in pattern for pattern in asked[0])
