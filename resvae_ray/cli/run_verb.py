@@ -60,7 +60,12 @@ def add_verbs(verbs: Any) -> None:
         "--model", metavar="NAME|FOLDER", help=f"protein language model (default: {EMBEDDING.model})"
     )
     sequences.add_argument(
-        "--pooling", metavar="NAME", help=f"vector made of each protein (default: {EMBEDDING.pooling})"
+        "--pooling",
+        metavar="NAME",
+        help="vector made of each protein: cls, eos, mean, segments (default: cls; mean for ProtT5, ProstT5 and Ankh)",
+    )
+    sequences.add_argument(
+        "--layer", type=int, metavar="N", help="hidden layer (default: the last; see 'embed --help')"
     )
     sequences.add_argument(
         "--long",
@@ -94,6 +99,8 @@ def _settings(options: argparse.Namespace) -> "FlowSettings":
 
     config = load_config(options.config) if options.config else flow_config()
     given = {name: value for name in ("model", "pooling", "long") if (value := getattr(options, name)) is not None}
+    if options.layer is not None:
+        given["layers"] = (options.layer,)
     return FlowSettings(
         search_verbs.with_fields(config, options),
         ColumnChoice(**{name: getattr(options, name) for name in COLUMNS}),

@@ -52,6 +52,8 @@ class FlowSettings:
                 f"--pooling {self.embedding.pooling}: a flow needs one vector per protein, made from its sequence "
                 "alone; choose another pooling, or run 'resvae-ray embed' first and give its FEATURES as SOURCE"
             )
+        if self.embedding and len(self.embedding.layers) > 1:
+            raise UsageError("--layer: a flow needs one layer; run 'resvae-ray embed' first to compare several")
 
     def for_source(self, source: str) -> "FlowSettings":
         """The same, with the default embedding if the source is FASTA.
@@ -82,7 +84,7 @@ class FlowSettings:
             "source_state": _state(source),
             "columns": asdict(self.columns),
             "sequence_column": self.sequence_column,
-            "embedding": asdict(self.embedding) if self.embedding else None,
+            "embedding": asdict(self.embedding) | {"layers": list(self.embedding.layers)} if self.embedding else None,
             "exclude": self.exclude,
             "exclude_state": None if self.exclude is None else _state(self.exclude),
             **{section: table for section, table in config.items() if section != "resources"},

@@ -95,7 +95,8 @@ class _Steps:
             workers = Workers(address=self._address)
             return embed_proteins(self.source, target, embedding, columns=columns, workers=workers, progress=progress)
 
-        chosen = [*_options(given), *_options(vars(columns)), *self._on_cluster()]
+        layers = [text for layer in given.pop("layers", ()) for text in ("--layer", str(layer))]
+        chosen = [*_options(given), *layers, *_options(vars(columns)), *self._on_cluster()]
         arguments = [self.source, target, *chosen]
         return self._step("embed", arguments, names.FEATURES_FILE, work, on_ray=True)
 

@@ -1,5 +1,7 @@
 """A flow refuses mistakes before it does anything."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -72,6 +74,14 @@ def test_sequences_have_no_columns_of_features(tmp_path):
     (tmp_path / "a.fasta").write_text(">a\nMK\n")
     with pytest.raises(UsageError, match=r"--prefix: .*a.fasta holds sequences, which have no columns of features"):
         FlowSettings(columns=ColumnChoice(prefix="z")).for_source(str(tmp_path / "a.fasta"))
+
+
+def test_a_flow_has_one_layer_and_its_record_is_that_of_json(tmp_path):
+    with pytest.raises(UsageError, match="--layer: a flow needs one layer"):
+        FlowSettings(embedding=Embedding(layers=(1, 2)))
+    (tmp_path / "p.fasta").write_text(">a\nMKT\n")
+    record = FlowSettings(embedding=Embedding(layers=(1,))).record(str(tmp_path / "p.fasta"))
+    assert json.loads(json.dumps(record)) == record
 
 
 @pytest.mark.parametrize("pooling", ["all", "pho"])
