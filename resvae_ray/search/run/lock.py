@@ -197,6 +197,12 @@ class _LockObject:
         self._renewing, self._lost = threading.Lock(), False
 
     def acquire(self) -> None:
+        """Takes the lock, also one whose holder is dead.
+
+        Raises:
+            UsageError: another process holds it or takes it right now, or the server has no conditional writes.
+            JobError: the bucket cannot be read or written.
+        """
         found = self._object.read()
         if found and (who := _name(found.content)) and _is_alive(found.content, found.age_s):
             raise UsageError(
@@ -217,6 +223,7 @@ class _LockObject:
             raise
 
     def beat(self, on_loss: Callable[[str], None], ended: threading.Event) -> None:
+        """Gives a sign of life every BEAT_S seconds, until `ended` is set or another process has the lock."""
         while not ended.wait(BEAT_S):
             # Where the bucket cannot be reached, the search itself will say so.
             with suppress(JobError):
@@ -224,6 +231,7 @@ class _LockObject:
                     return
 
     def confirm(self, on_loss: Callable[[str], None]) -> None:
+        """Gives a sign of life if the last one is so old that another process may have taken the lock."""
         if self._silence_s() >= SILENCE_S:
             self._is_lost(on_loss)
 
@@ -236,6 +244,7 @@ class _LockObject:
             return self._lost
 
     def release(self) -> None:
+        """Removes the lock if this process still holds it. If that fails, it expires after SILENCE_S seconds."""
         try:
             found = self._object.read()
             if found and found.content.startswith(self._me):
