@@ -115,8 +115,9 @@ def killed(kills: int, count: int, expected: np.ndarray, target: str, verb: str,
         least = max(1, count * (number + 1) // (kills + 1))
         while process.poll() is None and files_in(target) < least:
             time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         there.append(files_in(target))
     if code := begin(verb, *names).wait():
         sys.exit(f"{verb}: exit code {code}")
@@ -135,7 +136,8 @@ def killed(kills: int, count: int, expected: np.ndarray, target: str, verb: str,
 def begin(verb: str, *names: str) -> subprocess.Popen[bytes]:
     """Starts the verb in a session of its own."""
     arguments = [f"{BUCKET}/{name}" for name in names]
-    return subprocess.Popen([sys.executable, "-c", COMMAND, verb, *arguments], start_new_session=True)
+    command = [sys.executable, "-c", COMMAND, verb, *arguments]
+    return subprocess.Popen(command, stdout=sys.stderr, start_new_session=True)
 
 
 def files_in(name: str) -> int:

@@ -63,10 +63,9 @@ def import_shards(
         DataError, UsageError: see `import_features`.
         JobError: a file changed meanwhile, or the storage cannot be reached; the same command resumes.
     """
-    source, choice = str(source), choice or ColumnChoice()
+    source, folder, choice = str(source), place_to_write(target), choice or ColumnChoice()
     if not _may_be_a_job(source, target, choice) or not (address or is_large(source)):
         return import_features(source, target, choice, describe=describe, progress=progress)
-    folder = place_to_write(target)
     refuse_inside(folder, source)
     opened = ParquetSource.open(source, choice)
     features = opened.features
