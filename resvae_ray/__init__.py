@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from resvae_ray.data.dataset import Dataset as Dataset
     from resvae_ray.data.features import Features as Features
     from resvae_ray.data.importers import import_features as import_features
+    from resvae_ray.data.importers.joined_table import TablesBeside as TablesBeside
     from resvae_ray.data.layout import ColumnChoice as ColumnChoice
     from resvae_ray.data.proteins.batch import ProteinChoice as ProteinChoice
     from resvae_ray.data.splitting.split import split_features as split_features
@@ -60,6 +61,7 @@ _PLACES = {
     "Dataset": "data.dataset",
     "Features": "data.features",
     "import_features": "data.importers",
+    "TablesBeside": "data.importers.joined_table",
     "ColumnChoice": "data.layout",
     "split_features": "data.splitting.split",
     "open_sides": "data.stream",

@@ -56,6 +56,18 @@ def _add_import(verbs: Any) -> None:
         metavar="TEXT",
         help="common start of numbered feature columns: ESM2_cls for ESM2_cls0, ESM2_cls1, …",
     )
+    beside = parser.add_argument_group("tables beside SOURCE")
+    beside.add_argument(
+        "--labels", metavar="FILE", help="labels of the rows: a table, a text with one per line, or a .npy"
+    )
+    beside.add_argument(
+        "--metadata", metavar="FILE", help="table (CSV, TSV, XLSX, Parquet, FASTA) whose columns are added"
+    )
+    beside.add_argument(
+        "--join",
+        metavar="NAME",
+        help="how they are joined: id or position (default: by id if both have ids, by position if SOURCE has none)",
+    )
     parts = parser.add_argument_group("parts of a file")
     parts.add_argument("--sheet", metavar="NAME", help="sheet of a workbook (default: the first)")
     parts.add_argument("--layer", type=int, metavar="N", help="layer to read, if .pt files hold several")
@@ -70,6 +82,7 @@ def _add_import(verbs: Any) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
+    from resvae_ray.data.importers.joined_table import TablesBeside
     from resvae_ray.data.layout import ColumnChoice
     from resvae_ray.jobs.import_job import import_shards
 
@@ -88,6 +101,7 @@ def _import(options: argparse.Namespace) -> None:
             options.source,
             options.features,
             choice,
+            beside=TablesBeside(options.labels, options.metadata, options.join),
             describe=describe,
             address=options.address,
             progress=progress,

@@ -20,7 +20,7 @@ def add_verbs(verbs: Any) -> None:
         _embed,
         "turn protein sequences into FEATURES with a protein language model",
         arguments={
-            "PROTEINS": "FASTA (.fasta, .fa, .faa, .fas), CSV, TSV or TXT, also with .gz",
+            "PROTEINS": "FASTA (.fasta, .fa, .faa, .fas), CSV, TSV or TXT, also with .gz; XLSX; Parquet",
             "FEATURES": "output: a file if the name ends in .parquet, else a folder",
         },
         example="proteins.fasta features.parquet",
@@ -68,6 +68,7 @@ def add_verbs(verbs: Any) -> None:
     )
     columns.add_argument("--sequence-column", metavar="NAME", help="column with the sequences (default: sequence, seq)")
     columns.add_argument("--label-column", metavar="NAME", help="column with the labels (default: label)")
+    columns.add_argument("--sheet", metavar="NAME", help="sheet of a workbook (default: the first)")
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--gpus", type=int, metavar="N", help="GPUs to use; 0 embeds on the CPU (at least 0; default: all)"
@@ -117,7 +118,9 @@ def _embed(options: argparse.Namespace) -> None:
             options.proteins,
             options.features,
             settings,
-            columns=ProteinChoice(options.id_column, options.sequence_column, options.label_column, options.ids),
+            columns=ProteinChoice(
+                options.id_column, options.sequence_column, options.label_column, options.ids, options.sheet
+            ),
             sites=options.sites,
             workers=Workers(options.gpus, options.workers, options.address),
             progress=progress,

@@ -31,7 +31,8 @@ from resvae_ray.data.layout import (
 from resvae_ray.errors import DataError
 from resvae_ray.names import ID
 
-IDS_KEY, ROW_NUMBERS = "ids", "row numbers"  # in the provenance of features that came without ids
+IDS_KEY = "ids"  # in the provenance: where ids come from, if not from a column with a name
+ROW_NUMBERS, NAMELESS = "row numbers", "from the column without a name"
 WHOLE_NUMBER = r"^[0-9]{1,15}(?:\.0)?$"
 
 Texts = Callable[[str], Iterable[pa.Array]]  # the texts of a column, in pieces
@@ -56,7 +57,9 @@ def import_layout(
     settled, left_out, numbered = settle_ids(names, bare.others, texts, choice, where)
     layout = find_layout([name for name in names if name not in left_out], vector_names, settled, where)
     require_free_names(layout.others, where)
-    return layout, {IDS_KEY: ROW_NUMBERS} if numbered else {}
+    if numbered:
+        return layout, {IDS_KEY: ROW_NUMBERS}
+    return layout, {IDS_KEY: NAMELESS} if layout.id in INDEX_COLUMNS else {}
 
 
 def is_numbering(pieces: Iterable[pa.Array]) -> bool:

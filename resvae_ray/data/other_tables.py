@@ -1,27 +1,24 @@
 """Tables that are not FEATURES: a test set's ids and sequences, a list of ids.
 
-Read are Parquet (a file, a folder, a glob), CSV and TSV, FASTA, and plain text with one id per line; text also gzipped.
-The content decides which it is: a FASTA file may be called .txt.
+Read are Parquet (a file, a folder, a glob), CSV, TSV and XLSX, FASTA, and plain text with one id per line; text also
+gzipped. The content decides which it is: a FASTA file may be called .txt.
 """
 
 import io
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import fs as pafs
 
+from resvae_ray.data.column_tables import WORKBOOKS, ColumnTable, DelimitedTable, open_columns, table_kind
 from resvae_ray.data.file_kind import FASTA, TEXT, kind_by_content
-from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, only_number_rows
 from resvae_ray.data.layout import ID_COLUMNS, SEQUENCE_COLUMNS, find_column, some_names
-from resvae_ray.data.parquet_pieces import ID_BATCH_ROWS, SUFFIX, column_pieces, parquet_file, provenance_of
+from resvae_ray.data.parquet_pieces import ID_BATCH_ROWS, SUFFIX
 from resvae_ray.data.proteins import read_proteins
-from resvae_ray.data.schema import as_text
 from resvae_ray.data.text_table import TextTable
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.files.listing import list_files
 from resvae_ray.files.place import locate
 from resvae_ray.names import ID, SEQUENCE
 
@@ -29,90 +26,42 @@ TABLES = (".csv", ".tsv")
 LIST = ".txt"
 
 
-class OtherTable(ABC):
-    """A table whose columns are read one by one; `names` are the columns."""
+def open_table(path: str | Path) -> ColumnTable:
+    """The table, by its content and, where that leaves a choice, by the ending of its name.
 
-    names: list[str]
-    has_columns = True  # a list of ids has none
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    @staticmethod
-    def open(path: str | Path) -> "OtherTable":
-        """The table, by its content and, where that leaves a choice, by the ending of its name.
-
-        Raises:
-            DataError: it cannot be read.
-        """
-        path = str(path)
-        kind, plain = kind_by_content(path), path.lower().removesuffix(".gz")
-        if kind == FASTA:
-            return _Fasta(path)
-        if kind == TEXT:
-            return (_Delimited if plain.endswith(TABLES) or _has_header(path) else _IdList)(path)
-        if kind is None:
-            kind = next((ending for ending in (*TABLES, LIST, SUFFIX) if plain.endswith(ending)), None)
-        if kind == LIST or (kind is None and _type_of(path) == pafs.FileType.File):
-            return _IdList(path)
-        if kind not in (None, SUFFIX, *TABLES):
-            raise UsageError(
-                f"{path}: {kind} is not a table of ids; expected Parquet, CSV, TSV, FASTA or one id per line"
-            )
-        return (_Delimited if kind in TABLES else _Parquet)(path)
-
-    @abstractmethod
-    def texts(self, name: str) -> Iterator[pa.Array]:
-        """The texts in the column `name`, in order, in pieces.
-
-        Raises:
-            DataError: the table is damaged, or the column holds what has no text.
-        """
-
-    def is_numbered(self, name: str) -> bool:
-        """Whether the ids in the column `name` are but the numbers of the rows."""
-        return only_number_rows(name, lambda: self.texts(name))
+    Raises:
+        DataError: it cannot be read.
+        UsageError: it is not a table of ids.
+    """
+    path = str(path)
+    content, plain = kind_by_content(path), path.lower().removesuffix(".gz")
+    if content == FASTA:
+        return _Fasta(path)
+    if content == TEXT:
+        return (DelimitedTable if plain.endswith(TABLES) or _has_header(path) else _IdList)(path)
+    if content is None and (plain.endswith(LIST) or _is_unknown_file(path)):
+        return _IdList(path)
+    if table_kind(path) is None:
+        raise UsageError(
+            f"{path}: {content} is not a table of ids; expected Parquet, CSV, TSV, XLSX, FASTA or one id per line"
+        )
+    return open_columns(path)
 
 
-class _Parquet(OtherTable):
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self._filesystem, self._files = list_files(path, SUFFIX)
-        schema = parquet_file(self._filesystem, self._files[0]).schema_arrow
-        self.names, self._provenance = schema.names, provenance_of(schema)
-
-    def texts(self, name: str) -> Iterator[pa.Array]:
-        for table in column_pieces(self._filesystem, self._files, [name]):
-            yield as_text(table.column(0), f"{self.path}: column {name}")
-
-    def is_numbered(self, name: str) -> bool:
-        return self._provenance.get(IDS_KEY) == ROW_NUMBERS or super().is_numbered(name)
-
-
-class _Delimited(OtherTable):
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self._table = TextTable.of(path)
-        self.names = self._table.names
-
-    def texts(self, name: str) -> Iterator[pa.Array]:
-        for piece in self._table.pieces({name: pa.string()}):
-            yield piece.column(0)
-
-
-class _Fasta(OtherTable):
+class _Fasta(ColumnTable):
     names = [ID, SEQUENCE]  # noqa: RUF012
 
-    def texts(self, name: str) -> Iterator[pa.Array]:
-        """The sequences, or as ids the whole headers, which hold them in all their forms."""
-        return (batch.headers if name == ID else batch.sequences for batch in read_proteins(self.path))
+    def pieces(self, names: Sequence[str], ids: str | None = None) -> Iterator[pa.Table]:
+        """The sequences, and as ids the whole headers, which hold them in all their forms."""
+        for batch in read_proteins(self.path):
+            yield pa.table({ID: batch.headers, SEQUENCE: batch.sequences}).select(list(names))
 
 
-class _IdList(OtherTable):
+class _IdList(ColumnTable):
     has_columns = False
     names = [ID]  # noqa: RUF012
 
-    def texts(self, name: str) -> Iterator[pa.Array]:
+    def pieces(self, names: Sequence[str], ids: str | None = None) -> Iterator[pa.Table]:
         """The ids, of which there is one a line; empty lines are passed over.
 
         Raises:
@@ -128,20 +77,20 @@ class _IdList(OtherTable):
                             f"{self.path}: {table[:20]!r} has a tab, but the first line names no id or sequence "
                             "column; expected one id per line, or a table with a header"
                         )
-                    yield pa.array(piece, pa.string())
+                    yield pa.table({ID: pa.array(piece, pa.string())})
         except FileNotFoundError:
             raise DataError(f"{self.path}: no such file or folder") from None
         except (UnicodeDecodeError, OSError) as error:
             raise DataError(f"{self.path}: not a text with an id a line: {error}") from None
 
 
-def id_list(path: str | Path) -> tuple[OtherTable, str]:
+def id_list(path: str | Path) -> tuple[ColumnTable, str]:
     """A list of ids and its id column: the one of a table, or the lines of a text.
 
     Raises:
         DataError: it cannot be read, or the table has no id column.
     """
-    table = OtherTable.open(path)
+    table = open_table(path)
     if (column := find_column(table.names, ID_COLUMNS)) is None:
         raise DataError(f"{path}: no id column; the columns are {some_names(table.names)}")
     return table, column
@@ -161,7 +110,7 @@ class ListedIds:
     def __init__(self, path: str, source: str) -> None:
         table, column = id_list(path)
         self._path, self._source, self._taken = path, source, 0
-        self._pieces = table.texts(column)
+        self._pieces = table.ids(column)
         self._left: pa.Array = pa.array([], pa.string())
 
     def take(self, rows: int) -> pa.Array:
@@ -198,6 +147,9 @@ def _has_header(path: str) -> bool:
         return False
 
 
-def _type_of(path: str) -> pafs.FileType:
+def _is_unknown_file(path: str) -> bool:
+    """Whether it is a file that neither its content nor its name tells the kind of."""
     filesystem, place = locate(path)
-    return filesystem.get_file_info(place).type
+    known = (*TABLES, *WORKBOOKS, SUFFIX)
+    is_file = filesystem.get_file_info(place).type == pafs.FileType.File
+    return is_file and not path.lower().removesuffix(".gz").endswith(known)

@@ -14,16 +14,17 @@ import numpy as np
 
 from resvae_ray import names
 from resvae_ray._version import __version__
+from resvae_ray.data.file_kind import is_gzip
 from resvae_ray.data.layout import ROWS
 from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.proteins import ProteinChoice
-from resvae_ray.data.text_table import open_stream
 from resvae_ray.embed.model_files import ModelFiles
 from resvae_ray.embed.settings import ALL, AUTO, NUM_SEGMENTS, PHO, SEGMENTS, Embedding, PooledLayer
 from resvae_ray.embed.work import Part, Work, prepare, write_features
 from resvae_ray.embed.workers import Workers, best_precision, embed_part, in_turn, shares
 from resvae_ray.errors import DataError, ResVAERayError, UsageError
 from resvae_ray.files.atomic import read_json, write_json
+from resvae_ray.files.listing import list_files
 from resvae_ray.files.place import local_target
 from resvae_ray.on_ray.cluster import ray_session
 from resvae_ray.on_ray.tasks import run_tasks
@@ -122,18 +123,20 @@ def _check(settings: Embedding, target: Path, sites: str | Path | None) -> None:
 
 
 def _file_digest(path: str | Path) -> str:
-    """A digest of the bytes of a file, unpacked.
+    """A digest of the bytes of a file, unpacked, or of all files of a folder or glob.
 
     Raises:
         DataError: no such file, or it cannot be read.
     """
     whole = hashlib.blake2b(digest_size=16)
-    with open_stream(str(path)) as file:
+    filesystem, files = list_files(path, SUFFIX)
+    for file in files:
         try:
-            while block := file.read(READ_BYTES):
-                whole.update(block)
+            with filesystem.open_input_stream(file, compression="gzip" if is_gzip(filesystem, file) else None) as raw:
+                while block := raw.read(READ_BYTES):
+                    whole.update(block)
         except OSError as error:
-            raise DataError(f"{path}: damaged: {error}") from None
+            raise DataError(f"{file}: cannot be read, or damaged: {error}") from None
     return whole.hexdigest()
 
 

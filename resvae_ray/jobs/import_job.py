@@ -12,6 +12,7 @@ from resvae_ray.data.importers import (
     import_provenance,
     parquet,
 )
+from resvae_ray.data.importers.joined_table import TablesBeside
 from resvae_ray.data.importers.parquet import ParquetSource
 from resvae_ray.data.layout import ROWS, ColumnChoice
 from resvae_ray.data.parquet_pieces import SUFFIX
@@ -45,6 +46,7 @@ def import_shards(
     target: str | Path,
     choice: ColumnChoice | None = None,
     *,
+    beside: TablesBeside | None = None,
     describe: dict[str, str] | None = None,
     address: str = "",
     progress: Progress = silent,
@@ -64,8 +66,8 @@ def import_shards(
         JobError: a file changed meanwhile, or the storage cannot be reached; the same command resumes.
     """
     source, folder, choice = str(source), place_to_write(target), choice or ColumnChoice()
-    if not _may_be_a_job(source, target, choice) or not (address or is_large(source)):
-        return import_features(source, target, choice, describe=describe, progress=progress)
+    if beside or not _may_be_a_job(source, target, choice) or not (address or is_large(source)):
+        return import_features(source, target, choice, beside=beside, describe=describe, progress=progress)
     refuse_inside(folder, source)
     opened = ParquetSource.open(source, choice)
     features = opened.features

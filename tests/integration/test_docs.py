@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -45,9 +46,11 @@ def console(page):
 
 
 def new_place(tmp_path_factory, name):
-    """A folder with the files that the pages name: `proteins.csv` and `test_set.csv`."""
+    """A folder with the files that the pages name: tables of proteins, a matrix, a test set."""
     folder = tmp_path_factory.mktemp(name)
     write_synthetic_csv(folder / "proteins.csv", 60, 10)
+    np.save(folder / "embeddings.npy", np.eye(5, dtype=np.float32))
+    pd.DataFrame({"id": list("abcde"), "length": range(5)}).to_csv(folder / "proteins.tsv", sep="\t", index=False)
     pd.DataFrame({"id": ["SYN00000007", "other"], "label": ["a", "b"]}).to_csv(folder / "test_set.csv", index=False)
     return folder
 

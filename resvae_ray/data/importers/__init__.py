@@ -18,6 +18,7 @@ from resvae_ray.data.file_kind import FASTA, HDF5, TEXT, kind_by_content
 from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS
 from resvae_ray.data.importers import delimited, excel, h5ad, hdf5, numpy_arrays, parquet, torch_files
 from resvae_ray.data.importers.apart import read_apart
+from resvae_ray.data.importers.joined_table import SourceRows, TablesBeside
 from resvae_ray.data.layout import ROWS, ColumnChoice
 from resvae_ray.data.other_tables import ListedIds
 from resvae_ray.data.parquet_pieces import SUFFIX
@@ -119,6 +120,7 @@ def import_features(
     target: str | Path,
     choice: ColumnChoice | None = None,
     *,
+    beside: TablesBeside | None = None,
     describe: dict[str, str] | None = None,
     progress: Progress = silent,
 ) -> ImportSummary:
@@ -128,6 +130,7 @@ def import_features(
         source: a file, or for Parquet and esm-extract also a folder or a glob.
         target: one file if it ends in .parquet, else a folder of files.
         choice: which columns are what, where the defaults do not find them.
+        beside: tables whose labels or columns are joined to the rows of the source, which is then read twice.
         describe: what produced the features (model, layer, pooling, …), kept in the Parquet metadata.
         progress: told the rows written so far.
 
@@ -138,7 +141,7 @@ def import_features(
     source, path, choice = str(source), place_to_write(target), choice or ColumnChoice()
     path.refuse_existing()
     refuse_inside(path, source)
-    with closing(read_features(source, choice)) as batches:
+    with closing(_joined(source, choice, beside or TablesBeside())) as batches:
         first = next(batches, None)
         if first is None:
             raise DataError(f"{source}: it holds no rows")
@@ -146,7 +149,7 @@ def import_features(
         with path.staged_file() if path.suffix == SUFFIX else path.staged_folder() as staging:
             with FeaturesWriter(staging, first.features.shape[1], provenance) as writer:
                 _copy(first, batches, writer, source, progress)
-            _require_unique_ids(staging, source)
+            _require_unique_ids(staging, source, first.found)
     names = tuple(first.others.column_names)
     return ImportSummary(str(path), writer.rows, writer.dim, LABEL in names, names, dict(first.found))
 
@@ -171,6 +174,25 @@ def read_features(source: str, choice: ColumnChoice) -> Generator[FeatureBatch, 
     read = chosen_reader(source, choice)
     batches = read_apart(read, source, choice) if read in APART else read(source, choice)
     yield from batches if choice.ids is None else _with_ids(batches, source, choice.ids)
+
+
+def _joined(source: str, choice: ColumnChoice, beside: TablesBeside) -> Generator[FeatureBatch, None, None]:
+    """The rows of a source with the columns of the tables beside it."""
+    if not beside:
+        yield from read_features(source, choice)
+        return
+    own = replace(choice, label_column=None) if beside.has_labels(choice.label_column) else choice
+    with closing(read_features(source, own)) as batches:
+        rows = SourceRows.of(source, batches, ids_kept=choice.ids is not None)
+    tables = beside.joined_to(rows, choice.label_column if own is not choice else None)
+    start = 0
+    with closing(read_features(source, own)) as batches:
+        for batch in batches:
+            whole = batch
+            for kind, table in tables.items():
+                whole = table.attach(whole, start, kind)
+            start += len(batch)
+            yield whole
 
 
 def _with_ids(batches: Iterator[FeatureBatch], source: str, ids: str) -> Iterator[FeatureBatch]:
@@ -219,11 +241,13 @@ def _copy(
         progress(writer.rows, None)
 
 
-def _require_unique_ids(written: Path, source: str) -> None:
+def _require_unique_ids(written: Path, source: str, found: Mapping[str, str]) -> None:
     try:
         features = Features.open(written, ColumnChoice(id_column=ID))
         require_unique_ids(features.ids, source, rows=features.rows)
     except DataError as error:
+        if (where := found.get(IDS_KEY)) is not None:
+            raise DataError(f"{error}; ids: {where}; choose others with --id-column or --ids") from None
         filesystem, place = locate(source)
         if filesystem.get_file_info(place).type != pafs.FileType.Directory:
             raise

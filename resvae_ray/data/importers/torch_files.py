@@ -9,6 +9,7 @@ in a folder of its own. Files are read in the order of their paths, and no code 
 """
 
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -46,6 +47,7 @@ from resvae_ray.names import ID
 
 SUFFIX = ".pt"
 REPRESENTATIONS = {"mean_representations", "bos_representations", "representations", "contacts"}
+REFUSED = re.compile(r"GLOBAL ([\w.]+) was not an allowed global")  # in PyTorch's message
 POOLINGS = {"mean_representations": "mean", "bos_representations": "cls"}  # one vector a protein
 
 
@@ -298,6 +300,17 @@ def _load(filesystem: pafs.FileSystem, path: str) -> Any:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile pickle makes torch raise whatever it likes
         refuse_pointer_at(filesystem, path)
-        reason = first_line(error)
-        raise DataError(f"{path}: not a readable file of tensors alone, and nothing else is loaded: {reason}") from None
+        raise DataError(
+            f"{path}: not a readable file of tensors alone, and nothing else is loaded: {_why(error)}"
+        ) from None
     return content
+
+
+def _why(error: Exception) -> str:
+    """Names the content that is not a tensor; PyTorch's own message has several lines and advises to trust the file."""
+    line = first_line(error)
+    if (found := REFUSED.search(str(error))) is None:
+        return line if not line.startswith("Weights only") else "what it holds would run code"
+    if found[1].startswith("numpy."):
+        return "it holds a NumPy array; save that as .npy or .npz, or as a tensor by torch.from_numpy"
+    return f"it holds a {found[1]}; save its numbers as tensors"

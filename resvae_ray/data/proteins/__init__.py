@@ -17,18 +17,21 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import fs as pafs
 
-from resvae_ray.data.file_kind import FASTA, kind_by_content
+from resvae_ray.data.column_tables import TEXT_ENDINGS, WORKBOOKS
+from resvae_ray.data.file_kind import FASTA, PARQUET, XLSX, kind_by_content
 from resvae_ray.data.proteins import fasta, table
 from resvae_ray.data.proteins.batch import ProteinBatch, ProteinChoice
 from resvae_ray.data.same_protein import are_structure_aware, clean_sequences
 from resvae_ray.errors import DataError, UsageError
+from resvae_ray.files.place import locate
 
 ProteinReader = Callable[[str, ProteinChoice], Iterator[ProteinBatch]]
 
 READERS: dict[str, ProteinReader] = {
     **dict.fromkeys((".fasta", ".fa", ".faa", ".fas"), fasta.read),
-    **dict.fromkeys((".csv", ".tsv", ".txt"), table.read),
+    **dict.fromkeys((*TEXT_ENDINGS, *WORKBOOKS, PARQUET), table.read),
 }
 FAULTS_SHOWN = 3
 NUCLEOTIDES = "[^ACGTUN]"  # what a nucleotide sequence does not have
@@ -41,15 +44,22 @@ SURELY_PROTEIN = 200  # letters; a longer text of only A, C, G, T, U and N is no
 def reader_for(source: str) -> ProteinReader:
     """
     Raises:
-        UsageError: no format is known by that ending, and the content is no FASTA.
+        UsageError: no format is known by that ending, and the content shows none.
     """
-    if kind_by_content(source) == FASTA:
-        return fasta.read
+    kind = kind_by_content(source)
+    if kind in (FASTA, XLSX, PARQUET):
+        return fasta.read if kind == FASTA else table.read
     plain = source.lower().removesuffix(".gz")
     for ending, reader in READERS.items():
         if plain.endswith(ending):
             return reader
-    raise UsageError(f"{source}: unknown format; the endings read are {', '.join(READERS)}, also with .gz")
+    filesystem, place = locate(source)
+    if "*" in source or filesystem.get_file_info(place).type == pafs.FileType.Directory:
+        return table.read
+    raise UsageError(
+        f"{source}: unknown format; the endings read are {', '.join(READERS)}; of text, also with .gz; a folder or a "
+        "glob is read as Parquet"
+    )
 
 
 def read_proteins(source: str | Path, choice: ProteinChoice | None = None) -> Iterator[ProteinBatch]:

@@ -13,6 +13,7 @@ class ProteinChoice:
     sequence_column: str | None = None
     label_column: str | None = None
     ids: str | None = None  # "rows", or a file with one id per row: no column holds them
+    sheet: str | None = None  # of a workbook
 
 
 @dataclass(frozen=True)

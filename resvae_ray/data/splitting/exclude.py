@@ -6,7 +6,7 @@ Schijndel 2021, arXiv:2109.04404); any two ESM-2 650M `cls` features have a cosi
 unrelated proteins have one around 0, and at 0.999 two vectors differ by about 4.5 % of their distance from the mean.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
+from resvae_ray.data.column_tables import ColumnTable
 from resvae_ray.data.features import Features, rows_in
-from resvae_ray.data.file_kind import HDF5, NPY, NPZ, PT, XLSX, kind_by_content
+from resvae_ray.data.file_kind import HDF5, NPY, NPZ, PT, kind_by_content
 from resvae_ray.data.hashes import hash_set, members
 from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, only_number_rows
 from resvae_ray.data.importers import READERS, read_features, reader_for
@@ -28,17 +29,16 @@ from resvae_ray.data.layout import (
     find_column,
     some_names,
 )
-from resvae_ray.data.other_tables import OtherTable
+from resvae_ray.data.other_tables import open_table
 from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.same_protein import AS_WRITTEN, ProteinIds, clean_sequences, form_counts, match_ids
-from resvae_ray.data.schema import as_text
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.files.place import locate
 from resvae_ray.names import ID
 from resvae_ray.progress import Progress, silent
 
-FEATURES_ALONE = (NPZ, NPY, XLSX, ".xlsm", HDF5, ".hdf5", ".h5ad", PT)  # formats that are not tables of ids
+FEATURES_ALONE = (NPZ, NPY, HDF5, ".hdf5", ".h5ad", PT)  # formats that are not tables of ids
 BY_ID, BY_SEQUENCE, BY_VECTOR = "id", "sequence", "vector"
 BLOCK_BYTES = 128 << 20  # of the other set's float32 held at a time; FEATURES are read once for each block
 PRODUCT_COLUMNS = 4096  # vectors of a block compared at a time
@@ -113,7 +113,7 @@ def find_leaks(
     return Leaks(rows, {kind: int(found.sum()) for kind, found in by.items()}, not_compared, id_forms)
 
 
-class _FeaturesTable(OtherTable):
+class _FeaturesTable(ColumnTable):
     """Features in a format that `import` reads."""
 
     def __init__(self, path: str) -> None:
@@ -125,21 +125,21 @@ class _FeaturesTable(OtherTable):
         self.names = [ID, *first.others.column_names]
         self._found = first.found
 
-    def texts(self, name: str) -> Iterator[pa.Array]:
+    def pieces(self, names: Sequence[str], ids: str | None = None) -> Iterator[pa.Table]:
         for batch in read_features(self.path, ColumnChoice()):
-            yield batch.ids if name == ID else as_text(batch.others.column(name), f"{self.path}: column {name}")
+            yield pa.table({name: batch.ids if name == ID else batch.others.column(name) for name in names})
 
     def is_numbered(self, name: str) -> bool:
         return self._found.get(IDS_KEY) == ROW_NUMBERS or super().is_numbered(name)
 
 
-def _open(path: str) -> OtherTable:
+def _open(path: str) -> ColumnTable:
     """Opens the test set; if it is not a table of ids, reads it as features."""
     kind = kind_by_content(path) or next((ending for ending in READERS if path.lower().endswith(ending)), None)
     filesystem, place = locate(path)
     if filesystem.get_file_info(place).type == pafs.FileType.Directory:
-        return (OtherTable.open if reader_for(path) is READERS[SUFFIX] else _FeaturesTable)(path)
-    return (_FeaturesTable if kind in FEATURES_ALONE else OtherTable.open)(path)
+        return (open_table if reader_for(path) is READERS[SUFFIX] else _FeaturesTable)(path)
+    return (_FeaturesTable if kind in FEATURES_ALONE else open_table)(path)
 
 
 def require_none(leaks: Leaks, source: Features, exclude: str | Path) -> None:
@@ -167,12 +167,12 @@ def forms_in_words(id_forms: Mapping[str, int]) -> str:
     return f"; the ids agree {', '.join(f'{form} ({count:,})' for form, count in id_forms.items())}"
 
 
-def _match_ids(source: Features, other: OtherTable, theirs: str) -> tuple[np.ndarray, str, bool]:
+def _match_ids(source: Features, other: ColumnTable, theirs: str) -> tuple[np.ndarray, str, bool]:
     """The answer of `match_ids`; where nothing agrees since the ids are of two kinds, that in words.
 
     The last is whether they may be of one kind all the same, since one of the kinds is not known.
     """
-    mine, known = ProteinIds(source.ids), ProteinIds(lambda: other.texts(theirs))
+    mine, known = ProteinIds(source.ids), ProteinIds(lambda: other.ids(theirs))
     matched = match_ids(mine, known, source.rows)
     if (matched >= 0).any() or mine.kind.name == known.kind.name:
         return matched, "", False
@@ -183,12 +183,12 @@ def _match_ids(source: Features, other: OtherTable, theirs: str) -> tuple[np.nda
     return matched, why, None in (mine.kind.name, known.kind.name)
 
 
-def _rows_with_sequence(source: Features, other: OtherTable, ours: str, theirs: str) -> np.ndarray:
+def _rows_with_sequence(source: Features, other: ColumnTable, ours: str, theirs: str) -> np.ndarray:
     """The rows (n, bool) whose sequence in the column `ours` also appears in the column `theirs`."""
     return members(hashed(texts_of(source, ours), source.rows), hash_set(map(clean_sequences, other.texts(theirs))))
 
 
-def _why_not(source: Features, other: OtherTable, kind: str, ours: str | None, theirs: str | None) -> str | None:
+def _why_not(source: Features, other: ColumnTable, kind: str, ours: str | None, theirs: str | None) -> str | None:
     """Why ids or sequences cannot be compared; None if they can."""
     for where, column in ((source.path, ours), (other.path, theirs)):
         if column is None:

@@ -228,13 +228,13 @@ def listed_forms(source: Features, path: str) -> np.ndarray:
         raise DataError(
             f"{path}: its ids are row numbers, which belong to one table; list ids, or numbers one per line in a text"
         )
-    listed, ours = ProteinIds(lambda: _not_empty(table.texts(column))), ProteinIds(source.ids)
-    count = sum(map(len, _not_empty(table.texts(column))))
+    listed, ours = ProteinIds(lambda: _not_empty(table.ids(column))), ProteinIds(source.ids)
+    count = sum(map(len, _not_empty(table.ids(column))))
     if not count:
         raise DataError(f"{path}: it lists no ids")
     unknown = match_ids(listed, ours, count) < 0
     if unknown.any():
-        names = pa.concat_arrays(list(_not_empty(table.texts(column)))).filter(pa.array(unknown)).unique().to_pylist()
+        names = pa.concat_arrays(list(_not_empty(table.ids(column)))).filter(pa.array(unknown)).unique().to_pylist()
         kinds = "" if ours.kind.name == listed.kind.name else f"; these are {listed.kind}, those are {ours.kind}"
         raise DataError(f"{path}: {len(names):,} of its ids are not in {source.path}: {some_names(names)}{kinds}")
     return match_ids(ours, listed, source.rows)

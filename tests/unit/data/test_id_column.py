@@ -279,3 +279,13 @@ class TestIdsOfTheirOwn:
             file["P1"] = MATRIX[0]
         with pytest.raises(UsageError, match="--ids rows: this file holds one vector per protein"):
             imported(tmp_path / "a.h5", ids="rows")
+
+
+def test_ids_of_a_column_without_a_name_are_said_to_be(tmp_path):
+    frame = pd.DataFrame(MATRIX, index=NAMES).add_prefix("f")
+    frame.to_csv(tmp_path / "x.csv")
+    assert import_features(tmp_path / "x.csv", tmp_path / "x").found == {"ids": "from the column without a name"}
+    frame.index = [*NAMES[:-1], NAMES[0]]
+    frame.to_csv(tmp_path / "y.csv")
+    with pytest.raises(DataError, match="'prot00' appears in .*; ids: from the column without a name; choose others"):
+        import_features(tmp_path / "y.csv", tmp_path / "y")

@@ -203,6 +203,57 @@ class TestSites:
             sites.require_all_seen()
 
 
+def to_xlsx(path, columns):
+    pd.DataFrame(columns).to_excel(path, index=False)
+
+
+def to_parquet(path, columns):
+    pd.DataFrame(columns).to_parquet(path, index=False)
+
+
+@pytest.mark.parametrize(("name", "write_table"), [("p.xlsx", to_xlsx), ("p.parquet", to_parquet), ("p.bin", to_xlsx)])
+def test_workbooks_and_parquet(tmp_path, name, write_table):
+    columns = {"Entry": ["P1", "P2"], "Sequence": ["mkt", "AC DE*"], "label": ["Nucleus", None], "note": ["007", "x"]}
+    made = tmp_path / f"p{'.xlsx' if write_table is to_xlsx else '.parquet'}"
+    write_table(made, columns)
+    made.rename(tmp_path / name)
+    ids, sequences, (batch,) = read(tmp_path / name)
+    assert (ids, sequences) == (["P1", "P2"], ["MKT", "ACDE"])
+    assert batch.others.to_pydict() == {"label": ["Nucleus", None], "note": ["007", "x"]}
+    assert batch.place(1) == "row 2"
+
+
+def test_a_folder_of_parquet(tmp_path):
+    for number in range(2):
+        to_parquet(tmp_path / f"{number}.parquet", {"id": [f"P{number}"], "sequence": ["MKT"], "length": [3]})
+    ids, _, batches = read(tmp_path)
+    assert ids == ["P0", "P1"]
+    assert [batch.others["length"].to_pylist() for batch in batches] == [[3], [3]]
+
+
+@pytest.mark.parametrize("name", ["p.xlsx", "p.parquet"])
+def test_a_missing_sequence_is_named(tmp_path, name):
+    (to_xlsx if name == "p.xlsx" else to_parquet)(tmp_path / name, {"id": ["P1", "P2"], "sequence": ["MKT", None]})
+    with pytest.raises(DataError, match=r"row 2 \(id P2\): the sequence is empty"):
+        read(tmp_path / name)
+
+
+def test_ids_that_excel_has_changed_are_refused(tmp_path):
+    to_xlsx(tmp_path / "p.xlsx", {"id": ["P1", pd.Timestamp("2026-09-01")], "sequence": ["MKT", "MKV"]})
+    with pytest.raises(DataError, match="row 2, column id: Excel has made '2026-09-01T00:00:00' of the id"):
+        read(tmp_path / "p.xlsx")
+
+
+def test_a_sheet_is_chosen(tmp_path, write):
+    with pd.ExcelWriter(tmp_path / "p.xlsx") as writer:
+        for name in ("a", "b"):
+            pd.DataFrame({"id": [name], "sequence": ["MKT"]}).to_excel(writer, sheet_name=name, index=False)
+    assert read(tmp_path / "p.xlsx")[0] == ["a"]
+    assert read(tmp_path / "p.xlsx", ProteinChoice(sheet="b"))[0] == ["b"]
+    with pytest.raises(UsageError, match="--sheet a: it chooses in .xlsx files alone"):
+        read(write("id,sequence\nP1,MKT\n", "p.csv"), ProteinChoice(sheet="a"))
+
+
 @pytest.mark.parametrize("name", ["p.txt", "p.csv", "p.seq", "p", "p.txt.gz"])
 def test_fasta_may_have_any_name(write, name):
     assert read(write(FASTA, name))[:2] == (IDS, SEQUENCES)

@@ -1,6 +1,7 @@
 """Folders of .pt files as fair-esm's scripts/extract.py writes them."""
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -108,6 +109,21 @@ def test_code_in_a_file_is_not_run(folder, tmp_path):
     with pytest.raises(DataError, match="a.pt: not a readable file of tensors alone, and nothing else is loaded"):
         imported(folder)
     assert not (tmp_path / "proof").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (np.zeros((2, 3)), "a NumPy array; save that as .npy or .npz, or as a tensor by torch.from_numpy"),
+        ({"P1": np.float64(1)}, "a NumPy array"),
+        (pd.DataFrame({"a": [1]}), "a pandas.DataFrame; save its numbers as tensors"),
+    ],
+)
+def test_what_a_file_holds_instead_of_tensors_is_named_in_one_line(tmp_path, content, what):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(DataError, match=what) as caught:
+        imported(tmp_path / "a.pt")
+    assert not {"\n", "\x1b"} & {*str(caught.value)}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
 from resvae_ray.data import features as features_module
+from resvae_ray.data import workbook as workbook_module
 from resvae_ray.data.importers import excel, import_features
 from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.errors import DataError, UsageError
@@ -142,11 +143,11 @@ def test_rows_are_read_when_they_are_needed(write, monkeypatch):
     monkeypatch.setattr(features_module, "BATCH_BYTES", 10 * 2 * 4)
     batches = excel.read(str(path), ColumnChoice())
     assert len(next(batches)) == 10
-    assert len(taken) == 13  # two of them, the header and an id, show that the ids are not numbers
+    assert len(taken) == 14  # the header twice more, and an id, which shows that the ids are not numbers
 
 
 def test_archives_that_unpack_to_gigabytes_are_refused(write, monkeypatch):
-    monkeypatch.setattr(excel, "BESIDE_SHEETS_MOST", 100)
+    monkeypatch.setattr(workbook_module, "BESIDE_SHEETS_MOST", 100)
     with pytest.raises(DataError, match="bytes of text beside the sheets; save it as CSV"):
         imported(write([["P1", 1, 2]]))
 

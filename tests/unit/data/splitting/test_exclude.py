@@ -9,7 +9,7 @@ import pytest
 from resvae_ray.cli import main
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
-from resvae_ray.data.other_tables import OtherTable
+from resvae_ray.data.other_tables import open_table
 from resvae_ray.data.splitting import exclude as exclude_module
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import DataError, UsageError
@@ -31,12 +31,14 @@ def write_vectors(path, matrix, prefix="p"):
     return path
 
 
-@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "xlsx"])
 def test_a_leak_is_refused_or_dropped(ending, tmp_path):
     write_with_sequences(tmp_path / "f.parquet", list("abcdefgh"), ["M", "MA", "MB", "MC", "MD", "ME", "MF", "MG"])
     other = tmp_path / f"test.{ending}"
     if ending == "parquet":
         pq.write_table(pa.table({"Entry": ["b", "z"], "sequence": ["QQ", "MF"]}), other)
+    elif ending == "xlsx":
+        pd.DataFrame({"Entry": ["b", "z"], "sequence": ["QQ", "MF"]}).to_excel(other, index=False)
     else:
         sep = "," if ending == "csv" else "\t"
         other.write_text(f"Entry_ID{sep}Sequence{sep}label\nb{sep}QQ{sep}x\nz{sep}MF{sep}y\n")
@@ -144,7 +146,7 @@ def test_a_list_with_tabs_and_no_header_is_refused(make_features, tmp_path):
 def test_parquet_is_read_in_pieces(tmp_path, monkeypatch):
     monkeypatch.setattr("resvae_ray.data.parquet_pieces.ID_BATCH_ROWS", 3)
     pq.write_table(pa.table({"id": [f"p{n}" for n in range(10)]}), tmp_path / "t.parquet")
-    assert [len(texts) for texts in OtherTable.open(tmp_path / "t.parquet").texts("id")] == [3, 3, 3, 1]
+    assert [len(texts) for texts in open_table(tmp_path / "t.parquet").texts("id")] == [3, 3, 3, 1]
 
 
 def test_a_test_set_with_a_broken_row_is_named(make_features, tmp_path):
