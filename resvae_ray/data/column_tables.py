@@ -60,7 +60,7 @@ class ColumnTable(ABC):
 
 
 def table_kind(path: str) -> str | None:
-    """TEXT, PARQUET or XLSX, by the content and else by the name; None for what is no such table.
+    """TEXT, PARQUET or XLSX, by the content and else by the name; None for other content.
 
     A folder or a glob is read as Parquet.
     """
@@ -80,7 +80,7 @@ def open_columns(path: str, sheet: str | None = None) -> ColumnTable:
 
     Raises:
         DataError: it cannot be read, or has no header.
-        UsageError: there is no such sheet, or the table has no sheets.
+        UsageError: the sheet is missing, or the table has none.
     """
     kind = table_kind(path)
     if sheet is not None and kind != XLSX:

@@ -171,12 +171,17 @@ def has_numbered(names: Sequence[str]) -> bool:
     return len(set(stems)) < len(stems)
 
 
+def _stem(text: str) -> str:
+    """The common part of numbered columns: numpy.savetxt writes `# ` before the first one, others spaces between."""
+    return text.strip().removeprefix("#").strip()
+
+
 def _numbered(names: Sequence[str], prefix: str | None, taken: set[str | None], where: str) -> tuple[str, ...]:
     """The columns prefix0, prefix1, … in the order of their number; without a prefix, the only such family."""
     families: dict[str, dict[int, str]] = defaultdict(dict)
     for name in names:
         if name not in taken and (match := re.fullmatch(r"(.*?)(\d+)", name)):
-            other = families[match[1]].setdefault(int(match[2]), name)
+            other = families[_stem(match[1])].setdefault(int(match[2]), name)
             if other != name:
                 raise DataError(f"{where}: columns {other!r} and {name!r} have the same number")
     if prefix is None:
@@ -192,7 +197,7 @@ def _numbered(names: Sequence[str], prefix: str | None, taken: set[str | None], 
                 f"{some_names(list(families))}"
             )
         prefix = next(iter(families))
-    if not (members := families.get(prefix)):
+    if not (members := families.get(_stem(prefix))):
         raise UsageError(
             f"{where}: --prefix {prefix}: no column {prefix}0, {prefix}1, …; the columns are {some_names(names)}"
         )

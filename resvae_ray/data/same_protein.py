@@ -51,6 +51,7 @@ KINDS = {
     "checksums": r"[0-9a-fA-F]{32}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64}",
     "sequences": r"[A-Za-z*]{30,}",
 }
+ACCESSIONS = ("UniProt accessions", "RefSeq accessions", "Ensembl ids")  # kinds that no other name looks like
 STRUCTURE_AWARE = r"^(?:(?:[A-Z#][a-z#]){3,}|(?:[a-z#][A-Z#]){3,})\*?$"  # '#' is a structure that is not known
 KIND_SAMPLE = 4096  # ids that show the kind of all
 MOSTLY = 0.9  # of the sample must be of the kind
@@ -160,6 +161,11 @@ def kind_of(ids: Iterable[pa.Array]) -> IdKind:
         if (pc.mean(pc.match_substring_regex(names, f"^(?:{pattern})$")).as_py() or 0) >= MOSTLY:
             return IdKind(kind, texts[0].as_py())
     return IdKind(None, texts[0].as_py())
+
+
+def accession_in(name: str) -> bool:
+    """Whether a name of a file or an array is beyond doubt that of a protein."""
+    return kind_of([pa.array([name], pa.string())]).name in ACCESSIONS
 
 
 def are_structure_aware(sequences: pa.Array) -> pa.Array:

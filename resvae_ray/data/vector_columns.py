@@ -39,6 +39,15 @@ def is_vector(kind: pa.DataType) -> bool:
     return False
 
 
+def is_whole(kind: pa.DataType) -> bool:
+    """Whether a column of the type holds lists of whole numbers."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        kind = kind.storage_type
+    while _is_list(kind):
+        kind = kind.value_type
+    return pa.types.is_integer(kind)
+
+
 def vector_columns(schema: pa.Schema) -> list[str]:
     """The columns of a table that hold vectors."""
     return [field.name for field in schema if is_vector(field.type)]

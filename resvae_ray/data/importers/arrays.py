@@ -50,6 +50,17 @@ def is_matrix(array: Array) -> bool:
     return rows and array.dtype.kind in NUMBERS
 
 
+def is_column(array: Array) -> bool:
+    """Whether it holds one entry per row: (n), or (n, 1), as MATLAB and `frame[["id"]]` leave it."""
+    return len(array.shape) == 1 or (len(array.shape) == 2 and array.shape[1] == 1)
+
+
+def matrices_of(arrays: Mapping[str, Array]) -> list[str]:
+    """The arrays that may hold the features. One of a single column is a label if there are others."""
+    found = [name for name, array in arrays.items() if is_matrix(array)]
+    return [name for name in found if arrays[name].shape[-1] != 1] or found
+
+
 def are_named_vectors(arrays: Mapping[str, Array]) -> bool:
     """Whether each array is named by a protein and has its vector, or one per residue, instead of those of all."""
     shapes = [tuple(array.shape) for array in arrays.values()]
@@ -149,7 +160,7 @@ def matrix_name(arrays: Mapping[str, Array], source: str, choice: ColumnChoice) 
         DataError: no matrix, or several and none has a usual name.
         UsageError: the chosen one is not there.
     """
-    matrices = [name for name, array in arrays.items() if is_matrix(array)]
+    matrices = matrices_of(arrays)
     if choice.features_column is not None:
         if choice.features_column not in matrices:
             raise UsageError(
@@ -173,6 +184,7 @@ def column_names(
     """The arrays with one entry per row: the name that FEATURES has for each, and its own; and what to say of the ids.
 
     Args:
+        arrays: all but the features.
         texts: the entries of an array as texts, in pieces.
 
     Raises:
@@ -180,7 +192,7 @@ def column_names(
             made out.
         UsageError: an array that the user named is not there.
     """
-    flat = [name for name, array in arrays.items() if len(array.shape) == 1]
+    flat = [name for name, array in arrays.items() if is_column(array)]
     for flag, wanted in (("--id-column", choice.id_column), ("--label-column", choice.label_column)):
         if wanted is not None and wanted not in flat:
             raise UsageError(f"{source}: {flag} {wanted}: no such one-dimensional array; there are {some_names(flat)}")
@@ -214,11 +226,12 @@ def refuse_columns(source: str, choice: ColumnChoice) -> None:
 
 
 def as_column(values: np.ndarray, where: str) -> pa.Array:
-    """A one-dimensional array as a column; bytes are UTF-8 text.
+    """An array (n) or (n, 1) as a column; bytes are UTF-8 text.
 
     Raises:
         DataError: it holds neither text nor numbers nor dates.
     """
+    values = values.reshape(-1)
     try:
         if values.dtype.kind in "SU":
             return pa.array(np.char.decode(values, "utf-8").tolist() if values.dtype.kind == "S" else values.tolist())

@@ -24,7 +24,9 @@ from resvae_ray.data.importers.arrays import (
     as_batch,
     as_column,
     column_names,
+    is_column,
     is_matrix,
+    matrices_of,
     refuse_columns,
     require_width,
 )
@@ -39,6 +41,7 @@ from resvae_ray.names import ID
 ORIGINAL_ID = "original_id"
 MATRIX_FILE_MOST = 64  # data sets in a file that is looked through for a matrix
 CHUNK_BYTES_MOST = 1 << 30  # unpacked: HDF5 holds a chunk whole
+PACKING = {"scale_factor", "add_offset"}  # attributes by which netCDF unpacks numbers
 TEXTS_AT_ONCE = 65536  # of an array that is looked through
 POOLING = (
     "take UniProt's per-protein.h5, reduce: true in bio_embeddings, reduced embeddings in biotrainer, or average the "
@@ -78,7 +81,7 @@ def children(group: Any, source: str) -> Iterator[tuple[str, Any]]:
     """The groups and data sets in a group.
 
     Raises:
-        DataError: a link, a table of pandas, or what is neither group nor data set.
+        DataError: a link, a table of pandas or MATLAB, packed numbers, or what is neither group nor data set.
     """
     h5py = module_to_read(source, "h5py")
     for name in (not _keeps_order(group) and _numbers(group)) or group:
@@ -90,6 +93,15 @@ def children(group: Any, source: str) -> Iterator[tuple[str, Any]]:
         if "pandas_type" in item.attrs:
             raise DataError(
                 f"{source}: {name!r} is a table of pandas.to_hdf, which is not read; write it with to_parquet"
+            )
+        if "MATLAB_class" in item.attrs:
+            raise DataError(
+                f"{source}: {name!r} was written by MATLAB, which turns rows into columns; write CSV with writetable"
+            )
+        if packed := PACKING & item.attrs.keys():
+            raise DataError(
+                f"{source}: {name!r} has packed numbers, which its attributes {some_names(sorted(packed))} "
+                "unpack; write the numbers themselves"
             )
         if not isinstance(item, h5py.Group | h5py.Dataset):
             raise DataError(f"{source}: {name!r} is neither a data set nor a group of them; the file may be damaged")
@@ -153,7 +165,7 @@ def column_piece(data_set: Any, start: int, stop: int, where: str) -> pa.Array:
     if module_to_read(where, "h5py").check_string_dtype(data_set.dtype) is None:
         return as_column(data_set[start:stop], where)
     try:
-        return pa.array(data_set.asstr("utf-8")[start:stop].tolist(), pa.string())
+        return pa.array(data_set.asstr("utf-8")[start:stop].reshape(-1).tolist(), pa.string())
     except UnicodeDecodeError:
         raise DataError(f"{where} holds bytes that are not UTF-8 text") from None
 
@@ -183,7 +195,8 @@ def _matrix_place(file: Any, source: str, choice: ColumnChoice) -> tuple[Any, st
     elif choice.features_column is not None:
         return file, None
     first = list(islice(data_sets(group, source), MATRIX_FILE_MOST))
-    matrices = [data_set for data_set in first if is_matrix(data_set)]
+    by_name = {data_set.name: data_set for data_set in first}
+    matrices = [by_name[name] for name in matrices_of(by_name)]
     with_ids = [matrix for matrix in matrices if _has_ids(matrix)]
     if len(first) == MATRIX_FILE_MOST:
         if len(with_ids) > 1:
@@ -197,14 +210,20 @@ def _matrix_place(file: Any, source: str, choice: ColumnChoice) -> tuple[Any, st
         if len(same) > 1:
             raise _several(same, source)
         return group, same[0].name
-    as_long = [d for d in first if len(d.shape) == 1 and len(matrices) == 1 and d.shape[0] == matrices[0].shape[0]]
+    as_long = [
+        data_set
+        for data_set in first
+        if len(matrices) == 1 and is_column(data_set) and data_set.shape[0] == matrices[0].shape[0]
+    ]
+    as_long = [data_set for data_set in as_long if data_set.name != matrices[0].name]
     return group, matrices[0].name if as_long else None
 
 
 def _has_ids(matrix: Any) -> bool:
     """Whether an array with a usual name of ids lies beside it, as long as it is."""
     name = find_column(list(matrix.parent), ID_COLUMNS)
-    return name is not None and getattr(matrix.parent.get(name), "shape", None) == matrix.shape[:1]
+    ids = None if name is None else matrix.parent.get(name)
+    return hasattr(ids, "shape") and is_column(ids) and ids.shape[0] == matrix.shape[0]
 
 
 def _several(matrices: list[Any], source: str) -> DataError:
@@ -215,7 +234,7 @@ def _several(matrices: list[Any], source: str) -> DataError:
 def _read_matrix(file: Any, place: str, source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     folder, _, leaf = place.rpartition("/")
     arrays = {name: item for name, item in children(file[folder or "/"], source) if hasattr(item, "shape")}
-    matrix = arrays[leaf]
+    matrix = arrays.pop(leaf)
 
     def texts(name: str) -> Iterator[pa.Array]:
         return texts_of(arrays[name], f"{source}: array {name!r}")

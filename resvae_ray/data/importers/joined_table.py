@@ -45,7 +45,7 @@ class SourceRows:
     Attributes:
         path: their file.
         ids: (n) strings in pieces.
-        numbered: the ids are the numbers of the rows, since there are no others.
+        numbered: the ids are only the numbers of the rows.
         names: of the columns that pass through.
         ids_kept: the user said that the ids are numbers; those of a table do not replace them.
     """

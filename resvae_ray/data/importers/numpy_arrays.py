@@ -26,6 +26,7 @@ from resvae_ray.data.importers.arrays import (
     require_width,
 )
 from resvae_ray.data.layout import ColumnChoice
+from resvae_ray.data.same_protein import accession_in
 from resvae_ray.data.schema import FeatureBatch, as_text, check_batch
 from resvae_ray.data.vector_columns import PER_RESIDUE
 from resvae_ray.errors import DataError, ResVAERayError, first_line
@@ -81,16 +82,30 @@ def _read_archive(file: pa.NativeFile, source: str, choice: ColumnChoice) -> Ite
 
             yield from named_vectors(list(headers), read_whole, source, choice)
             return
+        _require_rows_of_proteins(headers, source)
         matrix = matrix_name(headers, source, choice)
 
         def texts(name: str) -> list[pa.Array]:
             column = _column_arrays(archive, members, headers, {name: name}, source)[name]
             return [as_text(pa.chunked_array([column]), f"{source}: array {name!r}")]
 
-        names, found = column_names(headers, headers[matrix].shape[0], texts, source, choice)
+        beside = {name: header for name, header in headers.items() if name != matrix}
+        names, found = column_names(beside, headers[matrix].shape[0], texts, source, choice)
         columns = _column_arrays(archive, members, headers, names, source)
         with archive.open(members[matrix]) as stream:
             yield from _read_matrix(stream, archive.getinfo(members[matrix]).file_size, source, columns, found)
+
+
+def _require_rows_of_proteins(headers: Mapping[str, _Header], source: str) -> None:
+    """
+    Raises:
+        DataError: the arrays are the parts of a sparse matrix, or the only one is called like a protein.
+    """
+    if {"format", "shape", "data"} <= headers.keys():
+        raise DataError(f"{source}: a sparse matrix of SciPy, which is not read; save matrix.toarray() with numpy.save")
+    (name, header), *others = headers.items()
+    if not others and len(header.shape) == 2 and header.shape[0] > 1 and accession_in(name):
+        raise DataError(f"{source}: array {name!r} has the shape {header.shape}, {PER_RESIDUE}")
 
 
 def _column_arrays(

@@ -15,15 +15,16 @@ from pyarrow import fs as pafs
 
 from resvae_ray.data.features import Features, schema_of
 from resvae_ray.data.id_column import import_layout
-from resvae_ray.data.layout import FEATURES_COLUMNS, ColumnChoice, find_column
+from resvae_ray.data.layout import FEATURES_COLUMNS, ColumnChoice, find_column, has_numbered
 from resvae_ray.data.parquet_pieces import SUFFIX, column_pieces
 from resvae_ray.data.schema import FeatureBatch, as_text, numbers_from
-from resvae_ray.data.vector_columns import text_vectors, vector_columns
+from resvae_ray.data.vector_columns import is_whole, text_vectors, vector_columns
 from resvae_ray.errors import DataError
 from resvae_ray.files.listing import list_files
 from resvae_ray.files.place import locate, reaching
 from resvae_ray.names import LABEL
 
+SPANS = re.compile(r"\d+|\D+").findall
 SHARD = re.compile(r"(?P<split>[^/]+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?\.parquet")
 
 
@@ -58,10 +59,12 @@ class ParquetSource:
         def first(name: str) -> str | None:
             return next((text for piece in texts(name) for text in piece.drop_null()[:1].to_pylist()), None)
 
-        vectors = vector_columns(schema)
+        vectors = _features_among(schema, vector_columns(schema), choice, files[0])
         if choice.features_column not in (None, *vectors) or not vectors:
             vectors = text_vectors([field.name for field in schema if pa.types.is_string(field.type)], first, choice)
         layout, of_ids = import_layout(schema.names, vectors or _strange(schema, files[0]), texts, choice, files[0])
+        if layout.id is None:
+            _require_order(files)
         features = Features.with_layout(source, filesystem, files, schema, layout)
         splits = _splits(features.files, source)
         found = {**features.provenance, **({"splits": ", ".join(splits)} if splits else {}), **of_ids}
@@ -79,6 +82,37 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     """The rows of Parquet files, in order; see `Features.batches` and `ParquetSource.open` for what is refused."""
     opened = ParquetSource.open(source, choice)
     yield from opened.as_imported(opened.features.batches())
+
+
+def _features_among(schema: pa.Schema, vectors: list[str], choice: ColumnChoice, where: str) -> list[str]:
+    """The columns of vectors; those of whole numbers, such as `input_ids`, only if named so or chosen.
+
+    Raises:
+        DataError: there are no others.
+    """
+    named = (choice.features_column, find_column(vectors, FEATURES_COLUMNS))
+    found = [name for name in vectors if name in named or not is_whole(schema.field(name).type)]
+    if vectors and not found and choice.prefix is None and not has_numbered(schema.names):
+        raise DataError(
+            f"{where}: column {vectors[0]!r} holds lists of whole numbers, as tokens are; choose it with "
+            "--features-column if these are the features"
+        )
+    return found
+
+
+def _require_order(files: Sequence[str]) -> None:
+    """
+    Raises:
+        DataError: the files are numbered, and not in the order of their numbers, on which rows without ids depend.
+    """
+    by_number = sorted(
+        files, key=lambda path: [(int(part), "") if part.isdecimal() else (-1, part) for part in SPANS(path)]
+    )
+    if (wrong := next((pair for pair in zip(files, by_number, strict=True) if pair[0] != pair[1]), None)) is not None:
+        raise DataError(
+            f"{wrong[1]}: is read after {wrong[0]}, in the order of names, but rows without ids need the order of "
+            "numbers; write the numbers in the names with leading zeros"
+        )
 
 
 def _strange(schema: pa.Schema, where: str) -> list[str]:

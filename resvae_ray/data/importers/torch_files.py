@@ -84,7 +84,9 @@ def _read_matrix(arrays: dict[str, np.ndarray], source: str, choice: ColumnChoic
         where = f"{source}: {column!r}"
         return [as_text(pa.chunked_array([as_column(arrays[column], where)]), where)]
 
-    matrix = arrays[name].reshape(len(arrays[name]), -1)
+    whole = arrays[name]
+    arrays = {other: array for other, array in arrays.items() if other != name}
+    matrix = whole.reshape(len(whole), -1)
     names, found = column_names(arrays, len(matrix), texts, source, choice)
     columns = {target: as_column(arrays[column], f"{source}: {column!r}") for target, column in names.items()}
     step = batch_rows(matrix.shape[1])
@@ -303,7 +305,15 @@ def _load(filesystem: pafs.FileSystem, path: str) -> Any:
         raise DataError(
             f"{path}: not a readable file of tensors alone, and nothing else is loaded: {_why(error)}"
         ) from None
+    if _are_weights(content):
+        raise DataError(f"{path}: the weights of a network; expected features of proteins")
     return content
+
+
+def _are_weights(content: Any) -> bool:
+    """Whether it is the state of a network, alone or among other parts of a checkpoint."""
+    parts = [content, *content.values()] if isinstance(content, dict) else []
+    return any(str(name).endswith(".weight") for part in parts if isinstance(part, dict) for name in part)
 
 
 def _why(error: Exception) -> str:
@@ -312,5 +322,6 @@ def _why(error: Exception) -> str:
     if (found := REFUSED.search(str(error))) is None:
         return line if not line.startswith("Weights only") else "what it holds would run code"
     if found[1].startswith("numpy."):
-        return "it holds a NumPy array; save that as .npy or .npz, or as a tensor by torch.from_numpy"
+        what = "a NumPy array" if found[1].endswith("_reconstruct") else "single values of NumPy"
+        return f"it holds {what}; save arrays as .npy, .npz or tensors (torch.from_numpy), and texts as plain str"
     return f"it holds a {found[1]}; save its numbers as tensors"

@@ -114,8 +114,8 @@ def test_code_in_a_file_is_not_run(folder, tmp_path):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (np.zeros((2, 3)), "a NumPy array; save that as .npy or .npz, or as a tensor by torch.from_numpy"),
-        ({"P1": np.float64(1)}, "a NumPy array"),
+        (np.zeros((2, 3)), "it holds a NumPy array; save arrays as .npy, .npz or tensors"),
+        ({"P1": np.float64(1)}, "it holds single values of NumPy"),
         (pd.DataFrame({"a": [1]}), "a pandas.DataFrame; save its numbers as tensors"),
     ],
 )
