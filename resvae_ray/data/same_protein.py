@@ -53,6 +53,8 @@ KINDS = {
 }
 ACCESSIONS = ("UniProt accessions", "RefSeq accessions", "Ensembl ids")  # kinds that no other name looks like
 STRUCTURE_AWARE = r"^(?:(?:[A-Z#][a-z#]){3,}|(?:[a-z#][A-Z#]){3,})\*?$"  # '#' is a structure that is not known
+RESIDUES = "Ala|Arg|Asn|Asp|Cys|Gln|Glu|Gly|His|Ile|Leu|Lys|Met|Phe|Pro|Ser|Thr|Trp|Tyr|Val"
+THREE_LETTERS = rf"(?i)^(?:(?:{RESIDUES})-?){{3,}}$"  # of nine letters at random, one in 10**7 looks so
 KIND_SAMPLE = 4096  # ids that show the kind of all
 MOSTLY = 0.9  # of the sample must be of the kind
 
@@ -171,6 +173,11 @@ def accession_in(name: str) -> bool:
 def are_structure_aware(sequences: pa.Array) -> pa.Array:
     """Which texts (n, bool) have a residue and a letter of its structure in turn, as SaProt reads them."""
     return pc.match_substring_regex(pc.replace_substring_regex(sequences, r"\s+", ""), STRUCTURE_AWARE)
+
+
+def are_three_letter_codes(sequences: pa.Array) -> pa.Array:
+    """Which texts (n, bool) are residues as codes of three letters, as PDB files and patents have them."""
+    return pc.match_substring_regex(pc.replace_substring_regex(sequences, r"\s+", ""), THREE_LETTERS)
 
 
 def clean_sequences(sequences: pa.Array) -> pa.Array:

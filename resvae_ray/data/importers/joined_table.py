@@ -101,6 +101,7 @@ class JoinedTable:
         if not table.has_columns and not labels_alone:
             raise UsageError(f"{path}: a list without a header; --labels reads it as labels, --ids as ids")
         require_distinct(table.names, path)
+        _require_header(table, rows)
         id_column = _id_column(table, rows)
         label = _label(table, id_column, label_column, labels_alone)
         columns = _whole(table, [label] if labels_alone and label else table.names, id_column)
@@ -215,6 +216,20 @@ class _LabelArray(ColumnTable):
         if values.ndim != 1:
             raise DataError(f"{self.path}: an array of shape {values.shape}; expected one label per row")
         yield pa.table({LIST_COLUMN: as_column(values, self.path)})
+
+
+def _require_header(table: ColumnTable, rows: SourceRows) -> None:
+    """
+    Raises:
+        DataError: the first line has an id of the features in the place of a column's name.
+    """
+    if not table.has_columns or rows.numbered:
+        return
+    names, ids = ProteinIds(lambda: [pa.array(table.names, pa.string())]), ProteinIds(lambda: rows.ids)
+    found = match_ids(names, ids, len(table.names))
+    if (found >= 0).any():
+        name = table.names[int((found >= 0).argmax())]
+        raise DataError(f"{table.path}: the first line has the id {name!r}; expected a header with the column names")
 
 
 def _id_column(table: ColumnTable, rows: SourceRows) -> str | None:

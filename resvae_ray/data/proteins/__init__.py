@@ -23,7 +23,7 @@ from resvae_ray.data.column_tables import TEXT_ENDINGS, WORKBOOKS
 from resvae_ray.data.file_kind import FASTA, PARQUET, XLSX, kind_by_content
 from resvae_ray.data.proteins import fasta, table
 from resvae_ray.data.proteins.batch import ProteinBatch, ProteinChoice
-from resvae_ray.data.same_protein import are_structure_aware, clean_sequences
+from resvae_ray.data.same_protein import are_structure_aware, are_three_letter_codes, clean_sequences
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.files.place import locate
 
@@ -38,6 +38,7 @@ NUCLEOTIDES = "[^ACGTUN]"  # what a nucleotide sequence does not have
 STRUCTURED = "residues and structure letters in turn, as SaProt reads them; give the residues alone"
 STATES = "dpv"  # in 3Di, the structure alphabet of Foldseek and ProstT5, 40 % of all letters; in proteins 17 %
 STATES_SHARE = 0.28
+SPELT = "residues as codes of three letters (MetLys…); give one letter per residue"
 SURELY_PROTEIN = 200  # letters; a longer text of only A, C, G, T, U and N is not a protein
 
 
@@ -95,7 +96,7 @@ class _Faults:
         Args:
             written: (n) the sequences as they are in the file.
         """
-        structured = are_structure_aware(written)
+        otherwise = {STRUCTURED: are_structure_aware(written), SPELT: are_three_letter_codes(written)}
         self.lower = self.lower and not pc.any(pc.match_substring_regex(written, "[A-Z]")).as_py()
         if self.lower:
             self.states += pc.sum(pc.count_substring_regex(written, f"[{STATES}]")).as_py() or 0
@@ -103,10 +104,14 @@ class _Faults:
         self.nucleic = self.nucleic and not pc.any(pc.match_substring_regex(batch.sequences, NUCLEOTIDES)).as_py()
         illegal = pc.invert(pc.match_substring_regex(batch.sequences, "^[A-Z]+$"))
         nameless = pc.equal(pc.utf8_trim_whitespace(batch.ids), "")
-        rows = pc.indices_nonzero(pc.or_(pc.or_(illegal, nameless), structured)).to_pylist()
+        wrong = pc.or_(illegal, nameless)
+        for found in otherwise.values():
+            wrong = pc.or_(wrong, found)
+        rows = pc.indices_nonzero(wrong).to_pylist()
         self.count += len(rows)
         for row in rows[: FAULTS_SHOWN - len(self.shown)]:
-            fault = STRUCTURED if structured[row].as_py() else _fault(batch, row)
+            fault = next((words for words, found in otherwise.items() if found[row].as_py()), None)
+            fault = fault or _fault(batch, row)
             self.shown.append(f"{_named(batch, row)}: {fault}")
 
     def raise_if_any(self, source: str) -> None:

@@ -18,6 +18,7 @@ from resvae_ray.names import DESCRIPTION
 
 BATCH_PROTEINS = 8192
 LETTERS_MOST = 1 << 24  # of a line, and of a protein: the longest one known has 45,000
+PIR = re.compile(r">(?:P1|F1|D[LC]|R[LC]|N[13]|XX);")
 UNIPROT = re.compile(r"(?:sp|tr)\|([^|\s]+)\|")
 
 Record = tuple[str, str, str, int, str]  # id, sequence, description, line, header
@@ -54,6 +55,11 @@ def _records(source: str) -> Iterator[Record]:
     header, start, letters, length = None, 0, [], 0
     for number, line in _lines(source):
         if line.startswith(">"):
+            if PIR.match(line):
+                raise DataError(
+                    f"{source}: line {number}: {line.strip()[:20]!r} is a header of PIR, with a title below it; "
+                    "convert the file to FASTA"
+                )
             if header is not None:
                 yield _record(header, letters, start)
             header, start, letters, length = line, number, [], 0

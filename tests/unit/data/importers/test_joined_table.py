@@ -169,6 +169,19 @@ def test_rows_with_ids_that_fit_no_id_are_asked_for(named, tmp_path, columns, me
         joined(named, labels=path)
 
 
+def test_a_table_without_a_header_is_named(named, tmp_path):
+    """As MMseqs2 writes its clusters: representative and member."""
+    path = tmp_path / "clusters.tsv"
+    path.write_text("".join(f"{IDS[number // 2 * 2]}\t{name}\n" for number, name in enumerate(IDS)))
+    with pytest.raises(DataError, match="clusters.tsv: two columns are called 'P12340'"):
+        joined(named, metadata=path)
+    path.write_text("".join(f"c{number // 2}\t{name}\n" for number, name in enumerate(IDS)))
+    with pytest.raises(DataError, match="clusters.tsv: the first line has the id 'P12340'; expected a header"):
+        joined(named, metadata=path)
+    path.write_text("cluster\tmember\n" + path.read_text())
+    assert joined(named, metadata=path)[1]["cluster"].to_pylist() == ["c0", "c0", "c1", "c1", "c2", "c2"]
+
+
 def test_the_user_may_join_by_position_in_spite_of_ids(named, tmp_path):
     path = table_file(tmp_path, "csv", {"id": IDS[::-1], "label": LABELS})
     assert joined(named, labels=path, how="position")[1]["label"].to_pylist() == LABELS
