@@ -20,7 +20,7 @@ ROWS = "rows"  # as a choice of ids: the numbers of the rows
 INDEX_COLUMNS = ("", "__index_level_0__", "_index")  # an index without a name: of pandas in CSV, in Parquet; of anndata
 LABEL_COLUMNS = ("label", "labels")
 FEATURES_COLUMNS = ("features", "embedding", "embeddings", "vector", "emb")
-SEQUENCE_COLUMNS = ("sequence", "seq")
+SEQUENCE_COLUMNS = ("sequence", "seq", "sequences", "seqs", "protein_sequence", "aa_sequence", "aa_seq")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ gzipped. The content decides which it is: a FASTA file may be called .txt.
 """
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from resvae_ray.data.file_kind import FASTA, TEXT, kind_by_content
 from resvae_ray.data.layout import ID_COLUMNS, SEQUENCE_COLUMNS, find_column, some_names
 from resvae_ray.data.parquet_pieces import ID_BATCH_ROWS, SUFFIX
 from resvae_ray.data.proteins import read_proteins
+from resvae_ray.data.same_protein import UNIPROT
 from resvae_ray.data.text_table import TextTable
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.files.place import locate
@@ -24,6 +26,7 @@ from resvae_ray.names import ID, SEQUENCE
 
 TABLES = (".csv", ".tsv")
 LIST = ".txt"
+SEVERAL_ACCESSIONS = re.compile(rf"{UNIPROT}(?:[,;\s]+{UNIPROT})+")
 
 
 def open_table(path: str | Path) -> ColumnTable:
@@ -70,8 +73,9 @@ class _IdList(ColumnTable):
         filesystem, place = locate(self.path)
         try:
             with filesystem.open_input_stream(place, compression="detect") as raw:
-                lines = (line.strip() for line in io.TextIOWrapper(raw, encoding="utf-8-sig"))
-                while piece := list(islice(filter(None, lines), ID_BATCH_ROWS)):
+                text = io.TextIOWrapper(raw, encoding="utf-8-sig")
+                entries = (entry for line in text for entry in _entries(line))
+                while piece := list(islice(filter(None, entries), ID_BATCH_ROWS)):
                     if table := next((line for line in piece if "\t" in line), None):
                         raise DataError(
                             f"{self.path}: {table[:20]!r} has a tab, but the first line names no id or sequence "
@@ -82,6 +86,12 @@ class _IdList(ColumnTable):
             raise DataError(f"{self.path}: no such file or folder") from None
         except (UnicodeDecodeError, OSError) as error:
             raise DataError(f"{self.path}: not a text with an id a line: {error}") from None
+
+
+def _entries(line: str) -> list[str]:
+    """The entries of a line: one, or several UniProt accessions as MaxQuant and people in a hurry write them."""
+    text = line.strip().rstrip(",;").strip("\"'")
+    return re.split(r"[,;\s]+", text) if SEVERAL_ACCESSIONS.fullmatch(text) else [text]
 
 
 def id_list(path: str | Path) -> tuple[ColumnTable, str]:

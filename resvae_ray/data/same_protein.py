@@ -30,14 +30,16 @@ TO_ACCESSION = (
     rf"^{DATABASE}([^|]+)(?:\|.*)?$",
     rf"^(?:sp|tr)_({UNIPROT})(?:_[A-Z0-9]+_[A-Z0-9]+)?$",  # the name of a file
     rf"^UniRef[0-9]+_({UNIPROT})$",
-    rf"^AF-({UNIPROT})-F[0-9]+(?:-model_v[0-9]+)?$",
-    rf"^(?:.*/)?({UNIPROT})(?:\.[0-9]+)?$",
+    rf"^(?:.*/)?AF-({UNIPROT})-F[0-9]+(?:-model_v[0-9]+)?(?:\.\w+)*$",
+    rf"^(?i:uniprot(?:kb)?|sp|tr)[:|]({UNIPROT})(?:[.|].*)?$",
+    rf"^https?://.*/({UNIPROT})(?:[./?#].*)?$",
+    rf"^(?:.*/)?({UNIPROT})(?:\.\w+)*$",  # with its version, or as the name of a file
     r"^([NXYWA]P_[0-9]{6,})[._][0-9]+$",
     r"^(?:[0-9]+[._])?(ENS[A-Z]*[GTP][0-9]{6,})(?:[._][0-9]+)?$",  # STRING puts the species before it
 )
 SPECIES_NAME = r"[A-Z0-9]{1,11}_(?:[A-Z][A-Z0-9]{2,4}|9[A-Z]{4})"
 TO_ENTRY_NAME = rf"^(?:(?:sp|tr)[|_][^|]+[|_])?({SPECIES_NAME})$"
-IN_ONE_FORM = r"^[^\s|./_-]*$"  # an id that is the same in all FORMS
+IN_ONE_FORM = r"^[^\s|./:_-]*$"  # an id that is the same in all FORMS
 
 KINDS = {
     "whole numbers": r"[0-9]+",

@@ -95,7 +95,7 @@ def open_sheet(source: str, wanted: str | None = None) -> Iterator[Sheet]:
 
     Raises:
         DataError: not a workbook, or the sheet has no header.
-        UsageError: openpyxl is not installed; there is no such sheet.
+        UsageError: openpyxl is not installed; the sheet is missing.
     """
     openpyxl = module_to_read(source, "openpyxl")
     filesystem, place = locate(source)

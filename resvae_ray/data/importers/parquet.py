@@ -88,7 +88,7 @@ def _features_among(schema: pa.Schema, vectors: list[str], choice: ColumnChoice,
     """The columns of vectors; those of whole numbers, such as `input_ids`, only if named so or chosen.
 
     Raises:
-        DataError: there are no others.
+        DataError: all hold whole numbers.
     """
     named = (choice.features_column, find_column(vectors, FEATURES_COLUMNS))
     found = [name for name in vectors if name in named or not is_whole(schema.field(name).type)]

@@ -171,8 +171,13 @@ def _match_ids(source: Features, other: ColumnTable, theirs: str) -> tuple[np.nd
     """The answer of `match_ids`; where nothing agrees since the ids are of two kinds, that in words.
 
     The last is whether they may be of one kind all the same, since one of the kinds is not known.
+
+    Raises:
+        DataError: the test set lists no ids.
     """
     mine, known = ProteinIds(source.ids), ProteinIds(lambda: other.ids(theirs))
+    if not known.kind.example:
+        raise DataError(f"{other.path}: it lists no ids")
     matched = match_ids(mine, known, source.rows)
     if (matched >= 0).any() or mine.kind.name == known.kind.name:
         return matched, "", False

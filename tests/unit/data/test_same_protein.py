@@ -20,6 +20,14 @@ FORMS = [
     "AF-P12345-F1-model_v4",
     "P12345 some text",
     "layer_33/P12345",
+    "P12345.pdb",
+    "folder/P12345.fasta.gz",
+    "AF-P12345-F1-model_v4.cif.gz",
+    "uniprotkb:P12345",
+    "UniProtKB:P12345",
+    "uniprot|P12345",
+    "https://www.uniprot.org/uniprotkb/P12345/entry",
+    "https://rest.uniprot.org/uniprotkb/P12345.fasta?compressed=true",
 ]
 
 

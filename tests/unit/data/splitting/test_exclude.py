@@ -52,6 +52,25 @@ def test_a_leak_is_refused_or_dropped(ending, tmp_path):
     assert (content["excluded"], content["excluded_by"]) == (2, {"id": 1, "sequence": 1})
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["P12345\nQ99999\n", '"P12345",\n"Q99999",\n', "P12345,Q99999\n", "P12345; Q99999\n", "Q99999;P12345;\n"],
+)
+def test_lists_as_people_write_them(tmp_path, text):
+    write_with_sequences(tmp_path / "f.parquet", ["P12345", *list("abcd")], ["M", "MA", "MB", "MC", "MD"])
+    (tmp_path / "list.txt").write_text(text)
+    dataset = split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=tmp_path / "list.txt", drop=True)
+    assert dataset.excluded == 1
+
+
+@pytest.mark.parametrize(("name", "text"), [("list.txt", "\n"), ("list.csv", "id,label\n")])
+def test_a_test_set_without_ids_is_a_mistake(tmp_path, name, text):
+    write_with_sequences(tmp_path / "f.parquet", list("abcd"), ["M", "MA", "MB", "MC"])
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=f"{name}: it lists no ids"):
+        split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=tmp_path / name)
+
+
 def test_one_sequence_in_several_spellings_is_one_protein(tmp_path):
     """`embed` has upper case, no white space and no stop codon; a test set has what its authors wrote."""
     write_with_sequences(tmp_path / "f.parquet", list("abcde"), ["MKV", "mka*", "MK L", "MKW", "*"])
