@@ -88,9 +88,9 @@ def _joined(address: str) -> Iterator[None]:
 def _local() -> Iterator[None]:
     import ray
 
-    from resvae_ray.on_ray.ray_internals import kill_at_shutdown, own_token
+    from resvae_ray.on_ray.ray_internals import kill_at_shutdown, on_loopback, own_token
 
-    with session_folder() as folder, own_token():
+    with session_folder() as folder, own_token(), on_loopback():
         (folder / CODE).mkdir()
         (folder / CODE / resvae_ray.__name__).symlink_to(Path(resvae_ray.__file__).resolve().parent)
         try:

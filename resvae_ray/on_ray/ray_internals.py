@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from ray._private import services
+from ray._private import ray_constants, services
 from ray._private import worker as ray_worker
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._raylet import AuthenticationTokenLoader, Config, InnerGcsClient
@@ -22,6 +22,7 @@ from ray.job_config import JobConfig
 MODE = "RAY_AUTH_MODE"
 TOKEN = "RAY_AUTH_TOKEN"  # noqa: S105 - the variable's name
 TOKEN_BYTES = 32
+CLUSTERS = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
 STDERR = 2
 ANSWER_MS = 5000  # for a cluster to refuse a token
 
@@ -60,6 +61,23 @@ def own_token() -> Iterator[None]:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
         _read_token_again()
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """All processes of a local Ray that starts meanwhile listen on loopback alone.
+
+    On Linux, Ray takes the address of the machine for 127.0.0.1 and listens on all of them. On systems for which it has
+    no clusters it uses loopback, and this makes it take Linux for one of these.
+    """
+    clusters, setting = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(CLUSTERS)
+    ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment when Ray is imported
+    os.environ[CLUSTERS] = "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = clusters
+        os.environ.pop(CLUSTERS) if setting is None else os.environ.update({CLUSTERS: setting})
 
 
 def _read_token_again() -> None:

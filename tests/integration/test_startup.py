@@ -31,9 +31,19 @@ def facts():
         "asks for a token": os.environ["RAY_AUTH_MODE"],
     }
 
+def listening():
+    import psutil
+
+    driver = psutil.Process()
+    sockets = [socket for process in (driver, *driver.children(recursive=True)) for socket in process.net_connections()]
+    return sorted({socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN})
+
 with ray_session() as nodes:
     import ray
-    print(json.dumps(ray.get(ray.remote(facts).remote()) | {"CPU": sum(node["CPU"] for node in nodes)}))
+    print(json.dumps(ray.get(ray.remote(facts).remote()) | {
+        "CPU": sum(node["CPU"] for node in nodes),
+        "addresses": listening(),
+    }))
 """
 
 
@@ -70,6 +80,11 @@ def test_workers_import_the_package_of_the_driver_and_nothing_from_the_working_f
     assert facts["folder"] not in facts["path"]
     assert facts["package"] == os.path.realpath(resvae_ray.__file__)
     assert not (Path(facts["folder"]) / "was_run").exists()
+
+
+def test_all_processes_listen_on_loopback_alone(facts):
+    assert facts["addresses"]
+    assert {address.removeprefix("::ffff:") for address in facts["addresses"]} == {"127.0.0.1"}
 
 
 def test_a_token_is_asked_for_without_a_home(facts):

@@ -12,7 +12,7 @@ from ray._raylet import AuthenticationTokenLoader, InnerGcsClient
 from ray.job_config import JobConfig
 
 from resvae_ray.on_ray import ray_internals
-from resvae_ray.on_ray.ray_internals import WorkerPath, own_token
+from resvae_ray.on_ray.ray_internals import WorkerPath, on_loopback, own_token
 
 
 def test_ray_adds_folders_to_the_workers_path_where_we_say_that_there_is_a_working_folder():
@@ -27,6 +27,17 @@ def test_the_path_of_workers_is_the_one_given():
     job = WorkerPath(["/session/code"])
     assert job._runtime_env_has_working_dir() is True
     assert list(job._get_proto_job_config().py_driver_sys_path) == ["/session/code"], "Ray names the path otherwise"
+
+
+def test_the_address_of_a_local_ray_is_loopback_for_as_long_as_its_session(monkeypatch):
+    """Else a local Ray listens on all addresses of the machine."""
+    monkeypatch.setenv(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "1")
+    monkeypatch.setattr(worker, "_global_node", None)
+    with on_loopback():
+        assert services.resolve_ip_for_localhost("127.0.0.1") == "127.0.0.1", "Ray finds the address otherwise"
+        assert os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] == "0"
+    assert os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] == "1"
+    assert ray_constants.ENABLE_RAY_CLUSTER
 
 
 @pytest.fixture
