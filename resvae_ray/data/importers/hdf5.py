@@ -222,7 +222,7 @@ def _matrix_place(file: Any, source: str, choice: ColumnChoice) -> tuple[Any, st
 def _has_ids(matrix: Any) -> bool:
     """Whether an array with a usual name of ids lies beside it, as long as it is."""
     name = find_column(list(matrix.parent), ID_COLUMNS)
-    ids = None if name is None else matrix.parent.get(name)
+    ids: Any = None if name is None else matrix.parent.get(name)
     return hasattr(ids, "shape") and is_column(ids) and ids.shape[0] == matrix.shape[0]
 
 
