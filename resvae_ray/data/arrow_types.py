@@ -19,6 +19,10 @@ from resvae_ray.errors import DataError
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """The plain type in which a column is read, without views, dictionaries or other encodings."""
+    if isinstance(kind, pa.UuidType):
+        return pa.string()
+    if isinstance(kind, pa.BaseExtensionType) and not isinstance(kind, pa.FixedShapeTensorType):
+        return plain_type(kind.storage_type)
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return plain_type(kind.value_type)
     if pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
@@ -35,6 +39,10 @@ def plain_array(values: pa.Array) -> pa.Array:
     kind = plain_type(values.type)
     if kind == values.type:
         return values
+    if isinstance(values.type, pa.UuidType):
+        return pa.array([None if value is None else str(value) for value in values.to_pylist()], kind)
+    if isinstance(values.type, pa.BaseExtensionType):
+        return plain_array(values.storage)
     if pa.types.is_run_end_encoded(values.type):
         return plain_array(pc.run_end_decode(values))
     if not is_list_view(values.type):

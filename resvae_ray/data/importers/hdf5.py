@@ -74,6 +74,11 @@ def open_hdf5(source: str) -> Iterator[Any]:
     except FileNotFoundError:
         raise DataError(f"{source}: no such file") from None
     except Exception as error:  # whatever a damaged file makes its readers raise
+        if "plugin" in str(error):  # HDF5 looks for it in a folder of plugins
+            raise DataError(
+                f"{source}: its numbers are packed by a filter that h5py lacks, such as Blosc of PyTables; write them "
+                "with gzip"
+            ) from None
         raise DataError(f"{source}: not a readable HDF5 file: {first_line(error)}") from None
 
 
