@@ -104,11 +104,13 @@ def decode(table: pa.Table, layout: Layout, where: str, first_row: int = 1) -> F
 
 
 def as_text(column: pa.ChunkedArray, where: str) -> pa.Array:
-    """A column of ids or labels as one array of strings; numbers and categories become text.
+    """A column of ids or labels as one array of strings; numbers and categories become text, and NaN a missing value.
 
     Raises:
         DataError: it holds what has no text, such as lists.
     """
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     try:
         return as_array(column.cast(pa.string()))
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):

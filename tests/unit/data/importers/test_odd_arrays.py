@@ -1,5 +1,7 @@
 """Content that looks like features or ids at first sight: none is lost, and none is taken for what it is not."""
 
+import uuid
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -109,6 +111,58 @@ class TestNumbersThatAreStoredOtherwise:
             DataError, match=f"'embeddings' has packed numbers, which its attributes '{attribute}' unpack"
         ):
             imported(path)
+
+    def test_packed_by_a_filter_that_is_not_installed(self, tmp_path):
+        path = self.written(tmp_path / "x.h5", MATRIX)
+        with h5py.File(path, "a") as file:
+            del file["embeddings"]
+            how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            how.set_chunk(MATRIX.shape)
+            how.set_filter(32001, h5py.h5z.FLAG_OPTIONAL)  # Blosc
+            kind, space = h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple(MATRIX.shape)
+            h5py.h5d.create(file.id, b"embeddings", kind, space, how).write_direct_chunk((0, 0), MATRIX.tobytes())
+        with pytest.raises(DataError, match="packed by a filter that h5py lacks, such as Blosc of PyTables"):
+            imported(path)
+
+
+class TestExtensionTypesOfArrow:
+    def test_ids_that_are_uuids(self, tmp_path):
+        ids = [uuid.UUID(int=number) for number in range(N)]
+        kept = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([one.bytes for one in ids], pa.binary(16)))
+        pq.write_table(pa.table({"id": kept, "embedding": pa.array(MATRIX.tolist())}), tmp_path / "x.parquet")
+        assert imported(tmp_path / "x.parquet")[1] == list(map(str, ids))
+
+    def test_a_column_of_json(self, tmp_path):
+        notes = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a": 1}'] * N))
+        table = pa.table({"id": IDS, "embedding": pa.array(MATRIX.tolist()), "note": notes})
+        pq.write_table(table, tmp_path / "x.parquet")
+        assert imported(tmp_path / "x.parquet")[3]["note"][0].as_py() == '{"a": 1}'
+
+
+class TestNumbersThatAreMissing:
+    """pandas writes a missing number as NaN, which is not a class."""
+
+    LABELS = np.array([1.0, np.nan] * (N // 2))
+
+    def test_labels_of_arrays(self, tmp_path):
+        np.savez(tmp_path / "x.npz", X=MATRIX, ids=IDS, label=self.LABELS)
+        assert imported(tmp_path / "x.npz")[3]["label"].to_pylist()[:2] == ["1", None]
+
+    def test_labels_of_parquet(self, tmp_path):
+        table = pa.table({"id": IDS, "embedding": pa.array(MATRIX.tolist()), "label": self.LABELS})
+        pq.write_table(table, tmp_path / "x.parquet")
+        assert imported(tmp_path / "x.parquet")[3]["label"].to_pylist()[:2] == ["1", None]
+
+    def test_labels_in_a_file_of_their_own(self, tmp_path):
+        np.save(tmp_path / "x.npy", MATRIX)
+        np.save(tmp_path / "y.npy", self.LABELS)
+        table = imported(tmp_path / "x.npy", beside=TablesBeside(labels=tmp_path / "y.npy"))[3]
+        assert table["label"].to_pylist()[:2] == ["1", None]
+
+    def test_ids(self, tmp_path):
+        pq.write_table(pa.table({"id": self.LABELS, "embedding": pa.array(MATRIX.tolist())}), tmp_path / "x.parquet")
+        with pytest.raises(DataError, match="row 2: the id is missing"):
+            imported(tmp_path / "x.parquet")
 
 
 @pytest.mark.parametrize(
