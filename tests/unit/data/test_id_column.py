@@ -1,5 +1,7 @@
 """Row numbers are not taken for ids, nor ids passed over for row numbers, in any container."""
 
+from typing import Any
+
 import anndata
 import h5py
 import numpy as np
@@ -28,9 +30,10 @@ def to_csv(path, columns):
 def to_xlsx(path, columns):
     workbook = openpyxl.Workbook()
     names = [*columns, "f0", "f1", "f2"]
-    workbook.active.append(names)
+    sheet = workbook.worksheets[0]
+    sheet.append(names)
     for row in zip(*columns.values(), *MATRIX.T.tolist(), strict=True):
-        workbook.active.append(list(row))
+        sheet.append(list(row))
     workbook.save(path)
 
 
@@ -40,7 +43,8 @@ def to_parquet(path, columns):
 
 
 def to_npz(path, columns):
-    np.savez(path, embeddings=MATRIX, **{name: np.array(values) for name, values in columns.items()})
+    arrays: dict[str, Any] = {name: np.array(values) for name, values in columns.items()}
+    np.savez(path, embeddings=MATRIX, **arrays)
 
 
 def to_h5(path, columns):
@@ -199,7 +203,7 @@ def test_row_numbers_of_a_split_stay_row_numbers(tmp_path):
     import_features(tmp_path / "a.npy", tmp_path / "a.parquet")
     dataset = split_features(tmp_path / "a.parquet", tmp_path / "d")
     with pytest.raises(DataError, match="are row numbers"):
-        split_features(tmp_path / "a.parquet", tmp_path / "again", exclude=dataset.path / "val")
+        split_features(tmp_path / "a.parquet", tmp_path / "again", exclude=str(dataset.path / "val"))
 
 
 def test_row_numbers_that_a_user_wrote_stay_row_numbers(tmp_path):
@@ -207,7 +211,7 @@ def test_row_numbers_that_a_user_wrote_stay_row_numbers(tmp_path):
     dataset = split_features(tmp_path / "a.parquet", tmp_path / "d")
     to_parquet(tmp_path / "b.parquet", {"id": list(range(5, N + 5))})
     with pytest.raises(DataError, match="those of .*d/val are row numbers"):
-        split_features(tmp_path / "b.parquet", tmp_path / "again", exclude=dataset.path / "val")
+        split_features(tmp_path / "b.parquet", tmp_path / "again", exclude=str(dataset.path / "val"))
 
 
 def test_ids_and_vectors_are_never_missing_and_the_schema_says_so(container):

@@ -3,6 +3,8 @@
 A failure here, after an update of Ray, names the part that has changed. Each test says what depends on it.
 """
 
+# pyright: reportAttributeAccessIssue=false
+
 import inspect
 import os
 

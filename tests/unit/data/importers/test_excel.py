@@ -22,7 +22,7 @@ HEADER = ["id", "f0", "f1"]
 def write(tmp_path):
     def write(rows, header=HEADER, formats=None, sheets=("Sheet1",)):
         workbook = openpyxl.Workbook()
-        workbook.remove(workbook.active)
+        workbook.remove(workbook.worksheets[0])
         for number, title in enumerate(sheets):
             sheet = workbook.create_sheet(title)
             for row in [header, *(rows if number == 0 else [["other", 8, 9]])]:
