@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from resvae_ray import names
 from resvae_ray.encode.encoded_parts import EncodedParts, is_number, is_vector, matrix_of, texts, vector_dtype
-from resvae_ray.errors import DataError
+from resvae_ray.errors import DataError, first_line
 
 KEY = "X_resvae"  # in obsm; further vectors are X_resvae_logvar and so on
 UNS = "resvae"
@@ -35,11 +35,16 @@ def write_anndata(parts: EncodedParts, target: Path) -> None:
         return
     with parts.anndata.local_copy() as source:
         shutil.copyfile(source, target)
-    with h5py.File(target, "r+") as file:
-        _require_room(file, parts)
-        _write_latents(file, parts)
-        if names.RECON_ERROR in parts.schema.names:
-            _add_column(file["obs"], parts, names.RECON_ERROR)
+    try:
+        with h5py.File(target, "r+") as file:
+            _require_room(file, parts)
+            _write_latents(file, parts)
+            if names.RECON_ERROR in parts.schema.names:
+                _add_column(file["obs"], parts, names.RECON_ERROR)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # as h5py raises them for a damaged file
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{parts.anndata}: latents cannot be added to it: {first_line(error)}") from None
 
 
 def _require_room(file: Any, parts: EncodedParts) -> None:

@@ -20,7 +20,7 @@ from resvae_ray.model.latent_map import MIN_DIST, NEIGHBOURS, SEED, pca_map, uma
 DELIMITER = b"---PARQUET_DELIMITER---"
 VERSION = {b"protspace_format_version": b"2"}
 PROTEIN = "protein_id"
-UMAP_ROWS = 20_000  # minutes on one core; of more proteins, the bundle has principal components alone
+UMAP_ROWS = 20_000  # of more proteins, the bundle has principal components alone
 # What separates and escapes values in a cell, as protspace percent-encodes it.
 ESCAPES = str.maketrans({character: f"%{ord(character):02X}" for character in [*";|%", *map(chr, range(32)), "\x7f"]})
 

@@ -215,6 +215,19 @@ def test_an_h5ad_file_can_become_text_but_no_folder(model, tmp_path, encoded):
         encode_features(model, tmp_path / "cells.h5ad", tmp_path / "latents")
 
 
+def test_a_damaged_h5ad_file_is_one_line(model, tmp_path, encoded):
+    import h5py
+
+    cells(np.eye(20, 6)).write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(tmp_path / "cells.h5ad", "r+") as file:
+        del file["uns"]
+        file["uns"] = 1.0
+    with pytest.raises(DataError, match=r"cells.h5ad: latents cannot be added to it: .+") as caught:
+        encode_features(model, tmp_path / "cells.h5ad", tmp_path / "latents.h5ad")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "latents.h5ad").exists()
+
+
 def test_latents_of_an_anndata_are_never_lost(model, tmp_path, encoded):
     x = np.random.default_rng(1).normal(size=(20, 6))
     cells(x, obsm={"X_resvae": np.ones((20, 2))}).write_h5ad(tmp_path / "cells.h5ad")
