@@ -152,7 +152,7 @@ def _print_plan(source: str, found: "Plan") -> None:
         if planned.size and not planned.done:
             facts.append(f"at most {_size(planned.size)}")
         if planned.seconds and not planned.done:
-            facts.append(f"about {duration(max(1.0, planned.seconds))}")
+            facts.append(f"up to about {duration(max(1.0, planned.seconds))}")
         print(f"[{number}/{len(found.steps)}] {planned.step.result} ({', '.join(facts)})")
         print(f"      $ {planned.step.command}")
     if not seen.dim or not seen.whole:

@@ -109,7 +109,7 @@ def _sizes(seen: Source, config: Config) -> dict[str, int]:
 
 
 def _search_seconds(seen: Source, config: Config) -> float | None:
-    """For all trials, one after another and none stopped early, by an epoch on random numbers in this process."""
+    """For the most trials, one after another and none stopped early, by an epoch on random numbers in this process."""
     if seen.dim is None or not seen.whole:
         return None
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -118,4 +118,4 @@ def _search_seconds(seen: Source, config: Config) -> float | None:
     training = Training(replace(config.training, epochs=1), tried, ResidentRows(rows[:32].to(device)), 0, device)
     (metrics,) = training.epochs()
     epoch = seen.rows * (1 - VAL_FRACTION) / metrics[names.ROWS_PER_SECOND]
-    return epoch * config.training.epochs * config.search.trials
+    return epoch * config.training.epochs * config.search.most_trials
