@@ -284,7 +284,8 @@ def test_every_knob_changes_the_training_and_survives_a_restart(sides, knobs, tm
     assert again.resume(tmp_path)
     assert run(again) == expected[3:]
     again.save(tmp_path)
-    assert (newest := checkpoint.newest_best(tmp_path))
+    newest = checkpoint.newest_best(tmp_path)
+    assert newest is not None
     stored, _ = read_tensors(newest)
     assert set(stored) == set(again.model.state_dict())
 
