@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: to the driver of a search, a worker of a trial or of an encoding, the raylet of a node.
+"""SIGKILL at random moments: to a whole flow, the driver of a search, a worker of a trial or of an encoding, a raylet.
 
 A search that runs one trial at a time produces the very numbers and the very MODEL of an undisturbed one, whichever
 process was killed, and an encoding produces the same bytes. All on one cluster of two nodes in this process; the
@@ -6,8 +6,10 @@ moment of each kill follows from the seed in the message of a failure.
 """
 
 import json
+import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +30,7 @@ from resvae_ray.config import TrainingConfig
 from resvae_ray.config_file import config_to_toml
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.splitting.split import split_features
-from resvae_ray.data.synthetic import synthetic_batches
+from resvae_ray.data.synthetic import PREFIX, synthetic_batches, write_synthetic_csv
 from resvae_ray.encode.encode_features import encode_features
 from resvae_ray.errors import JobError
 from resvae_ray.model.network import ResVAE
@@ -61,7 +63,7 @@ class Machines:
         )
         self.nodes = [self._cluster.add_node(num_cpus=1) for _ in range(2)]
         self.address = self._cluster.address
-        ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
 
     def kill_raylet(self, draw: random.Random) -> bool:
         """Kills the raylet of one node; its workers end with it."""
@@ -162,6 +164,12 @@ def begin(place, run, address):
     )
 
 
+def close(process):
+    """Lets go of what it said; a Ray process that it started may still hold the other end."""
+    if process.stderr is not None:
+        process.stderr.close()
+
+
 def sessions(run):
     return len(json.loads((run / "run.json").read_text())["sessions"]) if (run / "run.json").exists() else 0
 
@@ -188,13 +196,68 @@ def test_driver(machines, place, searched):
             killed = kill_driver(process, run, sessions(run), draw.uniform(0, seconds))
             assert killed or process.returncode == 0, (number, kill, process.communicate()[1])
             fates["killed" if killed else "ended before"] += 1
-            process.stderr.close()
+            close(process)
         process = begin(place, run, machines.address)
         assert process.wait() == 0, (number, process.communicate()[1])
-        process.stderr.close()
+        close(process)
         check(run, undisturbed, ("driver", number))
         fates["runs"] += 1
     count("kills: driver", fates)
+
+
+def begin_flow(place, address):
+    """A whole flow in a process of its own, without UMAP, which would compile itself for half a minute."""
+    command = [sys.executable, "-m", "resvae_ray", "run", str(place / "proteins.csv"), str(place / "out")]
+    command += ["--config", str(place / "search.toml"), "--prefix", PREFIX, "--address", address]
+    paths = os.pathsep.join([str(place / "without"), str(Path(__file__).resolve().parents[2])])
+    environment = os.environ | {"PYTHONPATH": paths}
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def results(out):
+    """All that a flow makes, by name, except for times: of the RUN its outcome, of the report that it is there."""
+    whole = ("features.parquet", "check.json", "evaluation.json", "latents.parquet", "model/model.safetensors")
+    files = [out / name for name in whole] + [path for path in (out / "dataset").rglob("*") if path.is_file()]
+    assert (out / "report" / "report.html").is_file()
+    assert not list(out.glob(".*"))
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}, outcome(out / "run")
+
+
+@pytest.fixture(scope="module")
+def flowed(machines, place):
+    """The results of an undisturbed flow, and how long one takes."""
+    (place / "without").mkdir()
+    (place / "without" / "umap.py").write_text("raise ImportError('not in this test')\n")
+    write_synthetic_csv(place / "proteins.csv", ROWS, DIM)
+    started = time.monotonic()
+    process = begin_flow(place, machines.address)
+    assert process.wait() == 0, process.communicate()[1]
+    close(process)
+    return results(place / "out"), time.monotonic() - started
+
+
+def test_flow(machines, place, flowed):
+    """The same command, killed again and again, gives the same bytes."""
+    expected, seconds = flowed
+    kills, fates, number = tries(2, 10), Counter(), 0
+    while fates["killed"] < kills:
+        shutil.rmtree(place / "out")
+        number += 1
+        for kill in range(min(KILLS_A_RUN, kills - fates["killed"])):
+            process = begin_flow(place, machines.address)
+            try:
+                process.wait(random.Random(f"flow {number} {kill}").uniform(0, seconds))
+            except subprocess.TimeoutExpired:
+                process.kill()
+            killed = process.wait() == -signal.SIGKILL
+            assert killed or process.returncode == 0, (number, kill, process.communicate()[1])
+            fates["killed" if killed else "ended before"] += 1
+            close(process)
+        process = begin_flow(place, machines.address)
+        assert process.wait() == 0, (number, process.communicate()[1])
+        close(process)
+        assert results(place / "out") == expected, ("flow", number)
+    count("kills: flow", fates)
 
 
 class Killer:
