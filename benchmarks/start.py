@@ -59,7 +59,10 @@ def _start(dataset: Path, run: Path, checkout: Path) -> tuple[float, float]:
     """Wall seconds to the first step, and CPU seconds of the whole command."""
     command = [sys.executable, "-m", "resvae_ray", "tune", str(dataset), str(run), *OPTIONS]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.time()
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(checkout)})
+    # Python looks first in the working folder, which must not be this checkout.
+    subprocess.run(
+        command, check=True, capture_output=True, cwd=run.parent, env=os.environ | {"PYTHONPATH": str(checkout)}
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     first = json.loads((run / names.EPOCHS_FILE).read_text().splitlines()[0])
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

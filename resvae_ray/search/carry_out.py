@@ -32,6 +32,7 @@ from resvae_ray.search.run.trainings import training_folder, trial_folders
 from resvae_ray.search.study import open_study, start_study, unfinished
 from resvae_ray.search.tpe import StudySearch
 from resvae_ray.search.trial import TrainingJob, run_training
+from resvae_ray.search.worker_report import task_of
 
 
 def carry_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) -> Run:
@@ -119,7 +120,7 @@ def _experiment(
     scheduler = DurableASHA(run.config, history_of(study))
     with ExitStack() as stack:
         recorder = stack.enter_context(closing(Recorder(run)))
-        progress = stack.enter_context(closing(ConsoleProgress(run)))
+        progress = stack.enter_context(closing(ConsoleProgress(run, slots.gpus > 0)))
         return run_experiment(
             run,
             run_training,
@@ -172,7 +173,7 @@ def _job(run: Run, dataset: Dataset, slots: Slots, save_epochs: tuple[int, ...])
 
 def _folder_name(trial: Trial) -> str:
     """TensorBoard's own, so that a trial has one folder."""
-    return board_of(trial).folder
+    return board_of(task_of(trial.config)).folder
 
 
 def _finish(run: Run, dataset: Dataset, stopped: bool) -> Run:

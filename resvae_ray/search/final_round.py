@@ -23,7 +23,7 @@ from resvae_ray.search.run.finalists import Finalist, left_to_train, write_choic
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.trainings import TrainingRecord, training_folder
 from resvae_ray.search.trial import TrainingJob, run_training
-from resvae_ray.search.worker_report import TrainingTask
+from resvae_ray.search.worker_report import TrainingTask, task_of
 
 
 def train_finalists(run: Run, job: TrainingJob, slots: Slots, seconds: float | None) -> bool:
@@ -52,7 +52,7 @@ def _train(run: Run, job: TrainingJob, slots: Slots, seconds: float | None, repe
             run_training,
             {"job": asdict(job)},
             slots,
-            name_of=lambda trial: board_of(trial).folder,
+            name_of=lambda trial: board_of(task_of(trial.config)).folder,
             callbacks=[recorder, TensorBoard(run), FinalistsProgress(run, len(repeats)), Sender(run)],
             seconds=seconds,
             search_alg=Retrainings(repeats),

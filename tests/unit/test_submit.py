@@ -160,7 +160,7 @@ def test_a_scenario_goes_by_its_name(place):
     ("script", "arguments", "message"),
     [
         ("submit", (), "usage: scripts/submit VERB CLUSTER.yaml"),
-        ("submit", ("report", *TUNE[1:]), "where VERB is embed, import, check, split, tune or encode"),
+        ("submit", ("report", *TUNE[1:]), "where VERB is embed, import, check, split, tune, encode or run"),
         ("submit", TUNE[:3], "usage: scripts/submit tune CLUSTER.yaml DATASET RUN"),
         ("submit", ("encode", *TUNE[1:]), "usage: scripts/submit encode CLUSTER.yaml MODEL FEATURES LATENTS"),
         ("submit", ("tune", "absent.yaml", *TUNE[2:]), "absent.yaml: no such file"),

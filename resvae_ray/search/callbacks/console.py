@@ -3,34 +3,32 @@
 import sys
 import time
 from collections import Counter
-from typing import Any, TextIO
-
-from ray.tune import Callback
-from ray.tune.experiment import Trial
+from typing import TextIO
 
 from resvae_ray import names
 from resvae_ray.progress import duration
-from resvae_ray.search.ray_tune.failures import crash_of
+from resvae_ray.search.callbacks.listener import Listener
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.status import epochs_left
 from resvae_ray.search.run.trainings import best_of
 from resvae_ray.search.space import describe
-from resvae_ray.search.worker_report import Epoch, Failed, decode, task_of
+from resvae_ray.search.worker_report import Epoch, Failed, TrainingTask
 
 RENEW_S = 1.0  # of the line on a terminal
 LOG_S = 300.0  # between two lines in a log file while no trial ends
 
 
-class ConsoleProgress(Callback):
+class ConsoleProgress(Listener):
     """Prints the progress of a search.
 
     Args:
         run: the search, with the record of earlier sessions.
+        gpu: whether each trial has a share of a GPU.
         stream: where to write.
     """
 
-    def __init__(self, run: Run, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+    def __init__(self, run: Run, gpu: bool, stream: TextIO | None = None) -> None:
+        self._gpu, self._stream = gpu, stream or sys.stderr
         self._live = self._stream.isatty()
         self._trials, self._training = run.config.search.most_trials, run.config.training
         records = run.records()
@@ -43,36 +41,26 @@ class ConsoleProgress(Callback):
         self._said_no_gpu = False
         self._epochs, self._began, self._renewed = 0, time.monotonic(), time.monotonic()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its callbacks for a restore that is not used here."""
-        return {}
+    def started(self, task: TrainingTask) -> None:
+        self._running.setdefault(task.number, 0)
 
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._running.setdefault(task_of(trial.config).number, 0)
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        report, task = decode(result), task_of(trial.config)
-        if not isinstance(report, Epoch):
-            return
-        self._say_if_no_gpu(trial, report)
-        self._running[task.number] = report.epoch
+    def epoch_ended(self, task: TrainingTask, epoch: Epoch) -> None:
+        self._say_if_no_gpu(epoch)
+        self._running[task.number] = epoch.epoch
         self._epochs += 1
-        if self._best is None or report.best_val_loss < self._best[0]:
-            self._best = (report.best_val_loss, f"trial {task.number} {describe(task.params)}")
+        if self._best is None or epoch.best_val_loss < self._best[0]:
+            self._best = (epoch.best_val_loss, f"trial {task.number} {describe(task.params)}")
         self._renew()
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        report = decode(trial.last_result)
-        if isinstance(report, Failed):
-            self._end(trial, names.FAILED, report.reason)
-        elif isinstance(report, Epoch):
-            state = names.COMPLETE if report.ends(self._training) else names.PRUNED
-            self._end(trial, state, _lowest(report))
+    def ended(self, task: TrainingTask, last: Epoch | Failed | None) -> None:
+        if isinstance(last, Failed):
+            self._end(task, names.FAILED, last.reason)
+        elif last is not None:
+            state = names.COMPLETE if last.ends(self._training) else names.PRUNED
+            self._end(task, state, _lowest(last))
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._end(trial, names.FAILED, "crashed, see its error.txt")
+    def crashed(self, task: TrainingTask, errors: str) -> None:
+        self._end(task, names.FAILED, "crashed, see its error.txt")
 
     def close(self) -> None:
         """Clears the self-updating line."""
@@ -80,14 +68,13 @@ class ConsoleProgress(Callback):
             self._stream.write("\r\033[K")
             self._stream.flush()
 
-    def _say_if_no_gpu(self, trial: Trial, report: Epoch) -> None:
-        if trial.config["job"]["gpu"] and report.device == "cpu" and not self._said_no_gpu:
+    def _say_if_no_gpu(self, epoch: Epoch) -> None:
+        if self._gpu and epoch.device == "cpu" and not self._said_no_gpu:
             self._said_no_gpu = True
-            node = report.node or "a node"
+            node = epoch.node or "a node"
             self._stream.write(f"trials have a share of a GPU, but torch finds none on {node}: they train on the CPU\n")
 
-    def _end(self, trial: Trial, state: str, what: str) -> None:
-        task = task_of(trial.config)
+    def _end(self, task: TrainingTask, state: str, what: str) -> None:
         self._ended[state] += 1
         epochs = self._running.pop(task.number, 0)
         self._ended_epochs.append(epochs)
@@ -120,7 +107,7 @@ class ConsoleProgress(Callback):
         return ", ".join(parts)
 
 
-class FinalistsProgress(Callback):
+class FinalistsProgress(Listener):
     """Prints a line for each retraining of a finalist that ends.
 
     Args:
@@ -132,24 +119,16 @@ class FinalistsProgress(Callback):
         self._training, self._seeds = run.config.training, run.config.search.seeds
         self._left, self._stream = trainings, stream or sys.stderr
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its callbacks for a restore that is not used here."""
-        return {}
+    def ended(self, task: TrainingTask, last: Epoch | Failed | None) -> None:
+        if isinstance(last, Failed):
+            self._say(task, f"failed: {last.reason}")
+        elif last is not None and last.ends(self._training):
+            self._say(task, _lowest(last))
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook: the training finished, reported a failure, or stopped with the experiment."""
-        report = decode(trial.last_result)
-        if isinstance(report, Failed):
-            self._say(trial, f"failed: {report.reason}")
-        elif isinstance(report, Epoch) and report.ends(self._training):
-            self._say(trial, _lowest(report))
+    def crashed(self, task: TrainingTask, errors: str) -> None:
+        self._say(task, f"failed: {errors.splitlines()[-1]}")
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook: the training exceeded its crash limit."""
-        self._say(trial, f"failed: {crash_of(trial).splitlines()[-1]}")
-
-    def _say(self, trial: Trial, what: str) -> None:
-        task = task_of(trial.config)
+    def _say(self, task: TrainingTask, what: str) -> None:
         self._left -= 1
         self._stream.write(
             f"finalist trial {task.number}, seed {(task.repeat or 0) + 1} of {self._seeds}: {what}   "

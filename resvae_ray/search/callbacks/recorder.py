@@ -16,10 +16,10 @@ from resvae_ray import names
 from resvae_ray.errors import JobError
 from resvae_ray.files.atomic import cut_torn_line, write_json, write_text
 from resvae_ray.files.place import Place
-from resvae_ray.search.ray_tune.failures import crash_of
+from resvae_ray.search.callbacks.listener import Listener
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.trainings import training_folder
-from resvae_ray.search.worker_report import Epoch, Failed, Fault, TrainingTask, decode, task_of
+from resvae_ray.search.worker_report import Epoch, Failed, TrainingTask
 
 logger = logging.getLogger(__name__)
 
@@ -102,41 +102,29 @@ class Tables:
             self.write()
 
 
-class Recorder(Callback):
+class Recorder(Listener):
     """Keeps epochs.jsonl, the reasons of failures and the tables."""
 
     def __init__(self, run: Run) -> None:
         self._run, self._tables = run, Tables(run)
         self._log = EpochLog(run.path / names.EPOCHS_FILE)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its callbacks for a restore that is not used here; an open file does not belong there."""
-        return {}
+    def epoch_ended(self, task: TrainingTask, epoch: Epoch) -> None:
+        self._log.write(task.number, epoch, task.repeat)
+        self._tables.write_if_due()
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        """Ray's hook: records an epoch, or the reason for a failure."""
-        report, task = decode(result), task_of(trial.config)
-        if isinstance(report, Failed):
-            self._write_reason(task, report.reason)
-        elif isinstance(report, Epoch):
-            self._log.write(task.number, report, task.repeat)
-            self._tables.write_if_due()
+    def failed(self, task: TrainingTask, failure: Failed) -> None:
+        self._write_reason(task, failure.reason)
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook: the trial is complete, was pruned, or reported a failure."""
-        if not isinstance(decode(trial.last_result), Fault):
-            self._end(task_of(trial.config))
+    def ended(self, task: TrainingTask, last: Epoch | Failed | None) -> None:
+        self._end(task)
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook: the trial exceeded its crash limit."""
-        task, text = task_of(trial.config), crash_of(trial)
-        self._write_reason(task, text)
+    def crashed(self, task: TrainingTask, errors: str) -> None:
+        self._write_reason(task, errors)
         if task.repeat is not None:
             # A retraining has ended when its result is there.
             folder = training_folder(self._run.path, task.number, task.repeat)
-            write_json(folder / names.RESULT_FILE, {names.FAILURE: text.splitlines()[-1]})
+            write_json(folder / names.RESULT_FILE, {names.FAILURE: errors.splitlines()[-1]})
         self._end(task)
 
     def close(self) -> None:

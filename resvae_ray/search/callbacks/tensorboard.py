@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ray.tune import Callback
-from ray.tune.experiment import Trial
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
@@ -31,9 +29,10 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from resvae_ray import names
 from resvae_ray.config import Config, Domain
+from resvae_ray.search.callbacks.listener import Listener
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.space import describe
-from resvae_ray.search.worker_report import Epoch, Failed, Fault, decode, task_of
+from resvae_ray.search.worker_report import Epoch, Failed, TrainingTask
 
 VERSION = "brain.Event:2"  # the first event of every event file
 _count = itertools.count()
@@ -97,9 +96,8 @@ class Board:
     params: Mapping[str, Any]
 
 
-def board_of(trial: Trial) -> Board:
+def board_of(task: TrainingTask) -> Board:
     """The TensorBoard folder and name of a training."""
-    task = task_of(trial.config)
     if task.repeat is None:
         return Board(board_name(f"trial_{task.number:04d}", task.params), f"trial {task.number:04d}", task.params)
     name = "finalist_" + names.FINALIST_FOLDER.format(number=task.number, repeat=task.repeat)
@@ -107,7 +105,7 @@ def board_of(trial: Trial) -> Board:
     return Board(board_name(name, task.params), title, task.params)
 
 
-class TensorBoard(Callback):
+class TensorBoard(Listener):
     """Writes the event files of a search."""
 
     def __init__(self, run: Run) -> None:
@@ -116,41 +114,29 @@ class TensorBoard(Callback):
         if not list(self._folder.glob("events.out.tfevents.*")):
             EventFile(self._folder).add(_columns(run.config))
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its callbacks for a restore that is not used here."""
-        return {}
-
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook: the trial is in the table from now on."""
-        board = board_of(trial)
+    def started(self, task: TrainingTask) -> None:
+        """The training is in the table from now on."""
+        board = board_of(task)
         if board.folder not in self._files:
             file = EventFile(self._folder / board.folder)
             file.add(hparams_summary.hparams_pb(dict(board.params), trial_id=board.title))
             self._files[board.folder] = file
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        """Ray's hook: one epoch."""
-        file = self._files.get(board_of(trial).folder)
-        report = decode(result)
-        if file is not None and isinstance(report, Epoch):
-            known = ((tag, report.metrics[name]) for name, tag in SCALARS.items() if name in report.metrics)
+    def epoch_ended(self, task: TrainingTask, epoch: Epoch) -> None:
+        file = self._files.get(board_of(task).folder)
+        if file is not None:
+            known = ((tag, epoch.metrics[name]) for name, tag in SCALARS.items() if name in epoch.metrics)
             values = [Summary.Value(tag=tag, simple_value=value) for tag, value in known]
-            file.add(Summary(value=values), report.epoch)
+            file.add(Summary(value=values), epoch.epoch)
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook: the trial is complete, was pruned, or reported a failure."""
-        report = decode(trial.last_result)
-        if not isinstance(report, Fault):
-            self._end(trial, api_pb2.STATUS_FAILURE if isinstance(report, Failed) else api_pb2.STATUS_SUCCESS)
+    def ended(self, task: TrainingTask, last: Epoch | Failed | None) -> None:
+        self._end(task, api_pb2.STATUS_FAILURE if isinstance(last, Failed) else api_pb2.STATUS_SUCCESS)
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Ray's hook: crashed."""
-        self._end(trial, api_pb2.STATUS_FAILURE)
+    def crashed(self, task: TrainingTask, errors: str) -> None:
+        self._end(task, api_pb2.STATUS_FAILURE)
 
-    def _end(self, trial: Trial, status: Any) -> None:
-        file = self._files.pop(board_of(trial).folder, None)
+    def _end(self, task: TrainingTask, status: Any) -> None:
+        file = self._files.pop(board_of(task).folder, None)
         if file is not None:
             end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
             content = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end))

@@ -147,7 +147,7 @@ MISTAKES = [
         "1 sequences are longer than --max-length 3, the longest is line 3",
     ),
     ("embed p.fasta out --model esm --max-length 0", 2, "--max-length 0: it must be at least 1"),
-    ("embed p.fasta out --model esm1b --max-length 1023", 2, "esm1b reads 1022 residues at most"),
+    ("embed p.fasta out --model esm1b --max-length 1023", 2, "esm1b reads up to 1022 residues"),
     ("embed p.fasta out --model esm --batch-tokens 0", 2, "--batch-tokens 0: it must be at least 1"),
     ("embed p.fasta out.parquet --model esm --pooling all", 2, "--pooling all writes a folder"),
     ("embed p.fasta out --model esm --pooling pho", 2, "--sites TABLE"),

@@ -23,7 +23,7 @@ def run(make_dataset, tmp_path):
 
 def trial(number, last_result=None):
     params = {"z_dim": 18, "hidden_dim": 859, "lr": 4.69e-4}
-    return SimpleNamespace(config={"number": number, "params": params, "job": {"gpu": True}}, last_result=last_result)
+    return SimpleNamespace(config={"number": number, "params": params}, last_result=last_result)
 
 
 def result(epoch, loss, device="cuda"):
@@ -46,7 +46,7 @@ def play(progress):
 
 def test_a_log_file_gets_a_line_a_trial(run):
     stream = io.StringIO()
-    play(ConsoleProgress(run, stream))
+    play(ConsoleProgress(run, True, stream))
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3
     assert (
@@ -62,7 +62,7 @@ def test_a_log_file_gets_a_line_a_trial(run):
 def test_a_terminal_gets_a_line_that_renews_itself(run, monkeypatch):
     monkeypatch.setattr(progress_module, "RENEW_S", 0.0)
     stream = Terminal()
-    play(ConsoleProgress(run, stream))
+    play(ConsoleProgress(run, True, stream))
     text = stream.getvalue()
     assert text.count("\n") == 3
     assert text.count("\r\033[K0/50 trials, 4 running") == 80
@@ -72,7 +72,7 @@ def test_a_terminal_gets_a_line_that_renews_itself(run, monkeypatch):
 def test_a_long_trial_is_heard_of_in_a_log_file(run, monkeypatch):
     monkeypatch.setattr(progress_module, "LOG_S", 0.0)
     stream = io.StringIO()
-    progress = ConsoleProgress(run, stream)
+    progress = ConsoleProgress(run, True, stream)
     progress.on_trial_start(0, [], trial(0))
     progress.on_trial_result(0, [], trial(0), result(1, 9.0))
     assert stream.getvalue().startswith("0/50 trials, 1 running, 0 pruned, best 9.00")
@@ -80,7 +80,7 @@ def test_a_long_trial_is_heard_of_in_a_log_file(run, monkeypatch):
 
 def test_a_gpu_that_torch_does_not_find_is_said_once(run):
     stream = io.StringIO()
-    progress = ConsoleProgress(run, stream)
+    progress = ConsoleProgress(run, True, stream)
     for epoch in (1, 2):
         progress.on_trial_result(0, [], trial(0), result(epoch, 9.0, "cpu"))
     assert stream.getvalue().count("they train on the CPU") == 1

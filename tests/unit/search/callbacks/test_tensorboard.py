@@ -25,7 +25,8 @@ def run(make_dataset, tmp_path):
 
 
 def trial(number, last_result=None):
-    return SimpleNamespace(config={"number": number, "params": PARAMS}, last_result=last_result)
+    config = {"number": number, "params": PARAMS}
+    return SimpleNamespace(config=config, last_result=last_result, error_file=None)
 
 
 def result(epoch):

@@ -8,7 +8,7 @@ from s3_servers import served
 
 from resvae_ray.errors import Interrupted, JobError
 from resvae_ray.files.place import place
-from resvae_ray.search import tune
+from resvae_ray.search import carry_out, tune
 from resvae_ray.search.run import lock as lock_module
 
 LOST = "s3://b/run/epochs.jsonl: cannot be reached: timeout"
@@ -29,13 +29,13 @@ def carried_out(run, monkeypatch, error):
     def end(run, work):
         raise error
 
-    monkeypatch.setattr(tune, "_patiently", end)
+    monkeypatch.setattr(carry_out, "_patiently", end)
     ended(run)
 
 
 def ended(run):
     with tune._sent_at_last(run):
-        tune._carried_out(run, None, None, False)
+        carry_out.carry_out(run, None, None, False)
 
 
 def test_an_interrupted_search_prints_how_to_resume(run, monkeypatch, capsys):
@@ -51,8 +51,8 @@ def test_the_reason_of_a_failure_is_reported(run, monkeypatch, capsys):
 
 
 def test_a_finished_search_that_is_not_uploaded_has_failed(run, monkeypatch):
-    monkeypatch.setattr(tune, "_patiently", lambda run, work: False)
-    monkeypatch.setattr(tune, "_finish", lambda run, dataset, stopped: run)
+    monkeypatch.setattr(carry_out, "_patiently", lambda run, work: False)
+    monkeypatch.setattr(carry_out, "_finish", lambda run, dataset, stopped: run)
     with pytest.raises(JobError, match=f"^{LOST}$"):
         ended(run)
 
