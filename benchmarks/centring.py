@@ -1,4 +1,4 @@
-"""What subtracting the mean over a set does to the cosines of its features, and to nearest neighbours by cosine.
+"""The effect of subtracting the mean over a set on the cosines of its features, and on nearest neighbours by cosine.
 
     python -m benchmarks.centring FEATURES [FEATURES …]
 

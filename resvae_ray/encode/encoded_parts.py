@@ -84,7 +84,7 @@ def vector_dtype(kind: pa.DataType) -> np.dtype:
 
 
 def texts(values: pa.Array) -> list[str | None]:
-    """A column of scalars as texts; None where there is no value."""
+    """A column of scalars as texts; None for a missing value."""
     kind = values.type
     if pa.types.is_dictionary(kind):
         values, kind = values.dictionary_decode(), kind.value_type

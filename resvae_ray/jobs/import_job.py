@@ -28,7 +28,7 @@ from resvae_ray.progress import Progress, silent
 
 @dataclass(frozen=True)
 class ImportJob:
-    """What all tasks of an import share.
+    """The settings that all tasks of an import share.
 
     Attributes:
         states: of the files when their rows were counted.

@@ -25,7 +25,7 @@ SIDES = {TRAIN: 1, VAL: 2}  # in MEMBERSHIP_FILE; 0 for a row that is left out
 
 @dataclass(frozen=True)
 class SplitJob:
-    """What all tasks of a split share.
+    """The settings that all tasks of a split share.
 
     Attributes:
         states: of the files when their rows were counted.

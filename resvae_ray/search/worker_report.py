@@ -1,7 +1,7 @@
 """A worker's task and its reports: a training, and then an epoch or the reason for a failure.
 
 Ray Tune carries both as dictionaries. Only this module knows their keys: `task_of` and `decode` return a `TrainingTask`
-and an `Epoch`, a `Failed` or a `Fault`. What listens to a search hears these from callbacks/listener.py.
+and an `Epoch`, a `Failed` or a `Fault`. The listeners of a search receive these from callbacks/listener.py.
 """
 
 from collections.abc import Mapping

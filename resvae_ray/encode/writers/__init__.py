@@ -27,7 +27,7 @@ class Format:
 
     Attributes:
         write: writes the parts to a staged path.
-        ids_and_z: whether it holds one vector per protein, so that further vectors, and columns that are no scalars,
+        ids_and_z: whether it holds one vector per protein, so that further vectors, and columns other than scalars,
             have no place in it.
         any_column: whether it holds columns of any type.
         needs_h5py: whether h5py, of the extra `import`, writes it.

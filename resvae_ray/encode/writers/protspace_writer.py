@@ -21,7 +21,7 @@ DELIMITER = b"---PARQUET_DELIMITER---"
 VERSION = {b"protspace_format_version": b"2"}
 PROTEIN = "protein_id"
 UMAP_ROWS = 20_000  # of more proteins, the bundle has principal components alone
-# What separates and escapes values in a cell, as protspace percent-encodes it.
+# Characters that separate or escape values in a cell; protspace percent-encodes them.
 ESCAPES = str.maketrans({character: f"%{ord(character):02X}" for character in [*";|%", *map(chr, range(32)), "\x7f"]})
 
 
@@ -51,7 +51,7 @@ def _maps(z: np.ndarray) -> dict[str, tuple[np.ndarray, dict[str, object]]]:
 
 
 def _annotations(parts: EncodedParts, ids: list[str]) -> pa.Table:
-    """The columns of scalars as texts, without the sequence, which is no annotation."""
+    """The columns of scalars as texts, without the sequence."""
     columns: dict[str, list[str]] = {PROTEIN: ids}
     for field in parts.schema:
         if is_scalar(field.type) and field.name not in (names.ID, names.SEQUENCE, PROTEIN):

@@ -1,4 +1,4 @@
-"""What happens in a search, as its listeners hear it: the one place that decodes what Ray Tune passes to a callback."""
+"""The events of a search for its listeners, decoded in one place from what Ray Tune passes to a callback."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A job writes what one process writes, whatever stops it on the way."""
+"""A job writes the bytes of one process, also after an interruption."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""A job splits as one process does, whatever stops it on the way."""
+"""A job splits as one process does, also after an interruption."""
 
 from typing import Any
 
