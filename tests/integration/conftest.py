@@ -19,6 +19,7 @@ from searches import wait_for_epochs as wait_for_epochs
 from resvae_ray.config import Config
 from resvae_ray.config_file import config_to_toml
 from resvae_ray.on_ray.cluster import RAY_SETTINGS
+from resvae_ray.search import resources
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +46,15 @@ def ray_here(ray_ends: None) -> None:
             log_to_driver=False,
             object_store_memory=256 << 20,
         )
+
+
+@pytest.fixture(scope="module")
+def one_trial_at_a_time() -> Iterator[None]:
+    """For searches that leave the number to the machine: each further worker imports PyTorch for seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resources, "_target", lambda *_: 1)
+        patch.setattr(resources, "_cpu_share", lambda *_: 1.0)
+        yield
 
 
 @pytest.fixture

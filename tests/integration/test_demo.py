@@ -1,17 +1,27 @@
-"""The demo, with fewer and narrower rows."""
+"""The demo, with fewer and narrower rows, and a shorter search."""
+
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from resvae_ray import demo as demo_module
 from resvae_ray.cli import main
+from resvae_ray.config_file import load_config
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = pytest.mark.usefixtures("ray_here", "one_trial_at_a_time")
+
+
+def shorter(scenario):
+    config = load_config(scenario)
+    search = replace(config.search, trials=3, startup_trials=2, grace=3)
+    return replace(config, search=search, training=replace(config.training, epochs=9))
 
 
 def test_the_demo_runs_and_runs_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo_module, "ROWS", 120)
     monkeypatch.setattr(demo_module, "DIM", 16)
+    monkeypatch.setattr(demo_module, "load_config", shorter)
     for _ in range(2):
         (tmp_path / "demo").mkdir(exist_ok=True)
         assert main(["demo", str(tmp_path / "demo")]) == 0

@@ -16,7 +16,7 @@ from resvae_ray.config_file import load_config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.synthetic import write_synthetic_csv
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = pytest.mark.usefixtures("ray_here", "one_trial_at_a_time")
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -70,7 +70,7 @@ def run_blocks(page, place):
 
 
 @pytest.fixture(scope="module")
-def tutorial(ray_here, tmp_path_factory):
+def tutorial(ray_here, one_trial_at_a_time, tmp_path_factory):
     """The folder left by the tutorial's commands; the guide continues from it."""
     place = new_place(tmp_path_factory, "tutorial")
     run_blocks(TUTORIAL, place)
