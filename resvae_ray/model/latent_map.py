@@ -22,12 +22,12 @@ def two_dimensions(mu: np.ndarray) -> tuple[np.ndarray, str]:
 
 def umap_map(mu: np.ndarray) -> np.ndarray | None:
     """(n, Z) to (n, 2) with more than NEIGHBOURS rows; None if umap-learn is not installed."""
-    try:
-        umap = importlib.import_module("umap")
-    except ImportError:
-        return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numba and scikit-learn warn about their own internals
+        warnings.simplefilter("ignore")  # umap, numba and scikit-learn warn about their own internals
+        try:
+            umap = importlib.import_module("umap")
+        except ImportError:
+            return None
         reducer = umap.UMAP(random_state=SEED, min_dist=MIN_DIST, n_neighbors=NEIGHBOURS, n_jobs=1)
         return np.asarray(reducer.fit_transform(mu.astype(np.float32)))
 

@@ -56,12 +56,13 @@ def new_place(tmp_path_factory, name):
 
 
 def run_blocks(page, place):
-    """Runs the `bash` and `python` blocks of a page in `place`, in order."""
+    """Runs the `bash` and `python` blocks of a page in `place`, in order; a block knows the names of earlier ones."""
+    known = {"__name__": "page"}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         for language, block in re.findall(r"```(bash|python)\n(.*?)```", page.read_text(), re.S):
             if language == "python":
-                exec(compile(block, str(page), "exec"), {"__name__": "page"})
+                exec(compile(block, str(page), "exec"), known)
                 continue
             for line in block.strip().splitlines():
                 program, *arguments = shlex.split(line, comments=True)
