@@ -29,6 +29,7 @@ from resvae_ray.errors import UsageError
 from resvae_ray.files.atomic import replace_folder
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.training import Training
+from resvae_ray.on_ray import pieces
 from resvae_ray.on_ray.tasks import Outcome
 from resvae_ray.search.callbacks.recorder import METRICS, EpochLog
 from resvae_ray.search.run.epoch_log import read_epochs
@@ -118,14 +119,16 @@ def seen_run(folder: Path) -> Seen:
 def prepare_run(folder: Path) -> None:
     prepare_dataset(folder)
     create_run(folder)
-    Run.open(folder / "run").begin_session(CONFIG, Dataset.open(folder / "dataset"), {"started": 1})
+    Run.open(folder / "run").begin_session(
+        CONFIG, Dataset.open(folder / "dataset"), {"started": "2026-11-29T08:00:00Z"}
+    )
 
 
 def begin_session(folder: Path) -> None:
     run = Run.open(folder / "run")
     if len(run.info["sessions"]) == 1:
         longer = replace(CONFIG, search=replace(CONFIG.search, trials=80))
-        run.begin_session(longer, Dataset.open(folder / "dataset"), {"started": 2})
+        run.begin_session(longer, Dataset.open(folder / "dataset"), {"started": "2026-11-29T09:00:00Z"})
 
 
 def seen_session(folder: Path) -> Seen:
@@ -239,11 +242,11 @@ def seen_model(folder: Path) -> Seen:
 def here() -> Iterator[None]:
     """Tasks run in this process, one after another."""
 
-    def run(task: Any, pieces: Any, share: Any, **arguments: Any) -> Iterator[Outcome]:
-        for position, piece in enumerate(pieces):
+    def run(task: Any, missing: Any, share: Any, **arguments: Any) -> Iterator[Outcome]:
+        for position, piece in enumerate(missing):
             yield Outcome(position, task(piece, **arguments), None)
 
-    with patch.object(job, "try_tasks", run), patch.object(job, "ray_session", lambda _: nullcontext([])):
+    with patch.object(pieces, "try_tasks", run), patch.object(pieces, "ray_session", lambda _: nullcontext([])):
         yield
 
 
