@@ -33,6 +33,7 @@ from resvae_ray.search.study import open_study, start_study, unfinished
 from resvae_ray.search.tpe import StudySearch
 from resvae_ray.search.trial import TrainingJob, run_training
 from resvae_ray.search.worker_report import task_of
+from resvae_ray.wording import count
 
 
 def carry_out(run: Run, dataset: Dataset, slots: Slots, tensorboard: bool) -> Run:
@@ -139,7 +140,7 @@ def _announce(run: Run, dataset: Dataset, slots: Slots, left: int) -> None:
     share = f"{slots.cpus:g} CPU" + (f" and {slots.gpus:g} GPU" if slots.gpus else "")
     rows = f"{dataset.train_rows:,} + {dataset.val_rows:,} rows x {dataset.dim}"
     held = {RESIDENT: "held in memory", STREAM: "streamed from Parquet"}[run.config.data.mode]
-    trials = f"up to {left} trials" if run.config.search.trials == AUTO else f"{left} trials"
+    trials = ("up to " if run.config.search.trials == AUTO else "") + count(left, "trial")
     print(
         f"{trials} of up to {run.config.training.epochs} epochs, {slots.concurrent} at a time with {share} each; "
         f"{rows}, {held}\nfollow it with: resvae-ray status {run.where}, or tensorboard --logdir "
