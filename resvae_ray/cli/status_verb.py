@@ -23,6 +23,7 @@ LOG_S = 300.0  # between two lines in a log file while the counts do not change
 
 
 def add_verb_status(verbs: Any) -> None:
+    """Adds `status` to the verbs of the command line."""
     parser = add_verb(
         verbs,
         "status",

@@ -1,4 +1,5 @@
-"""`import` and `split` as Ray Data jobs: from shards to shards, without a copy of the whole anywhere.
+"""`import`, `check` and `split` as Ray Data jobs: shard by shard, without a copy of the whole anywhere.
 
-The files have the bytes that one process writes (data/importers, data/splitting), which does small inputs without Ray.
+Files and figures are those of one process (data/importers, data/checking, data/splitting), which does small inputs
+without Ray.
 """

@@ -115,6 +115,10 @@ class _Faults:
             self.shown.append(f"{_named(batch, row)}: {fault}")
 
     def raise_if_any(self, source: str) -> None:
+        """
+        Raises:
+            DataError: faults were found, or all sequences are of an alphabet other than that of proteins.
+        """
         if self.count:
             more = f"; and {self.count - len(self.shown):,} more" if self.count > len(self.shown) else ""
             raise DataError(f"{source}: {'; '.join(self.shown)}{more}")
