@@ -10,7 +10,8 @@ import numpy as np
 from resvae_ray.data.dataset import ORIGIN, Dataset
 from resvae_ray.data.features import Features
 from resvae_ray.data.features_writer import FingerprintedWriter, part_name, part_rows
-from resvae_ray.data.splitting.split import SplitPlan, plan_split, requested, split_features
+from resvae_ray.data.splitting.split import Exclusion, SplitPlan, dataset_folder, plan_split, split_features
+from resvae_ray.data.splitting.split_rules import split_request
 from resvae_ray.files.place import Place, locate, reaching
 from resvae_ray.jobs.portions import Portion, States, is_large, portion_of, rows_of, states_of, stretches
 from resvae_ray.jobs.unfinished import begin, finish, remove_files
@@ -75,20 +76,19 @@ def split_shards(
     """
     asked = {"rule": rule, "by": by, "val_fraction": val_fraction, "seed": seed}
     leaks = {"exclude": exclude, "exclude_similarity": exclude_similarity, "drop": drop}
-    request, folder = requested(features, dataset, **asked, **leaks)
+    request = split_request(rule, None if by is None else str(by), val_fraction, seed)
+    exclusion = Exclusion(exclude, exclude_similarity, drop)
+    folder = dataset_folder(dataset, features)
     if not (address or is_large(features)):
         return split_features(features, dataset, **asked, **leaks, progress=progress)
     source = Features.open(features)
     states = states_of(source, source.files)
-    command = {
-        **{"verb": "split", "features": locate(features)[1], "request": request.record()},
-        **{name: value if value is None else str(value) for name, value in leaks.items()},
-    }
+    command = {"verb": "split", "features": locate(features)[1], "request": request.record(), **exclusion.record()}
     begin(folder, command, states)
     with ray_session(address):
         if not (folder / MEMBERSHIP_FILE).is_file():
             require_unique_on_ray(source)
-        plan = plan_split(source, request, exclude, exclude_similarity, drop, silent)
+        plan = plan_split(source, request, exclusion, silent)
         _write_membership(plan, folder)
         pieces = [piece for side in SIDES for piece in _portions(plan, side)]
         on_ray(len(pieces))

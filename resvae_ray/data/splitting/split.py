@@ -59,40 +59,62 @@ def split_features(
         DataError: FEATURES that are none, ids twice, too few rows, rows that the rule cannot place, or proteins of the
             test set without `drop`.
     """
-    request, folder = requested(features, dataset, rule, by, val_fraction, seed, exclude, exclude_similarity, drop)
+    request = split_request(rule, None if by is None else str(by), val_fraction, seed)
+    exclusion = Exclusion(exclude, exclude_similarity, drop)
+    folder = dataset_folder(dataset, features)
     with folder.staged_folder(DATASET_FILE) as staging:
         source = Features.open(features)
         require_unique_ids(source.ids, source.path, rows=source.rows)
-        plan = plan_split(source, request, exclude, exclude_similarity, drop, progress)
+        plan = plan_split(source, request, exclusion, progress)
         _write_sides(plan, staging, progress)
         content = plan.dataset(folder, staging)
         write_json(staging / DATASET_FILE, content.record() | {ORIGIN: source.path})
     return content
 
 
-def requested(
-    features: str | Path,
-    dataset: str | Path,
-    rule: str = "random",
-    by: str | Path | None = None,
-    val_fraction: float | None = None,
-    seed: int | None = None,
-    exclude: str | Path | None = None,
-    exclude_similarity: float | None = None,
-    drop: bool = False,
-) -> tuple[SplitRequest, Place]:
-    """The rule and the folder of the DATASET, as `split_features` is asked for them.
-
-    Raises:
-        UsageError: see `split_features`.
+def dataset_folder(dataset: str | Path, features: str | Path) -> Place:
     """
-    request = split_request(rule, None if by is None else str(by), val_fraction, seed)
-    if exclude is None and (drop or exclude_similarity is not None):
-        option = "--drop" if drop else "--exclude-similarity"
-        raise UsageError(f"{option}: it says what to do about a test set; give --exclude OTHER too")
+    Raises:
+        UsageError: the DATASET cannot be written there.
+    """
     folder = place_to_write(dataset)
     refuse_inside(folder, features)
-    return request, folder
+    return folder
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Proteins that must not be trained on, as `split_features` is asked for them.
+
+    Raises:
+        UsageError: there is no test set, and yet something is to be done about it.
+    """
+
+    exclude: str | Path | None
+    similarity: float | None
+    drop: bool
+
+    def __post_init__(self) -> None:
+        if self.exclude is None and (self.drop or self.similarity is not None):
+            option = "--drop" if self.drop else "--exclude-similarity"
+            raise UsageError(f"{option}: it says what to do about a test set; give --exclude OTHER too")
+
+    def record(self) -> dict[str, str | None]:
+        """As JSON has it."""
+        return {name: value if value is None else str(value) for name, value in vars(self).items()}
+
+    def leaks(self, source: Features, progress: Progress) -> Leaks:
+        """The rows of FEATURES that are of the test set.
+
+        Raises:
+            DataError: there are some, and they are not to be dropped.
+        """
+        if self.exclude is None:
+            return Leaks(np.zeros(source.rows, dtype=bool), {}, {})
+        leaks = find_leaks(source, self.exclude, self.similarity, progress)
+        if not self.drop:
+            require_none(leaks, source, self.exclude)
+        return leaks
 
 
 @dataclass(frozen=True)
@@ -140,35 +162,17 @@ class SplitPlan:
         )
 
 
-def plan_split(
-    source: Features,
-    request: SplitRequest,
-    exclude: str | Path | None,
-    similarity: float | None,
-    drop: bool,
-    progress: Progress,
-) -> SplitPlan:
-    """Decides on each row without reading its features, unless `similarity` compares them.
+def plan_split(source: Features, request: SplitRequest, exclusion: Exclusion, progress: Progress) -> SplitPlan:
+    """Decides on each row without reading its features, unless they are compared with the test set's.
 
     Raises:
         DataError, UsageError: see `split_features`.
     """
-    leaks = _leaks(source, exclude, similarity, drop, progress)
+    leaks = exclusion.leaks(source, progress)
     keep = ~leaks.rows
     is_val = request.validation_rows(source, keep)
     provenance = source.provenance | ({IDS_KEY: ROW_NUMBERS} if is_numbered(source) else {})
     return SplitPlan(source, request, leaks, is_val, provenance, *_repeated_sequences(source, keep, is_val))
-
-
-def _leaks(
-    source: Features, exclude: str | Path | None, similarity: float | None, drop: bool, progress: Progress
-) -> Leaks:
-    if exclude is None:
-        return Leaks(np.zeros(source.rows, dtype=bool), {}, {})
-    leaks = find_leaks(source, exclude, similarity, progress)
-    if not drop:
-        require_none(leaks, source, exclude)
-    return leaks
 
 
 def _repeated_sequences(source: Features, keep: np.ndarray, is_val: np.ndarray) -> tuple[int, int]:
