@@ -90,7 +90,9 @@ def _run(options: argparse.Namespace) -> None:
 
     settings = _settings(options)
     folder = run_all(options.source, options.out, settings, watch=Shown(settings))
-    print(f"\nMODEL:   {folder / 'model'}\nLATENTS: {folder / 'latents.parquet'}\nreport:  {folder / 'report'}")
+    print(
+        f"\nMODEL:   {folder / 'model'}\nLATENTS: {folder / 'latents.parquet'}\nreport:  {folder / 'report' / 'report.html'}"
+    )
 
 
 def _settings(options: argparse.Namespace) -> "FlowSettings":

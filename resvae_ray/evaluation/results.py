@@ -184,10 +184,14 @@ def _r2_verdict(evaluation: Evaluation) -> str:
 
 def _points(difference: Difference) -> str:
     """A difference of R² in percentage points."""
-    value = f"{100 * difference.value:+.1f} points"
     if difference.low is None or difference.high is None:
-        return f"{value}; {FEWEST_ROWS} rows are needed for an interval"
-    return f"{value}, 95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}"
+        return f"{100 * difference.value:+.1f} points; {FEWEST_ROWS} rows are needed for an interval"
+    found = [100 * value for value in (difference.value, difference.low, difference.high)]
+    # A verdict beside numbers that all read 0.0 looks like a mistake.
+    decided = difference.verdict != EQUAL
+    digits = next((digits for digits in (1, 2, 3) if not decided or all(round(value, digits) for value in found)), 4)
+    value, low, high = (f"{value:+.{digits}f}" for value in found)
+    return f"{value} points, 95 % interval {low} to {high}"
 
 
 def _equal(components: int | None) -> list[str]:

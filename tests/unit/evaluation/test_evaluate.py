@@ -113,6 +113,9 @@ def test_the_words_follow_the_numbers(place):
     assert with_r2(0.9271, 0.9272, None, None, EQUAL).endswith(
         "not distinguishable (-0.0 points; 10 rows are needed for an interval)."
     )
+    assert with_r2(0.99995, 0.99998, -0.00004, -0.00002, WORSE).endswith(
+        "worse (-0.003 points, 95 % interval -0.004 to -0.002)."
+    )
     same = replace(found, reconstruction=replace(found.reconstruction, difference=None))
     assert verdicts(same)[0] == "The validation rows do not vary, so explained variance is undefined."
 
