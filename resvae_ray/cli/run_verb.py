@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from resvae_ray import names
 from resvae_ray.cli import check_verb, data_verbs, embed_verb, report_verbs, search_verbs
 from resvae_ray.cli.verb import add_verb, progress_bar
 from resvae_ray.config_file import load_config, scenario_names
@@ -90,9 +91,8 @@ def _run(options: argparse.Namespace) -> None:
 
     settings = _settings(options)
     folder = run_all(options.source, options.out, settings, watch=Shown(settings))
-    print(
-        f"\nMODEL:   {folder / 'model'}\nLATENTS: {folder / 'latents.parquet'}\nreport:  {folder / 'report' / 'report.html'}"
-    )
+    page = folder / names.REPORT_FOLDER / names.REPORT_FILE
+    print(f"\nMODEL:   {folder / 'model'}\nLATENTS: {folder / 'latents.parquet'}\nreport:  {page}")
 
 
 def _settings(options: argparse.Namespace) -> "FlowSettings":
