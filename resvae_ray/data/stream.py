@@ -8,7 +8,7 @@ Every row comes once an epoch. Batch norm needs two rows: where one row would be
 the batch before, which then has B + 1 rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -36,6 +36,10 @@ class Rows(Protocol):
 
     def in_order(self, block_rows: int) -> Iterator[torch.Tensor]:
         """Blocks (block_rows, D), the last one shorter, in the order of the files."""
+        ...
+
+    def blocks(self, block_rows: int, numbers: Sequence[int]) -> Iterator[torch.Tensor]:
+        """Some of these blocks, by their ascending numbers from 0. Other rows are not read."""
         ...
 
 
@@ -98,6 +102,11 @@ class ResidentRows:
         """See Rows."""
         yield from self.matrix.split(block_rows)
 
+    def blocks(self, block_rows: int, numbers: Sequence[int]) -> Iterator[torch.Tensor]:
+        """See Rows."""
+        for number in numbers:
+            yield self.matrix[number * block_rows : (number + 1) * block_rows]
+
 
 class StreamedRows:
     """Rows read from Parquet as they are needed, in memory that does not depend on how many there are.
@@ -132,16 +141,23 @@ class StreamedRows:
 
     def in_order(self, block_rows: int) -> Iterator[torch.Tensor]:
         """See Rows."""
-        pending: list[np.ndarray] = []
-        for group in self._groups:
-            pending.append(self._decode(group))
-            if sum(map(len, pending)) >= block_rows:
-                matrix = np.concatenate(pending)
-                full = len(matrix) - len(matrix) % block_rows
-                yield from torch.from_numpy(matrix[:full]).to(self._device).split(block_rows)
-                pending = [matrix[full:].copy()]
-        if pending and sum(map(len, pending)):
-            yield torch.from_numpy(np.concatenate(pending)).to(self._device)
+        return self.blocks(block_rows, range(-(-self.rows // block_rows)))
+
+    def blocks(self, block_rows: int, numbers: Sequence[int]) -> Iterator[torch.Tensor]:
+        """See Rows. Holds one row group beside the block."""
+        ends = np.cumsum([group.rows for group in self._groups])
+        held, decoded = -1, np.empty((0, self.dim), dtype=np.float32)
+        for number in numbers:
+            row, stop = number * block_rows, min((number + 1) * block_rows, self.rows)
+            parts: list[np.ndarray] = []
+            while row < stop:
+                position = int(np.searchsorted(ends, row, side="right"))
+                if position != held:
+                    held, decoded = position, self._decode(self._groups[position])
+                begin = row - int(ends[position]) + len(decoded)
+                parts.append(decoded[begin : begin + stop - row])
+                row += len(parts[-1])
+            yield torch.from_numpy(np.concatenate(parts)).to(self._device)
 
     def _windows(self, batch_size: int, seed: int, epoch: int) -> list[list[RowGroup]]:
         order = np.random.default_rng(derive(SHUFFLE, seed, epoch)).permutation(len(self._groups))

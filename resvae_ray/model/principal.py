@@ -18,8 +18,9 @@ from resvae_ray.errors import DataError
 from resvae_ray.model.network import ResVAE
 from resvae_ray.seeds import COMPONENT_ROWS, derive
 
-MOST_ROWS = 100_000  # rows that are used; above that, a random sample
-BLOCK_ROWS = 1024
+MOST_ROWS = 100_000  # rows that are used; above that, random blocks of them
+BLOCK_ROWS = 1024  # rows of a block
+LEAST_BLOCKS = 64  # of which a sample consists
 LEAST_VARIANCE = 1e-4  # of a posterior at the start, relative to the prior's
 
 
@@ -52,7 +53,7 @@ _known: "WeakKeyDictionary[Rows, Principal]" = WeakKeyDictionary()
 
 
 def principal_components(rows: Rows) -> Principal:
-    """The principal components of the training rows, or of a random sample of MOST_ROWS; kept for the next caller.
+    """The principal components of the training rows, or of a sample of up to MOST_ROWS; kept for the next caller.
 
     Raises:
         DataError: all rows are equal, or a file has changed since it was opened.
@@ -72,16 +73,18 @@ def _gathered(rows: Rows) -> Moments:
     if rows.dim > LARGEST_MATRIX:  # a matrix of inner products of rows instead of one of features
         most = min(LARGEST_MATRIX, HELD_BYTES // (4 * rows.dim))
     moments = moments_for(min(rows.rows, most), rows.dim)
-    # Not from shuffled rows: their order differs between rows in memory and streamed ones, and the losses of one search
-    # must have one metric, also if a trial streams its rows because memory ran out.
-    drawn = np.ones(rows.rows, bool)
-    if rows.rows > most:
-        drawn[:] = False
-        drawn[np.random.default_rng(derive(COMPONENT_ROWS, rows.rows)).choice(rows.rows, most, replace=False)] = True
-    start = 0
-    for x in rows.in_order(BLOCK_ROWS):
-        moments.add(x.cpu().numpy()[drawn[start : start + len(x)]])
-        start += len(x)
+    if rows.rows <= most:
+        blocks = rows.in_order(BLOCK_ROWS)
+    else:
+        # Not the first shuffled rows: these differ between rows in memory and streamed ones, and the losses of one
+        # search must have one metric, also if a trial streams its rows because memory ran out.
+        size = max(1, min(BLOCK_ROWS, most // LEAST_BLOCKS))
+        drawn = np.random.default_rng(derive(COMPONENT_ROWS, rows.rows)).choice(
+            -(-rows.rows // size), most // size, replace=False
+        )
+        blocks = rows.blocks(size, np.sort(drawn).tolist())
+    for x in blocks:
+        moments.add(x.cpu().numpy())
     return moments
 
 

@@ -61,6 +61,14 @@ class TestRowsConformance:
         assert {len(part) for part in blocks[:-1]} <= {block}
         np.testing.assert_array_equal(torch.cat(blocks), all_rows(features))
 
+    @pytest.mark.parametrize("block", [1, 5, 16])
+    def test_some_blocks(self, rows, features, block):
+        last = (rows.rows - 1) // block
+        found = list(rows.blocks(block, [1, 2, last]))
+        expected = [all_rows(features)[number * block : (number + 1) * block] for number in (1, 2, last)]
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
     @pytest.mark.parametrize("block", [1, 16, 500])
     def test_the_mean_is_that_of_all_rows(self, rows, features, block):
         expected = all_rows(features).astype(np.float64).mean(0).astype(np.float32)
