@@ -8,8 +8,8 @@ own: on_ray/ray_internals.py (test_ray_internals.py) and search/run/journal.py (
 
 import ast
 import inspect
-import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,9 +122,18 @@ def test_tune_stops_in_good_order_on_sigusr1():
     with needed("the signal that stops it", "search/ray_tune/experiment.py"):
         assert "signal.signal(signal.SIGUSR1, signal_interrupt_tune_run)" in inspect.getsource(tune_module)
     heard, before = [], signal.getsignal(signal.SIGUSR1)
-    with stoppable() as asked:
-        signal.signal(signal.SIGUSR1, lambda *_: heard.append(asked.is_set()))
-        os.kill(os.getpid(), signal.SIGINT)
+    # Tests in the background inherit that SIGINT is ignored, and what is ignored stays so.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with stoppable() as asked:
+            signal.signal(signal.SIGUSR1, lambda *_: heard.append(asked.is_set()))
+            signal.raise_signal(signal.SIGINT)
+            for _ in range(1000):  # the kernel may give the second signal to another thread
+                if heard:
+                    break
+                time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
     assert heard == [True]
     assert signal.getsignal(signal.SIGUSR1) == before
 
