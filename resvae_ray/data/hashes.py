@@ -45,8 +45,13 @@ def gather(parts: Iterable[np.ndarray], rows: int) -> np.ndarray:
 
 def hash_set(texts: Iterable[pa.Array]) -> np.ndarray:
     """The hashes of the different texts in all pieces (k, uint64), sorted, without ABSENT."""
-    hashes = np.unique(np.concatenate([np.empty(0, np.uint64), *map(hash_texts, texts)]))
-    return hashes[hashes != ABSENT]
+    return distinct(np.concatenate([np.empty(0, np.uint64), *map(hash_texts, texts)]))
+
+
+def distinct(hashes: np.ndarray) -> np.ndarray:
+    """The different ones (k, uint64), sorted, without ABSENT."""
+    found = np.unique(hashes)
+    return found[found != ABSENT]
 
 
 def members(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:

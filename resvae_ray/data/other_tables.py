@@ -18,7 +18,7 @@ from resvae_ray.data.file_kind import FASTA, TEXT, kind_by_content
 from resvae_ray.data.layout import ID_COLUMNS, SEQUENCE_COLUMNS, find_column, some_names
 from resvae_ray.data.parquet_pieces import ID_BATCH_ROWS, SUFFIX
 from resvae_ray.data.proteins import read_proteins
-from resvae_ray.data.same_protein import UNIPROT
+from resvae_ray.data.same_protein import UNIPROT, ProteinIds, match_ids
 from resvae_ray.data.text_table import TextTable
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.files.place import locate
@@ -76,6 +76,8 @@ class _IdList(ColumnTable):
                 text = io.TextIOWrapper(raw, encoding="utf-8-sig")
                 entries = (entry for line in text for entry in _entries(line))
                 while piece := list(islice(filter(None, entries), ID_BATCH_ROWS)):
+                    if piece[0].startswith(("[", "{")):
+                        raise DataError(f"{self.path}: {piece[0][:20]!r} is not an id; expected one id per line")
                     if table := next((line for line in piece if "\t" in line), None):
                         raise DataError(
                             f"{self.path}: {table[:20]!r} has a tab, but the first line names no id or sequence "
@@ -92,6 +94,23 @@ def _entries(line: str) -> list[str]:
     """The entries of a line: one, or several UniProt accessions as MaxQuant and people in a hurry write them."""
     text = line.strip().rstrip(",;").strip("\"'")
     return re.split(r"[,;\s]+", text) if SEVERAL_ACCESSIONS.fullmatch(text) else [text]
+
+
+def column_of_ids(table: ColumnTable, ids: ProteinIds, rows: int) -> tuple[str | None, int]:
+    """The column whose texts agree with the most of some ids, and with how many; None if with none.
+
+    Args:
+        rows: how many ids there are.
+    """
+    agree: dict[str, int] = {}
+    for name in table.names:
+        try:
+            texts = ProteinIds(lambda name=name: table.texts(name))
+        except DataError:  # a column of lists has no texts
+            continue
+        agree[name] = int((match_ids(ids, texts, rows) >= 0).sum())
+    best = max(agree, key=agree.__getitem__, default="")
+    return (best, agree[best]) if agree.get(best) else (None, 0)
 
 
 def id_list(path: str | Path) -> tuple[ColumnTable, str]:

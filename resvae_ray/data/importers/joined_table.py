@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from resvae_ray.data.column_tables import ColumnTable
 from resvae_ray.data.file_kind import NPY, kind_by_content
-from resvae_ray.data.hashes import ABSENT, gather, hash_texts
+from resvae_ray.data.hashes import ABSENT
 from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, only_number_rows
 from resvae_ray.data.importers.arrays import as_column
 from resvae_ray.data.layout import (
@@ -26,8 +26,8 @@ from resvae_ray.data.layout import (
     require_distinct,
     some_names,
 )
-from resvae_ray.data.other_tables import open_table
-from resvae_ray.data.same_protein import AS_WRITTEN, FORMS, ProteinIds, match_ids
+from resvae_ray.data.other_tables import column_of_ids, open_table
+from resvae_ray.data.same_protein import AS_WRITTEN, ProteinIds, comparisons, match_ids
 from resvae_ray.data.schema import FeatureBatch, as_text, numbers_from
 from resvae_ray.errors import DataError, UsageError, first_line
 from resvae_ray.files.place import locate
@@ -238,17 +238,8 @@ def _id_column(table: ColumnTable, rows: SourceRows) -> str | None:
         return None
     if (usual := find_column(table.names, ID_COLUMNS)) is not None or rows.numbered:
         return usual or find_column(table.names, INDEX_COLUMNS)
-    ours, agree = ProteinIds(lambda: rows.ids), {}
-    for name in table.names:
-        try:
-            theirs = ProteinIds(lambda name=name: table.texts(name))
-        except DataError:  # a column of lists has no texts
-            continue
-        agree[name] = int((match_ids(ours, theirs, len(rows)) >= 0).sum())
-    best = max(agree, key=agree.__getitem__, default=None)
-    if best is not None and 2 * agree[best] >= len(rows):
-        return best
-    return find_column(table.names, INDEX_COLUMNS)
+    best, agree = column_of_ids(table, ProteinIds(lambda: rows.ids), len(rows))
+    return best if 2 * agree >= len(rows) else find_column(table.names, INDEX_COLUMNS)
 
 
 def _label(table: ColumnTable, id_column: str | None, wanted: str | None, needed: bool) -> str | None:
@@ -312,9 +303,8 @@ def _by_id(path: str, rows: SourceRows, ids: pa.Array | None, values: pa.Table) 
         raise DataError(f"{path}: no column with ids to join by; call it 'id', or say --join position")
     ours, theirs = ProteinIds(lambda: rows.ids), ProteinIds(lambda: [ids])
     positions, forms = np.full(len(rows), -1), {}
-    for form in FORMS[:1] if ours.plain and theirs.plain else FORMS:
-        wanted = gather(map(hash_texts, ours.in_form(form)), len(rows))
-        known = gather(map(hash_texts, theirs.in_form(form)), len(ids))
+    for agreement, our_form, their_form in comparisons(ours, theirs):
+        wanted, known = ours.hashes(our_form), theirs.hashes(their_form)
         order = np.argsort(known, kind="stable")
         first = np.searchsorted(known, wanted, "left", order)
         hit = (positions < 0) & (wanted != ABSENT) & (first < len(ids))
@@ -324,7 +314,7 @@ def _by_id(path: str, rows: SourceRows, ids: pa.Array | None, values: pa.Table) 
             for again in order[start + 1 : stop]:
                 _require_equal(path, values, int(order[start]), int(again), ids[int(again)].as_py())
         if hit.any():
-            forms[form] = int(hit.sum())
+            forms[agreement] = forms.get(agreement, 0) + int(hit.sum())
     if not forms:
         raise DataError(
             f"{path}: none of its ids is one of {rows.path}: those are {ours.kind}, these {theirs.kind}; if the rows "

@@ -29,7 +29,7 @@ from resvae_ray.data.layout import (
     find_column,
     some_names,
 )
-from resvae_ray.data.other_tables import open_table
+from resvae_ray.data.other_tables import column_of_ids, open_table
 from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.same_protein import AS_WRITTEN, ProteinIds, clean_sequences, form_counts, match_ids
@@ -83,7 +83,7 @@ def find_leaks(
         raise UsageError(f"--exclude-similarity {similarity}: expected a cosine above 0 and up to 1, such as 0.999")
     other = _open(str(exclude))
     columns = {
-        BY_ID: (source.layout.id, find_column(other.names, ID_COLUMNS) or find_column(other.names, INDEX_COLUMNS)),
+        BY_ID: (source.layout.id, _id_column(other, source)),
         BY_SEQUENCE: (sequence_column(source), find_column(other.names, SEQUENCE_COLUMNS)),
     }
     by: dict[str, np.ndarray] = {}
@@ -165,6 +165,12 @@ def forms_in_words(id_forms: Mapping[str, int]) -> str:
     if not set(id_forms) - {AS_WRITTEN}:
         return ""
     return f"; the ids agree {', '.join(f'{form} ({count:,})' for form, count in id_forms.items())}"
+
+
+def _id_column(other: ColumnTable, source: Features) -> str | None:
+    """The column with a usual name of ids, else the one whose texts agree most with the ids of FEATURES."""
+    usual = find_column(other.names, ID_COLUMNS) or find_column(other.names, INDEX_COLUMNS)
+    return usual or column_of_ids(other, ProteinIds(source.ids), source.rows)[0]
 
 
 def _match_ids(source: Features, other: ColumnTable, theirs: str) -> tuple[np.ndarray, str, bool]:

@@ -149,6 +149,30 @@ def test_fasta_and_lists_of_ids(name, content, found, tmp_path):
         split_features(tmp_path / "f.parquet", tmp_path / "d", exclude=tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["uniprot", "Protein", "label"])
+def test_ids_in_a_column_of_another_name_are_found(name, tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", ["P12345", *list("abcd")], ["M", "MA", "MB", "MC", "MD"])
+    (tmp_path / "test.csv").write_text(f"y,{name}\n1,sp|P12345|AATM_RABIT\n0,Q99999\n")
+    with pytest.raises(DataError, match=r"1 rows also appear in .* \(1 by id\), the first is row 1; .* by accession"):
+        split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=tmp_path / "test.csv")
+
+
+def test_json_is_not_a_list_of_ids(tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", ["P12345", *list("abcd")], ["M", "MA", "MB", "MC", "MD"])
+    (tmp_path / "test.json").write_text('["P12345", "a"]')
+    with pytest.raises(DataError, match="is not an id; expected one id per line"):
+        split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=tmp_path / "test.json")
+
+
+def test_chains_of_a_listed_pdb_entry_are_left_out(tmp_path):
+    write_with_sequences(tmp_path / "f.parquet", ["1abc_A", "1abc_B", "2abc_A", *"xyz"], list("ACDEFG"))
+    (tmp_path / "test.txt").write_text("1ABC\n2ABC:B\n")
+    dataset = split_features(
+        tmp_path / "f.parquet", tmp_path / "dataset", exclude=tmp_path / "test.txt", drop=True, val_fraction=0.5
+    )
+    assert (dataset.excluded, dataset.excluded_id_forms) == (2, {"as a part or variant": 2})
+
+
 def test_a_table_may_be_called_a_list(tmp_path):
     write_with_sequences(tmp_path / "f.parquet", list("abcde"), ["M", "MA", "MB", "MC", "MD"])
     (tmp_path / "t.txt").write_text("id\tsequence\nb\tMC\n")
