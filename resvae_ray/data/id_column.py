@@ -1,7 +1,8 @@
 """Finds the id column of an imported table if the column names do not identify it.
 
-Numbers 0 … n-1 only number the rows, in whichever column they are. A column of texts that all differ is never passed
-over for them without a question. A table without any such column has no ids, and its rows are numbered.
+Numbers 0 … n-1 only number the rows, in whichever column they are. A column of texts that (almost) all differ, or that
+look like accessions, is never passed over for them without a question, even if it is called a label. A table without
+any such column has no ids, and its rows are numbered.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -14,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resvae_ray.data.hashes import ABSENT, hash_texts
+from resvae_ray.data.hashes import ABSENT, distinct, hash_texts
 from resvae_ray.data.layout import (
     ID_COLUMNS,
     INDEX_COLUMNS,
@@ -28,12 +29,16 @@ from resvae_ray.data.layout import (
     pick_column,
     require_free_names,
 )
+from resvae_ray.data.same_protein import KINDS, kind_of
 from resvae_ray.errors import DataError
 from resvae_ray.names import ID
 
 IDS_KEY = "ids"  # in the provenance: where ids come from, if not from a column with a name
 ROW_NUMBERS, NAMELESS = "row numbers", "from the column without a name"
 WHOLE_NUMBER = r"^[0-9]{1,15}(?:\.0)?$"
+NUMBER = r"(?i)^\s*[-+]?(?:(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:e[-+]?[0-9]+)?|nan|inf|infinity|na|n/a|null|none)\s*$"
+HALF, ALMOST = 0.5, 0.9
+NAMING_KINDS = {*KINDS} - {"whole numbers", "sequences"}
 
 Texts = Callable[[str], Iterable[pa.Array]]  # the texts of a column, in pieces
 
@@ -54,7 +59,8 @@ def import_layout(
         bare = find_layout(names, vector_names, replace(choice, ids=ROWS), where)
     else:
         bare = find_layout(names, vector_names, choice, where)
-    settled, left_out, numbered = settle_ids(names, bare.others, texts, choice, where)
+    labels = [bare.label] if bare.label is not None and choice.label_column is None else []
+    settled, left_out, numbered = settle_ids(names, [*bare.others, *labels], texts, choice, where)
     layout = find_layout([name for name in names if name not in left_out], vector_names, settled, where)
     require_free_names(layout.others, where)
     if numbered:
@@ -92,7 +98,7 @@ def settle_ids(
 
     Args:
         names: of all columns.
-        others: those that may hold ids: neither the label nor the features.
+        others: those that may hold ids: neither the features nor a label that the user named.
         texts: the texts of one of `others`.
 
     Returns:
@@ -126,8 +132,8 @@ def require_none_passed_over(column: str, others: Sequence[str], texts: Texts, w
     """
     if better := _distinct_texts(others, texts, column):
         raise DataError(
-            f"{where}: {column!r} only numbers the rows, and the texts in {better[0]!r} all differ; choose the ids "
-            f"with --id-column {better[0]} or --id-column {column}"
+            f"{where}: {column!r} only numbers the rows, and the texts in {better[0]!r} may be the ids; choose "
+            f"--id-column {better[0]} or --id-column {column}"
         )
 
 
@@ -155,22 +161,49 @@ def _numbering_called_id(others: Sequence[str], column: str | None, texts: Texts
 
 
 def _distinct_texts(others: Sequence[str], texts: Texts, besides: str | None) -> list[str]:
-    """The first column of texts, other than numbers and sequences, that all differ."""
+    """The first column of texts, other than numbers and sequences, that may be ids."""
     sequence = find_column(others, SEQUENCE_COLUMNS)
-    candidates = (name for name in others if name not in (besides, sequence, *INDEX_COLUMNS))
-    return next(([name] for name in candidates if _all_differ(texts(name), numbers=False)), [])
+    for name in others:
+        if name in (besides, *INDEX_COLUMNS) or (name == sequence and _are_sequences(texts(name))):
+            continue
+        if _may_be_ids(texts, name):
+            return [name]
+    return []
 
 
-def _all_differ(pieces: Iterable[pa.Array], numbers: bool = True) -> bool:
-    """Whether every text is present and differs from all others; unless `numbers`, a column of numbers fails."""
+def _all_differ(pieces: Iterable[pa.Array]) -> bool:
+    """Whether every text is present and differs from all others."""
     hashes = [np.empty(0, np.uint64)]
     for texts in pieces:
         part = np.unique(hash_texts(texts))
-        if len(part) < len(texts) or ABSENT in part[:1] or (not numbers and _are_floats(texts)):
+        if len(part) < len(texts) or ABSENT in part[:1]:
             return False
         hashes.append(part)
     whole = np.concatenate(hashes)
     return len(whole) > 0 and len(np.unique(whole)) == len(whole)
+
+
+def _may_be_ids(texts: Texts, name: str) -> bool:
+    """Whether almost all texts differ, or most do and look like accessions; some may be missing or repeated."""
+    hashes = [np.empty(0, np.uint64)]
+    for piece in texts(name):
+        if _share(piece, NUMBER) > HALF:
+            return False
+        hashes.append(hash_texts(piece))
+    whole = np.concatenate(hashes)
+    differ = len(distinct(whole)) / max(1, len(whole))
+    return differ >= ALMOST or (differ > HALF and kind_of(texts(name)).name in NAMING_KINDS)
+
+
+def _are_sequences(pieces: Iterable[pa.Array]) -> bool:
+    """Whether the first texts have letters alone."""
+    return _share(next(iter(pieces), pa.array([], pa.string())), r"^[A-Za-z*.\s-]*$") > HALF
+
+
+def _share(texts: pa.Array, pattern: str) -> float:
+    """The fraction of the texts, apart from those that are missing, that match."""
+    present = texts.filter(pc.not_equal(pc.fill_null(texts, ""), ""))
+    return pc.mean(pc.match_substring_regex(present, pattern)).as_py() or 0.0
 
 
 def _mostly_repeats(pieces: Iterable[pa.Array]) -> bool:
@@ -181,11 +214,3 @@ def _mostly_repeats(pieces: Iterable[pa.Array]) -> bool:
 
 def _are_numbers(texts: pa.Array) -> bool:
     return bool(pc.all(pc.match_substring_regex(pc.fill_null(texts, ""), WHOLE_NUMBER), min_count=0).as_py())
-
-
-def _are_floats(texts: pa.Array) -> bool:
-    try:
-        texts.cast(pa.float64())
-    except pa.ArrowInvalid:
-        return False
-    return True

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from resvae_ray.data.same_protein import are_accessions
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import FEATURES, ID, LABEL
 
@@ -178,6 +179,11 @@ def _stem(text: str) -> str:
 
 def _numbered(names: Sequence[str], prefix: str | None, taken: set[str | None], where: str) -> tuple[str, ...]:
     """The columns prefix0, prefix1, … in the order of their number; without a prefix, the only such family."""
+    if are_accessions([name for name in names if name not in taken]):
+        raise DataError(
+            f"{where}: the columns are called by proteins ({some_names(names, 3)}) and the rows are features; "
+            "transpose the table"
+        )
     families: dict[str, dict[int, str]] = defaultdict(dict)
     for name in names:
         if name not in taken and (match := re.fullmatch(r"(.*?)(\d+)", name)):

@@ -10,7 +10,7 @@ Two parts of one protein do not match.
 # pyright: reportAttributeAccessIssue=false
 # pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -239,9 +239,9 @@ def kind_of(ids: Iterable[pa.Array]) -> IdKind:
     return IdKind(None, (texts.filter(strange) if pc.any(strange).as_py() else texts)[0].as_py())
 
 
-def accession_in(name: str) -> bool:
-    """Whether a name of a file or an array is beyond doubt that of a protein."""
-    return kind_of([pa.array([name], pa.string())]).name in ACCESSIONS
+def are_accessions(names: Sequence[str]) -> bool:
+    """Whether names of files, arrays or columns are beyond doubt those of proteins."""
+    return kind_of([pa.array(names, pa.string())]).name in ACCESSIONS
 
 
 def are_structure_aware(sequences: pa.Array) -> pa.Array:

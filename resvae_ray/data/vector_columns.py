@@ -21,7 +21,12 @@ from resvae_ray.errors import DataError
 PER_RESIDUE = "a vector per residue; FEATURES need one per protein: average the residues, or take a reduced file"
 SPARK = {"type", "size", "indices", "values"}  # the fields of Spark's VectorUDT
 DENSE = 1  # its type of a vector with all values
-FIRST_NUMBER = re.compile(r"\s*(?:tensor|array|np\.array)?\s*[\[({]+\s*[-+]?(?:\d|\.\d|nan|inf)", re.IGNORECASE)
+FIRST_NUMBER = re.compile(
+    r"\s*(?:tensor|array|np\.array)?\s*[\[({]+\s*(?:np\.float\d+\()?[-+]?(?:\d|\.\d|nan|inf)", re.IGNORECASE
+)
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+BARE_NUMBERS = re.compile(rf"\s*{NUMBER}(?:(?:\s*[,;|]\s*|\s+){NUMBER})+\s*")  # of a column with a usual name
+MANY = 8  # numbers, from which on they are a vector in a column of any name
 AROUND = r"^\s*(?:np\.array|tensor|array|DenseVector)\(|,\s*(?:dtype|device|requires_grad|grad_fn|shape)=[\s\S]*$"
 NEXT_ROW = r"\]\s*[,;]?\s*\["  # between two rows of numbers
 
@@ -67,10 +72,12 @@ def text_vectors(names: Sequence[str], first: Callable[[str], str | None], choic
     if choice.features_column is not None:
         return [name for name in names if name == choice.features_column]
     known = {choice.id_column, choice.label_column, find_column(names, ID_COLUMNS), find_column(names, LABEL_COLUMNS)}
-    candidates = [name for name in names if name not in known and FIRST_NUMBER.match(first(name) or "")]
+    firsts = {name: first(name) or "" for name in names if name not in known}
+    bare = [name for name, text in firsts.items() if BARE_NUMBERS.fullmatch(text)]
+    candidates = [name for name, text in firsts.items() if name in bare or FIRST_NUMBER.match(text)]
     if (usual := find_column(candidates, FEATURES_COLUMNS)) is not None:
         return [usual]
-    return candidates
+    return [name for name in candidates if name not in bare or len(re.split(r"[\s,;|]+", firsts[name])) >= MANY]
 
 
 def as_lists(column: pa.Array, name: str, where: str, first_row: int) -> pa.Array:
@@ -142,7 +149,8 @@ def _from_text(texts: pa.Array, place: _Place) -> pa.Array:
     ):
         if (row := pc.index(pc.match_substring_regex(texts, pattern), True).as_py()) >= 0:
             raise place.error(row, what)
-    bare = pc.replace_substring_regex(texts, AROUND, "")
+    bare = pc.replace_substring_regex(texts, r"np\.float\d+\(([^)]*)\)", r"\1")  # of NumPy 2
+    bare = pc.replace_substring_regex(bare, AROUND, "")
     closed = pc.match_substring_regex(bare, r"[\]}]\)?\s*$")
     cut = pc.and_(pc.match_substring_regex(bare, r"^\s*[\[{]"), pc.invert(closed))
     if (row := pc.index(pc.fill_null(cut, False), True).as_py()) >= 0:

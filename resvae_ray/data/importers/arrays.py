@@ -20,6 +20,7 @@ from resvae_ray.data.layout import (
     require_free_names,
     some_names,
 )
+from resvae_ray.data.same_protein import are_accessions
 from resvae_ray.data.schema import FeatureBatch, as_text, check_batch, numbers_from
 from resvae_ray.data.vector_columns import PER_RESIDUE
 from resvae_ray.errors import DataError, UsageError
@@ -64,7 +65,9 @@ def matrices_of(arrays: Mapping[str, Array]) -> list[str]:
 def are_named_vectors(arrays: Mapping[str, Array]) -> bool:
     """Whether each array is named by a protein and has its vector, or one per residue, instead of those of all."""
     shapes = [tuple(array.shape) for array in arrays.values()]
-    if len(shapes) < 2 or any(array.dtype.kind not in NUMBERS for array in arrays.values()):
+    if (len(shapes) < 2 and not are_accessions(list(arrays))) or any(
+        array.dtype.kind not in NUMBERS for array in arrays.values()
+    ):
         return False
     if find_column(list(arrays), (*ID_COLUMNS, *LABEL_COLUMNS, *FEATURES_COLUMNS)) is not None:
         return False
@@ -72,7 +75,8 @@ def are_named_vectors(arrays: Mapping[str, Array]) -> bool:
     if lengths == {1} or (lengths == {2} and {shape[0] for shape in shapes} == {1}):
         return True
     # Residues: matrices of one width and of as many rows as a protein is long; a (1, D) among them is one of them.
-    return lengths <= {1, 2} and len({s[-1] for s in shapes}) == 1 and len({s[0] for s in shapes if len(s) == 2}) > 1
+    widths, rows = {s[-1] for s in shapes}, {s[0] for s in shapes if len(s) == 2}
+    return lengths <= {1, 2} and len(widths) == 1 and (len(rows) > 1 or are_accessions(list(arrays)))
 
 
 def one_vector(array: np.ndarray, where: str) -> np.ndarray:
@@ -201,10 +205,10 @@ def column_names(
     for name in filter(None, (usual, label)):
         if (length := arrays[name].shape[0]) != rows:
             raise DataError(f"{source}: array {name!r} has {length} entries for {rows} rows of features")
-    others = [name for name in flat if arrays[name].shape[0] == rows and name != label]
+    others = [name for name in flat if arrays[name].shape[0] == rows and name != choice.label_column]
     settled, left_out, numbered = settle_ids(flat, others, texts, choice, source)
     ids = None if settled.ids is not None else settled.id_column
-    others = [name for name in others if name != ids and name not in left_out]
+    others = [name for name in others if name not in (ids, label, *left_out)]
     require_free_names(others, source, "array")
     chosen = {target: name for target, name in ((ID, ids), (LABEL, label)) if name is not None}
     return chosen | {name: name for name in others}, {IDS_KEY: ROW_NUMBERS} if numbered else {}

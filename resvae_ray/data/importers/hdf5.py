@@ -260,14 +260,14 @@ def _read_matrix(file: Any, place: str, source: str, choice: ColumnChoice) -> It
 def _read_proteins(group: Any, source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
     refuse_columns(source, choice)
     wanted = None if group.name != "/" else choice.features_column
-    paths = _paths(group) or ([(name,) for name in group] if wanted else [])
+    paths = _paths(group)
     naming = naming_of(paths, wanted, source) if paths else Naming((), None)
     found = {"order": "as written" if _keeps_order(group) else "by name"}
     if not _keeps_order(group) and _numbers(group) is not None:
         found = {"order": "by number"}
     start = 0
     for ids, matrix, keys in _stacks(group, naming, source):
-        if not start and keys and ids == keys and _are_numbered(group, naming, paths):
+        if not start and keys and ids == keys and _are_numbered(naming, paths):
             found[IDS_KEY] = ROW_NUMBERS
         batch = as_batch(matrix, start, {ID: pa.array(ids, pa.string())}, source, found)
         check_batch(batch, None, source, start + 1)
@@ -276,7 +276,7 @@ def _read_proteins(group: Any, source: str, choice: ColumnChoice) -> Iterator[Fe
 
 
 def _paths(group: Any) -> list[tuple[str, ...]]:
-    """The paths of all data sets below a group; none if all lie in the group itself."""
+    """The paths of all data sets below a group."""
     h5o = module_to_read(str(group.name), "h5py").h5o
 
     def is_group(name: bytes, info: Any) -> bool | None:
@@ -289,13 +289,14 @@ def _paths(group: Any) -> list[tuple[str, ...]]:
             paths.append(tuple(name.decode(errors="surrogateescape").split("/")))
 
     here = h5o.open(group.file.id, group.name.encode())
-    if h5o.visit(here, is_group, info=True):
-        h5o.visit(here, add, info=True)
+    if not h5o.visit(here, is_group, info=True):
+        return [(name,) for name in group]
+    h5o.visit(here, add, info=True)
     return paths
 
 
-def _are_numbered(group: Any, naming: Naming, paths: list[tuple[str, ...]]) -> bool:
-    ids = filter(None, map(naming.id_of, paths or ((name,) for name in group)))
+def _are_numbered(naming: Naming, paths: list[tuple[str, ...]]) -> bool:
+    ids = filter(None, map(naming.id_of, paths))
     return is_numbering([pa.array(list(ids), pa.string())])
 
 

@@ -26,7 +26,6 @@ from resvae_ray.data.importers.arrays import (
     require_width,
 )
 from resvae_ray.data.layout import ColumnChoice
-from resvae_ray.data.same_protein import accession_in
 from resvae_ray.data.schema import FeatureBatch, as_text, check_batch
 from resvae_ray.data.vector_columns import PER_RESIDUE
 from resvae_ray.errors import DataError, ResVAERayError, first_line
@@ -82,7 +81,10 @@ def _read_archive(file: pa.NativeFile, source: str, choice: ColumnChoice) -> Ite
 
             yield from named_vectors(list(headers), read_whole, source, choice)
             return
-        _require_rows_of_proteins(headers, source)
+        if {"format", "shape", "data"} <= headers.keys():
+            raise DataError(
+                f"{source}: a sparse matrix of SciPy, which is not read; save matrix.toarray() with numpy.save"
+            )
         matrix = matrix_name(headers, source, choice)
 
         def texts(name: str) -> list[pa.Array]:
@@ -94,18 +96,6 @@ def _read_archive(file: pa.NativeFile, source: str, choice: ColumnChoice) -> Ite
         columns = _column_arrays(archive, members, headers, names, source)
         with archive.open(members[matrix]) as stream:
             yield from _read_matrix(stream, archive.getinfo(members[matrix]).file_size, source, columns, found)
-
-
-def _require_rows_of_proteins(headers: Mapping[str, _Header], source: str) -> None:
-    """
-    Raises:
-        DataError: the arrays are the parts of a sparse matrix, or the only one is called like a protein.
-    """
-    if {"format", "shape", "data"} <= headers.keys():
-        raise DataError(f"{source}: a sparse matrix of SciPy, which is not read; save matrix.toarray() with numpy.save")
-    (name, header), *others = headers.items()
-    if not others and len(header.shape) == 2 and header.shape[0] > 1 and accession_in(name):
-        raise DataError(f"{source}: array {name!r} has the shape {header.shape}, {PER_RESIDUE}")
 
 
 def _column_arrays(

@@ -61,7 +61,10 @@ class ParquetSource:
 
         vectors = _features_among(schema, vector_columns(schema), choice, files[0])
         if choice.features_column not in (None, *vectors) or not vectors:
-            vectors = text_vectors([field.name for field in schema if pa.types.is_string(field.type)], first, choice)
+            of_text = [field.name for field in schema if pa.types.is_string(field.type)]
+            if has_numbered(schema.names) and choice.features_column is None:
+                of_text = [name for name in of_text if find_column([name], FEATURES_COLUMNS)]
+            vectors = text_vectors(of_text, first, choice)
         layout, of_ids = import_layout(schema.names, vectors or _strange(schema, files[0]), texts, choice, files[0])
         if layout.id is None:
             _require_order(files)

@@ -1,8 +1,8 @@
 """Files of PyTorch (.pt) that hold tensors and text alone: what esm-extract writes, and what people save themselves.
 
 Read are the folder of fair-esm's `esm-extract`, one file per protein: {"label", "mean_representations", …}; a folder of
-one tensor per protein, named by its id; {id: tensor}, also with levels such as layers; and a matrix, alone or beside
-its ids.
+one tensor per protein, named by its id; {id: tensor}, also with levels such as layers; a matrix, alone or beside its
+ids; lists of (id, tensor) or of records; and a folder of such files, each with some of the proteins.
 
 The id of esm-extract is the label in the file, which is the whole header line of the FASTA; a label with a slash lies
 in a folder of its own. Files are read in the order of their paths, and no code in them is run.
@@ -27,10 +27,13 @@ from resvae_ray.data.importers.arrays import (
     as_batch,
     as_column,
     column_names,
+    is_column,
+    is_matrix,
     matrix_name,
     named_vectors,
     refuse_columns,
 )
+from resvae_ray.data.importers.levels import has_level
 from resvae_ray.data.layout import (
     FEATURES_COLUMNS,
     ID_COLUMNS,
@@ -39,6 +42,7 @@ from resvae_ray.data.layout import (
     find_column,
     some_names,
 )
+from resvae_ray.data.same_protein import are_accessions
 from resvae_ray.data.schema import FeatureBatch, as_text, check_batch
 from resvae_ray.errors import DataError, UsageError, first_line
 from resvae_ray.files.listing import list_files
@@ -68,13 +72,30 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
         return
     if choice.layer is not None:
         raise UsageError(f"{source}: --layer {choice.layer}: it chooses in files of esm-extract alone")
-    whole = _file_of_many(content) if len(paths) == 1 else None
-    if whole is None:
+    whole = _file_of_many(content)
+    if whole is None or (len(paths) > 1 and not _is_batch(whole)):
         yield from _read_one_per_file(filesystem, paths, source, choice)
-    elif are_named_vectors(whole):
-        yield from named_vectors(list(whole), whole.__getitem__, source, choice)
+        return
+    yield from _read_many(whole, paths[0], choice)
+    for path in paths[1:]:
+        if (whole := _file_of_many(_load(filesystem, path))) is None:
+            raise DataError(f"{path}: no vectors of several proteins, which {paths[0]} has")
+        yield from _read_many(whole, path, choice)
+
+
+def _is_batch(arrays: dict[str, np.ndarray]) -> bool:
+    """Whether the arrays are those of several proteins, of which a folder has more in other files."""
+    if are_named_vectors(arrays):
+        return are_accessions(list(arrays))
+    ids = find_column([name for name, array in arrays.items() if is_column(array)], ID_COLUMNS)
+    return ids is not None and any(is_matrix(array) and len(array) == len(arrays[ids]) for array in arrays.values())
+
+
+def _read_many(arrays: dict[str, np.ndarray], source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
+    if are_named_vectors(arrays):
+        yield from named_vectors(list(arrays), arrays.__getitem__, source, choice)
     else:
-        yield from _read_matrix(whole, source, choice)
+        yield from _read_matrix(arrays, source, choice)
 
 
 def _read_matrix(arrays: dict[str, np.ndarray], source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
@@ -100,6 +121,7 @@ def _read_matrix(arrays: dict[str, np.ndarray], source: str, choice: ColumnChoic
 
 def _file_of_many(content: Any) -> dict[str, np.ndarray] | None:
     """The arrays of a file by the path of their names; None for what one protein has."""
+    content = _by_name(content)
     if _is_plain(content):
         return {"matrix": _array(content)} if content.ndim > 1 and len(content) > 1 else None
     if isinstance(content, list | tuple) and content and all(map(_is_plain, content)):
@@ -107,7 +129,24 @@ def _file_of_many(content: Any) -> dict[str, np.ndarray] | None:
     if not isinstance(content, dict):
         return None
     arrays = dict(_leaves(content, ()))
-    return arrays if len(arrays) > 1 or any(array.ndim > 1 for array in arrays.values()) else None
+    return arrays if len(arrays) > 1 or any(array.ndim > 1 and len(array) > 1 for array in arrays.values()) else None
+
+
+def _by_name(content: Any) -> Any:
+    """Pairs of an id and a tensor, records with equal keys, or ids and their matrix, as a dictionary; else as it is."""
+    if not isinstance(content, list | tuple) or not content:
+        return content
+    if all(isinstance(item, dict) for item in content) and len({tuple(item) for item in content}) == 1:
+        return {key: [item[key] for item in content] for key in content[0]}
+    if all(isinstance(item, list | tuple) and [*map(type, item)][:1] == [str] for item in content):
+        names = [item[0] for item in content]
+        if all(len(item) == 2 and _is_plain(item[1]) for item in content) and len({*names}) == len(names):
+            return dict(content)
+    if len(content) == 2:
+        ids, matrix = sorted(content, key=_is_plain)
+        if _is_plain(matrix) and isinstance(ids, list | tuple) and {*map(type, ids)} == {str}:
+            return {"ids": ids, "embeddings": matrix}
+    return content
 
 
 def _leaves(content: Mapping[Any, Any], above: tuple[str, ...]) -> Iterator[tuple[str, np.ndarray]]:
@@ -120,6 +159,9 @@ def _leaves(content: Mapping[Any, Any], above: tuple[str, ...]) -> Iterator[tupl
             yield "/".join(path), _array(value)
         elif isinstance(value, list | tuple) and value and {*map(type, value)} <= {str, int, float}:
             yield "/".join(path), np.array(list(map(str, value)) if str in map(type, value) else value)
+        elif isinstance(value, list | tuple) and value and all(map(_is_plain, value)):
+            stack = len({tensor.shape for tensor in value}) == 1  # else vectors per residue
+            yield "/".join(path), np.stack([_array(tensor) for tensor in (value if stack else value[:1])])
 
 
 def _read_one_per_file(
@@ -135,15 +177,17 @@ def _read_one_per_file(
         content = _load(filesystem, places[name])
         if isinstance(content, dict) and (column := find_column(list(content), (*ID_COLUMNS, *LABEL_COLUMNS))):
             found[name] = content[column] if isinstance(content[column], str) else ""
+        elif isinstance(content, dict) and len(content) == 1 and are_accessions(list(map(str, content))):
+            found[name] = str(next(iter(content)))
         return _vector_of(content, places[name], choice)
 
     yield from named_vectors(list(places), vector, source, folders, lambda name: found.get(name))
 
 
 def _of_folders(names: list[str], choice: ColumnChoice) -> str | None:
-    """The chosen name, if it is the name of a folder."""
+    """The chosen name, if it is the name of a folder, or of a layer or pooling in the names of the files."""
     wanted = choice.features_column
-    return wanted if any(wanted in name.split("/") for name in names) else None
+    return wanted if wanted is not None and has_level([tuple(name.split("/")) for name in names], wanted) else None
 
 
 def _vector_of(content: Any, path: str, choice: ColumnChoice) -> np.ndarray:

@@ -72,7 +72,7 @@ def _layout(opened: ColumnTable, choice: ProteinChoice, where: str) -> dict[str,
         )
     usual = choice.id_column or find_column(names, ID_COLUMNS)
     label = pick_label(names, usual, choice.label_column, where)
-    others = [name for name in names if name not in (sequence, label)]
+    others = [name for name in names if name not in (sequence, choice.label_column)]
     wanted = ColumnChoice(choice.id_column, ids=choice.ids)
     settled, left_out, _ = settle_ids(names, others, opened.texts, wanted, where)
     id_column = None if settled.ids is not None else settled.id_column

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -31,7 +32,7 @@ TEXT, CUT, EMPTY = "vectors as text", "text that was cut, or leaves numbers out"
 WITH_IDS = {MATRIX: {"id": IDS}, BARE: {}, ROWS: {"id": list(range(N))}, UNKNOWN: {"what": IDS}}
 
 
-def per_protein(form):
+def per_protein(form) -> dict[str, Any]:
     """Arrays by the names of the proteins."""
     names = {KEYS: NUMBERS}.get(form, IDS)
     arrays = dict(zip(names, X, strict=True))
@@ -86,15 +87,17 @@ def csv(path, form):
 
 def xlsx(path, form):
     workbook, columns = openpyxl.Workbook(), table(form)
-    workbook.active.append(list(columns))
+    sheet = workbook.worksheets[0]
+    sheet.append(list(columns))
     for row in zip(*(list(values) for values in columns.values()), strict=True):
-        workbook.active.append([float(cell) if isinstance(cell, np.floating) else cell for cell in row])
+        sheet.append([float(cell) if isinstance(cell, np.floating) else cell for cell in row])
     workbook.save(path)
 
 
 def npz(path, form):
     if form in WITH_IDS:
-        np.savez(path, embeddings=X, **{name: np.array(values) for name, values in WITH_IDS[form].items()})
+        ids: dict[str, Any] = {name: np.array(values) for name, values in WITH_IDS[form].items()}
+        np.savez(path, embeddings=X, **ids)
     elif form == KEYS:
         np.savez(path, *X)
     else:
@@ -121,7 +124,7 @@ def h5ad(path, form):
     write_h5ad(path, X, names, IDS if form == UNKNOWN else ["x"] * N, X=X[:, :0] if form == EMPTY else X)
     if form == UNKNOWN:
         with h5py.File(path, "a") as file:
-            file["obs"].move("label", "what")
+            file.move("obs/label", "obs/what")
             file["obs"].attrs["column-order"] = ["what"]
 
 
@@ -211,6 +214,9 @@ def test_a_form_in_a_container(form, container, answer, tmp_path):
         "{0.5,-1e-3,2}",
         "0.5 -1e-3 2",
         "0.5;-1e-3;2",
+        "0.5,-1e-3,2",
+        "0.5|-1e-3|2",
+        "[np.float32(0.5), np.float32(-0.001), np.float32(2.0)]",
     ],
 )
 @pytest.mark.parametrize("container", ["CSV", "Parquet", "XLSX"])
@@ -223,11 +229,41 @@ def test_vectors_as_text(text, container, tmp_path):
     else:
         workbook = openpyxl.Workbook()
         for row in (["id", "values"], ["a", text], ["b", text]):
-            workbook.active.append(row)
+            workbook.worksheets[0].append(row)
         workbook.save(tmp_path / name)
-    choice = {} if text[0] in "[(t{a" else {"features_column": "values"}
-    matrix = imported(tmp_path / name, **choice)[1]
+    bare = text[0] not in "[(t{a"
+    if bare:
+        with pytest.raises(DataError, match="no column of vectors|holds string"):
+            imported(tmp_path / name)
+    matrix = imported(tmp_path / name, **({"features_column": "values"} if bare else {}))[1]
     np.testing.assert_allclose(matrix, [[0.5, -1e-3, 2]] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("separator", [" ", ",", ";", "|", ", "])
+@pytest.mark.parametrize(("name", "repeats"), [("embedding", 1), ("what", 3)])
+def test_numbers_without_brackets(separator, name, repeats, tmp_path):
+    text = separator.join(["0.5", "-1e-3", "2"] * repeats)
+    pd.DataFrame({"id": ["a", "b"], name: [text] * 2}).to_csv(tmp_path / "a.csv", index=False)
+    np.testing.assert_allclose(imported(tmp_path / "a.csv")[1], [[0.5, -1e-3, 2] * repeats] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("container", ["Parquet", "CSV", "XLSX"])
+def test_positions_beside_numbered_columns_are_no_vectors(container, tmp_path):
+    name, _ = WRITERS[container]
+    frame = pd.DataFrame({"id": IDS, "sites": ["[1, 2]"] * N} | {f"f{n}": X[:, n] for n in range(D)})
+    writers = {"Parquet": frame.to_parquet, "CSV": frame.to_csv, "XLSX": frame.to_excel}
+    writers[container](tmp_path / name, index=False)
+    np.testing.assert_allclose(imported(tmp_path / name)[1], X, rtol=1e-6)
+
+
+@pytest.mark.parametrize("container", ["Parquet", "CSV", "XLSX"])
+def test_a_table_with_proteins_as_columns_is_named(container, tmp_path):
+    name, _ = WRITERS[container]
+    frame = pd.DataFrame(dict(zip(IDS, X, strict=True)))
+    writers = {"Parquet": frame.to_parquet, "CSV": frame.to_csv, "XLSX": frame.to_excel}
+    writers[container](tmp_path / name)
+    with pytest.raises(DataError, match="the columns are called by proteins .* transpose the table"):
+        imported(tmp_path / name)
 
 
 @pytest.mark.parametrize(

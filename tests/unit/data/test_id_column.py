@@ -114,6 +114,41 @@ def test_texts_that_all_differ_are_not_passed_over(container, columns):
     assert imported(path, id_column="what")[0] == NAMES
 
 
+ACCESSIONS = [f"P{n:05d}" for n in range(7)]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"label": NAMES},
+        {"labels": NAMES},
+        {"id": list(range(N)), "label": NAMES},
+        {"sequences": NAMES},
+        {"what": [*NAMES[:-1], NAMES[0]]},
+        {"what": [*NAMES[:-1], ""]},
+        {"what": [*ACCESSIONS, *ACCESSIONS[:5]]},
+    ],
+)
+def test_texts_that_may_be_ids_are_asked_for(container, columns):
+    path = container(columns)
+    with pytest.raises(DataError, match="--id-column"):
+        imported(path)
+    assert imported(path, ids="rows")[1] == "row numbers"
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"label": [f"class {n % 5}" for n in range(N)]},
+        {"label": [0.5 * n for n in range(N)]},
+        {"what": [*(str(n / 7) for n in range(N - 2)), "nan", ""]},
+    ],
+)
+def test_labels_and_numbers_are_no_ids(container, columns):
+    ids, of_ids, _, _ = imported(container(columns))
+    assert (ids, of_ids) == ([str(n) for n in range(N)], "row numbers")
+
+
 @pytest.mark.parametrize(
     "columns", [{}, {"kind": ["a", "b"] * (N // 2)}, {"sequence": [f"M{'A' * n}" for n in range(N)]}]
 )
@@ -190,7 +225,7 @@ class TestH5AD:
 
     def test_ids_in_a_column_are_not_passed_over(self, tmp_path):
         path = self.write(tmp_path / "a.h5ad", range(N), what=NAMES)
-        with pytest.raises(DataError, match="'_index' only numbers the rows, and the texts in 'what' all differ"):
+        with pytest.raises(DataError, match="'_index' only numbers the rows, and the texts in 'what' may be the ids"):
             imported(path)
         assert imported(path, id_column="what")[0] == NAMES
 

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from resvae_ray.data.importers import import_features
 from resvae_ray.data.importers.levels import naming_of
@@ -56,6 +57,52 @@ BOTH = [f"{layer}/{name}/{pooling}" for layer in ("6", "33") for name in IDS for
 def test_repeated_names_are_a_choice_to_ask_for(paths, wanted, names):
     with pytest.raises(UsageError, match=f"a.h5: several vectors per protein, under {names}; choose one with"):
         ids_of(paths, wanted)
+
+
+AT_THE_END = [f"{name}_{pooling}" for name in IDS for pooling in ("mean", "cls")]
+AT_THE_START = [f"{layer}.{name}" for layer in ("layer6", "layer33") for name in IDS]
+
+
+@pytest.mark.parametrize(
+    ("paths", "wanted", "names"),
+    [(AT_THE_END, "cls", "'mean', 'cls'"), (AT_THE_START, "layer33", "'layer6', 'layer33'")],
+)
+def test_levels_within_names_are_a_choice_too(paths, wanted, names):
+    with pytest.raises(UsageError, match=f"several vectors per protein, under {names}; choose one with"):
+        ids_of(paths)
+    assert ids_of(paths, wanted) == IDS
+
+
+@pytest.mark.parametrize(
+    "names", [AT_THE_END[::2], [f"{name}_{n}" for name in IDS for n in (1, 2)], ["a_l1", "b_l2"], ["1abc_A", "1abc_B"]]
+)
+def test_names_that_end_otherwise_are_ids(names):
+    assert ids_of(names) == names
+
+
+@pytest.mark.parametrize("container", ["a.h5", "a.npz", "a.pt", "folder"])
+@pytest.mark.parametrize("paths", [AT_THE_END, AT_THE_START])
+def test_levels_within_names_in_every_container(container, paths, tmp_path):
+    vectors = {path: MATRIX[k // 2 if paths is AT_THE_END else k % 20] for k, path in enumerate(paths)}
+    vectors = {path: 2 * vector if path[:6] == "layer3" else vector for path, vector in vectors.items()}
+    source, out = tmp_path / container, tmp_path / "out.parquet"
+    if container == "a.h5":
+        with h5py.File(source, "w") as file:
+            for path, vector in vectors.items():
+                file[path] = vector
+    elif container == "a.npz":
+        np.savez(source, **vectors)
+    elif container == "a.pt":
+        torch.save({path: torch.tensor(vector) for path, vector in vectors.items()}, source)
+    else:
+        source.mkdir()
+        for path, vector in vectors.items():
+            torch.save(torch.tensor(vector), source / f"{path}.pt")
+    with pytest.raises(UsageError, match="choose one with --features-column"):
+        import_features(source, out)
+    import_features(source, out, ColumnChoice(features_column="mean" if paths is AT_THE_END else "layer6"))
+    assert pq.read_table(out)["id"].to_pylist() == IDS
+    np.testing.assert_array_equal(np.stack(pq.read_table(out)["features"].to_numpy()), MATRIX)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_a_sparse_matrix_of_scipy_is_named(tmp_path, form):
 @pytest.mark.parametrize("name", ["P12345", "A0A024R1R8", "ENSP00000123456", "NP_001234.1"])
 def test_one_array_that_is_called_like_a_protein_has_its_residues(tmp_path, name):
     to_npz(tmp_path / "x.npz", {name: MATRIX})
-    with pytest.raises(DataError, match=rf"array '{name}' has the shape \(12, 3\), a vector per residue"):
+    with pytest.raises(DataError, match=rf"'{name}' has the shape \(12, 3\), a vector per residue"):
         imported(tmp_path / "x.npz")
 
 
