@@ -18,7 +18,8 @@ ID_COLUMNS = (
     *("header", "headers", "proteins"),  # the last is STRING's
 )
 ROWS = "rows"  # as a choice of ids: the numbers of the rows
-INDEX_COLUMNS = ("", "__index_level_0__", "_index")  # an index without a name: of pandas in CSV, in Parquet; of anndata
+# An index without a name: of pandas in CSV, in Parquet, in CSV that it has read; of anndata.
+INDEX_COLUMNS = ("", "__index_level_0__", "Unnamed: 0", "_index")
 LABEL_COLUMNS = ("label", "labels")
 FEATURES_COLUMNS = ("features", "embedding", "embeddings", "vector", "emb")
 SEQUENCE_COLUMNS = ("sequence", "seq", "sequences", "seqs", "protein_sequence", "aa_sequence", "aa_seq")

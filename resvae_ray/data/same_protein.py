@@ -171,9 +171,11 @@ class ProteinIds:
         return _wholes(accessions) if form == WHOLE else accessions
 
 
-def comparisons(ours: ProteinIds, theirs: ProteinIds) -> Iterator[tuple[str, str, str]]:
-    """Those of COMPARISONS that can find something in two tables."""
+def comparisons(ours: ProteinIds, theirs: ProteinIds, parts: bool = True) -> Iterator[tuple[str, str, str]]:
+    """Those of COMPARISONS that can find something in two tables; unless `parts`, only of one protein with itself."""
     for agreement, our_form, their_form in COMPARISONS[:1] if ours.plain and theirs.plain else COMPARISONS:
+        if agreement == PART and not parts:
+            return
         if ours.may_have(our_form) and theirs.may_have(their_form):
             yield agreement, our_form, their_form
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from resvae_ray.data.column_tables import ColumnTable
 from resvae_ray.data.file_kind import NPY, kind_by_content
 from resvae_ray.data.hashes import ABSENT
-from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, only_number_rows
+from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, is_numbering, only_number_rows
 from resvae_ray.data.importers.arrays import as_column
 from resvae_ray.data.layout import (
     ID_COLUMNS,
@@ -104,13 +104,16 @@ class JoinedTable:
         _require_header(table, rows)
         id_column = _id_column(table, rows)
         label = _label(table, id_column, label_column, labels_alone)
-        columns = _whole(table, [label] if labels_alone and label else table.names, id_column)
+        columns = _whole(table, table.names, id_column)
         ids = None if id_column is None else as_text(columns.column(id_column), f"{path}: column {id_column}")
         numbers_rows = ids is not None and only_number_rows(id_column, lambda: [ids])
         by = how or _how(path, rows, ids, numbers_rows)
+        if how is None and by == BY_POSITION:
+            _require_order(path, columns, label)
         self._path, self._ids = path, None
         if by == BY_ID:
-            self._positions, forms = _by_id(path, rows, ids, columns.drop_columns([id_column] if id_column else []))
+            values = columns.select([str(label)] if labels_alone else [n for n in table.names if n != id_column])
+            self._positions, forms = _by_id(path, rows, ids, values)
         else:
             self._positions, forms = _by_position(path, rows, len(columns)), {}
             if rows.numbered and not rows.ids_kept and not numbers_rows:
@@ -121,6 +124,8 @@ class JoinedTable:
         # An id that is neither that of the features nor becomes it is a column as any other.
         passes = by == BY_POSITION and self._ids is None and not numbers_rows and not labels_alone
         self._columns = columns if id_column is None or passes else columns.drop_columns([id_column])
+        if labels_alone:
+            self._columns = columns.select([LABEL])
         self._require_free(rows)
         self.about = _about(self._positions, len(columns), by, forms)
         self.rows = replace(rows, names=(*rows.names, *self._columns.column_names))
@@ -284,6 +289,23 @@ def _how(path: str, rows: SourceRows, ids: pa.Array | None, numbers_rows: bool) 
     raise DataError(f"{what}; name the ids, or say --join position if the rows of both are in one order")
 
 
+def _require_order(path: str, columns: pa.Table, label: str | None) -> None:
+    """
+    Raises:
+        DataError: a column holds the numbers 0 … n-1 in another order, as of the rows that the labels belong to.
+    """
+    for name in columns.column_names:
+        kind = columns.schema.field(name).type
+        if name == label or not (pa.types.is_integer(kind) or pa.types.is_string(kind)):
+            continue
+        texts = as_text(columns.column(name), f"{path}: column {name}")
+        if is_numbering([texts]) and texts.to_pylist() != numbers_from(0, len(texts)).to_pylist():
+            raise DataError(
+                f"{path}: column {name!r} numbers the rows in another order; sort the table by it, or say --join "
+                "position if its rows are in the order of the features"
+            )
+
+
 def _by_position(path: str, rows: SourceRows, count: int) -> np.ndarray:
     if count != len(rows):
         raise DataError(
@@ -303,7 +325,7 @@ def _by_id(path: str, rows: SourceRows, ids: pa.Array | None, values: pa.Table) 
         raise DataError(f"{path}: no column with ids to join by; call it 'id', or say --join position")
     ours, theirs = ProteinIds(lambda: rows.ids), ProteinIds(lambda: [ids])
     positions, forms = np.full(len(rows), -1), {}
-    for agreement, our_form, their_form in comparisons(ours, theirs):
+    for agreement, our_form, their_form in comparisons(ours, theirs, parts=False):  # a mutant has labels of its own
         wanted, known = ours.hashes(our_form), theirs.hashes(their_form)
         order = np.argsort(known, kind="stable")
         first = np.searchsorted(known, wanted, "left", order)

@@ -38,7 +38,10 @@ NUCLEOTIDES = "[^ACGTUN]"  # what a nucleotide sequence does not have
 STRUCTURED = "residues and structure letters in turn, as SaProt reads them; give the residues alone"
 STATES = "dpv"  # in 3Di, the structure alphabet of Foldseek and ProstT5, 40 % of all letters; in proteins 17 %
 STATES_SHARE = 0.28
+# Foldseek writes 3Di in upper case too. There V is 22 % of all letters, D 10 %, P 8 %; in proteins 7, 5 and 5 %.
+STATES_IN_UPPER_CASE = {"D": 0.07, "P": 0.05, "V": 0.15}
 SPELT = "residues as codes of three letters (MetLys…); give one letter per residue"
+SURELY_3DI = 1000  # letters of this composition
 SURELY_PROTEIN = 200  # letters; a longer text of only A, C, G, T, U and N is not a protein
 
 
@@ -90,6 +93,7 @@ class _Faults:
         self.nucleic = True
         self.lower = True
         self.states = 0
+        self.upper = dict.fromkeys(STATES_IN_UPPER_CASE, 0)
 
     def look_at(self, batch: ProteinBatch, written: pa.Array) -> None:
         """
@@ -100,6 +104,8 @@ class _Faults:
         self.lower = self.lower and not pc.any(pc.match_substring_regex(written, "[A-Z]")).as_py()
         if self.lower:
             self.states += pc.sum(pc.count_substring_regex(written, f"[{STATES}]")).as_py() or 0
+        for letter in self.upper:
+            self.upper[letter] += pc.sum(pc.count_substring(batch.sequences, letter)).as_py() or 0
         self.letters += pc.sum(pc.binary_length(batch.sequences)).as_py() or 0
         self.nucleic = self.nucleic and not pc.any(pc.match_substring_regex(batch.sequences, NUCLEOTIDES)).as_py()
         illegal = pc.invert(pc.match_substring_regex(batch.sequences, "^[A-Z]+$"))
@@ -130,6 +136,12 @@ class _Faults:
             raise DataError(
                 f"{source}: all sequences are in lower case and {self.states / self.letters:.0%} of their letters are "
                 "d, p and v, as in the structure alphabet 3Di of Foldseek and ProstT5; give residues, in upper case"
+            )
+        shares = {letter: count / max(1, self.letters) for letter, count in self.upper.items()}
+        if self.letters >= SURELY_3DI and all(shares[letter] > most for letter, most in STATES_IN_UPPER_CASE.items()):
+            raise DataError(
+                f"{source}: {sum(shares.values()):.0%} of all letters are D, P and V, as in the structure alphabet 3Di "
+                "of Foldseek; give residues"
             )
 
 

@@ -1,7 +1,8 @@
 """FASTA, also gzipped: `>id description`, then the sequence in any number of lines.
 
-The id is the first word after `>`; of a UniProt header (`>sp|P12345|NAME_HUMAN …`, `>tr|…`) it is the accession. The
-rest of the header becomes the column `description`. Lines that begin with `;` are comments.
+The id is the first word after `>`; of a UniProt header (`>sp|P12345|NAME_HUMAN …`, `>tr|…`) it is the accession, and of
+a header of the RCSB (`>1ABC_1|Chain A|…`) entry and chain. The rest of the header becomes the column `description`.
+Lines that begin with `;` are comments.
 """
 
 import io
@@ -12,6 +13,7 @@ from itertools import islice
 import pyarrow as pa
 
 from resvae_ray.data.proteins.batch import ProteinBatch, ProteinChoice
+from resvae_ray.data.same_protein import PDB
 from resvae_ray.data.text_table import open_stream
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import DESCRIPTION
@@ -19,6 +21,7 @@ from resvae_ray.names import DESCRIPTION
 BATCH_PROTEINS = 8192
 LETTERS_MOST = 1 << 24  # of a line, and of a protein: the longest one known has 45,000
 PIR = re.compile(r">(?:P1|F1|D[LC]|R[LC]|N[13]|XX);")
+RCSB = re.compile(PDB[0])
 UNIPROT = re.compile(r"(?:sp|tr)\|([^|\s]+)\|")
 
 Record = tuple[str, str, str, int, str]  # id, sequence, description, line, header
@@ -78,8 +81,11 @@ def _records(source: str) -> Iterator[Record]:
 
 def _record(header: str, letters: list[str], line: int) -> Record:
     name, *rest = header[1:].split(maxsplit=1) or [""]
-    found = UNIPROT.match(name)
-    return found[1] if found else name, "".join(letters), rest[0].rstrip() if rest else "", line, header[1:].strip()
+    if found := UNIPROT.match(name):
+        name = found[1]
+    elif found := RCSB.match(header[1:]):
+        name = f"{found['code']}_{found['chain']}"
+    return name, "".join(letters), rest[0].rstrip() if rest else "", line, header[1:].strip()
 
 
 def _lines(source: str) -> Iterator[tuple[int, str]]:

@@ -111,6 +111,11 @@ def test_every_real_protein_is_read(shared):
         (">a\nMKV\n>b\nM#EvVp\nQ#\n", "p.fasta", r"line 3 \(id b\): residues and structure letters"),
         ("id,sequence\na,dMvEpV\n", "p.csv", r"row 1 \(id a\): residues and structure letters"),
         (">a\n" + "dppvvlvvlvvvccvvd" * 20 + "\n", "p.fasta", "76% of their letters are d, p and v, as in .* 3Di"),
+        (
+            ">a\n" + "DPVLQWAEVCDVVVLVVLVVPDPPDDPVVSNVVSVVCNVPVVDP" * 30,
+            "p.fasta",
+            "are D, P and V, as in .* 3Di of Foldseek",
+        ),
         (">a\nMetLys Thr\n>b\nMKT\n", "p.fasta", r"line 1 \(id a\): residues as codes of three letters \(MetLys…\)"),
         ("id,sequence\na,GLY-ALA-VAL\n", "p.csv", r"row 1 \(id a\): residues as codes of three letters"),
         (">P1;CRAB_ANAPL\nALPHA CRYSTALLIN B\nMDITIHNPLI*\n", "p.pir", "line 1: '>P1;CRAB_ANAPL' is a header of PIR"),
@@ -294,3 +299,18 @@ def test_rows_with_texts_that_all_differ_are_asked_for(write):
     with pytest.raises(DataError, match="no id column; name it with --id-column, or number the rows with --ids rows"):
         read(path)
     assert read(path, ProteinChoice(ids="rows"))[0] == ["0", "1"]
+
+
+def test_a_header_of_the_rcsb_names_entry_and_chain(tmp_path):
+    (tmp_path / "p.fasta").write_text(
+        ">1ABC_1|Chain A|HEMOGLOBIN|Homo (9606)\nMKT\n>1ABC_2|Chains B[auth X], C|GLOBIN\nMA\n"
+    )
+    batch = next(read_proteins(tmp_path / "p.fasta"))
+    assert batch.ids.to_pylist() == ["1ABC_A", "1ABC_X"]
+    assert batch.headers[0].as_py() == "1ABC_1|Chain A|HEMOGLOBIN|Homo (9606)"
+
+
+@pytest.mark.parametrize("repeat", ["VPGVG", "GDVPGDVPAA", "DVP"])
+def test_repeats_of_few_residues_are_not_taken_for_3di(repeat, tmp_path):
+    (tmp_path / "p.fasta").write_text(f">a\n{repeat * 20}\n")
+    assert len(next(read_proteins(tmp_path / "p.fasta"))) == 1

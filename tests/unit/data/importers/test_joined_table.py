@@ -215,3 +215,17 @@ def test_wrong_usage(numbers, tmp_path):
     np.save(tmp_path / "z.npy", np.zeros((N, 2)))
     with pytest.raises(DataError, match=r"z.npy: an array of shape \(6, 2\); expected one label per row"):
         joined(numbers, labels=tmp_path / "z.npy")
+
+
+@pytest.mark.parametrize("column", ["row", "Unnamed: 0", "index"])
+def test_rows_that_a_column_numbers_in_another_order_are_asked_about(numbers, tmp_path, column):
+    path = table_file(tmp_path, "csv", {column: range(N)[::-1], "label": LABELS})
+    with pytest.raises(DataError, match="--join position"):
+        joined(numbers, labels=path)
+    assert joined(numbers, labels=path, how="position")[1]["label"].to_pylist() == LABELS
+
+
+def test_labels_of_mutants_are_not_those_of_the_protein(named, tmp_path):
+    path = table_file(tmp_path, "csv", {"id": [f"{name}_A12V" for name in IDS], "label": LABELS})
+    with pytest.raises(DataError, match="none of its ids is one of"):
+        joined(named, labels=path)
