@@ -5,13 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resvae_ray.data.features import FILE_BYTES, rows_in
 from resvae_ray.data.parquet_pieces import SUFFIX
-from resvae_ray.data.schema import FeatureBatch
-from resvae_ray.names import FEATURES, ID, PROVENANCE_KEY, ROWS_HASH_KEY
+from resvae_ray.data.schema import FeatureBatch, with_vectors
+from resvae_ray.names import ID, PROVENANCE_KEY, ROWS_HASH_KEY
 
 ROW_GROUP_BYTES = 4 << 20  # of float32 in a row group: what a shuffling stream reads at a time
 
@@ -45,30 +46,42 @@ class FeaturesWriter:
         self._writer: pq.ParquetWriter | None = None
         self._parts = 0
         self._rows_in_part = 0
-        self._buffer: list[pa.Table] = []
-        self._buffered = 0
+        # Of a row group that is not full yet: the vectors, the other columns, the number of rows.
+        self._vectors = np.empty((rows_in(ROW_GROUP_BYTES, dim), dim), np.float32)
+        self._beside: list[pa.Table] = []
+        self._filled = 0
 
-    def write(self, batch: FeatureBatch) -> None:
-        """Appends rows; full row groups go to the disk."""
-        if not len(batch):
-            return
-        self._buffer.append(batch.table())
-        self._buffered += len(batch)
-        self.rows += len(batch)
-        group = rows_in(ROW_GROUP_BYTES, self.dim)
-        if self._buffered >= group:
-            table = pa.concat_tables(self._buffer)
-            full = self._buffered - self._buffered % group
-            for start in range(0, full, group):
-                self._write_group(table.slice(start, group))
-            self._buffer = [table.slice(full)]
-            self._buffered -= full
+    def write(self, batch: FeatureBatch, chosen: np.ndarray | None = None) -> None:
+        """Appends the rows, or those that are `chosen` (n, bool); full row groups go to the disk."""
+        beside, places = batch.beside(), None
+        if chosen is not None:
+            beside, places = beside.filter(pa.array(chosen)), np.flatnonzero(chosen)
+        start = 0
+        while start < len(beside):
+            stop = min(len(beside), start + len(self._vectors) - self._filled)
+            if places is None and stop - start == len(self._vectors):
+                self._write_group(beside.slice(start, stop - start), batch.features[start:stop])
+            else:
+                self._append(beside.slice(start, stop - start), batch.features, start, stop, places)
+            start = stop
+        self.rows += len(beside)
+
+    def _append(self, beside: pa.Table, features: np.ndarray, start: int, stop: int, places: np.ndarray | None) -> None:
+        """Appends rows `start` to `stop` of the features, or of the rows at `places`, to the row group."""
+        room = self._vectors[self._filled : self._filled + stop - start]
+        if places is None:
+            room[:] = features[start:stop]
+        else:
+            np.take(features, places[start:stop], axis=0, out=room, mode="clip")  # "raise" would copy them once more
+        self._beside.append(beside)
+        self._filled += stop - start
+        if self._filled == len(self._vectors):
+            self._write_filled()
 
     def close(self) -> None:
         """Writes what is left and closes the files."""
-        if self._buffered:
-            self._write_group(pa.concat_tables(self._buffer))
-        self._buffer, self._buffered = [], 0
+        if self._filled:
+            self._write_filled()
         self._finish_part()
 
     def __enter__(self) -> "FeaturesWriter":
@@ -80,7 +93,12 @@ class FeaturesWriter:
         elif self._writer is not None:
             self._writer.close()
 
-    def _write_group(self, table: pa.Table) -> None:
+    def _write_filled(self) -> None:
+        self._write_group(pa.concat_tables(self._beside), self._vectors[: self._filled])
+        self._beside, self._filled = [], 0
+
+    def _write_group(self, beside: pa.Table, features: np.ndarray) -> None:
+        table = with_vectors(beside, features)
         if self._writer is None:
             path = self.target if self._single else self.target / part_name(self._parts)
             self._writer = open_writer(path, table.schema, self.provenance)
@@ -104,12 +122,11 @@ class FingerprintedWriter(FeaturesWriter):
         super().__init__(target, dim, provenance)
         self._hashes = _new_hashes()
 
-    def _write_group(self, table: pa.Table) -> None:
-        ids, features = self._hashes
-        ids.update(("\n".join(table.column(ID).to_pylist()) + "\n").encode())
-        for chunk in table.column(FEATURES).chunks:
-            features.update(chunk.flatten().to_numpy().data)
-        super()._write_group(table)
+    def _write_group(self, beside: pa.Table, features: np.ndarray) -> None:
+        of_ids, of_features = self._hashes
+        of_ids.update(("\n".join(beside.column(ID).to_pylist()) + "\n").encode())
+        of_features.update(np.ascontiguousarray(features))
+        super()._write_group(beside, features)
 
     def _finish_part(self) -> None:
         if self._writer is not None:

@@ -56,7 +56,11 @@ class FeatureBatch:
 
     def table(self) -> pa.Table:
         """The rows as FEATURES has them: id, features, then the others."""
-        table = required_columns({ID: self.ids, FEATURES: vectors(self.features)})
+        return with_vectors(self.beside(), self.features)
+
+    def beside(self) -> pa.Table:
+        """The ids, then the others: all columns of FEATURES but the vectors."""
+        table = required_columns({ID: self.ids})
         for name in self.others.column_names:
             table = table.append_column(self.others.schema.field(name), self.others.column(name))
         return table
@@ -71,6 +75,12 @@ def vectors(matrix: np.ndarray) -> pa.FixedSizeListArray:
     """A matrix (n, D) as a column of n vectors of float32."""
     flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, type=vector_type(matrix.shape[1]))
+
+
+def with_vectors(beside: pa.Table, matrix: np.ndarray) -> pa.Table:
+    """The columns of `FeatureBatch.beside`, with the vectors (n, D) behind the ids."""
+    field = pa.field(FEATURES, vector_type(matrix.shape[1]), nullable=False)
+    return beside.add_column(1, field, vectors(matrix))
 
 
 def required_columns(columns: Mapping[str, pa.Array]) -> pa.Table:
@@ -126,6 +136,8 @@ def _labels(column: pa.ChunkedArray, where: str) -> pa.Array:
 
 def as_array(column: pa.ChunkedArray) -> pa.Array:
     """A column in one piece."""
+    if column.num_chunks == 1:
+        return column.chunk(0)  # combined, it would be a copy
     whole = column.combine_chunks()
     return whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks)
 
@@ -166,8 +178,7 @@ def check_batch(batch: FeatureBatch, names: Sequence[str] | None, where: str, fi
 
 def all_finite(matrix: np.ndarray) -> bool:
     """Whether a matrix of float32 holds neither NaN nor infinity."""
-    with np.errstate(invalid="ignore"):  # infinity less infinity
-        return bool(np.isfinite(matrix.sum(dtype=np.float64)))
+    return bool(np.isfinite(matrix).all())
 
 
 def _wide_matrix(table: pa.Table, layout: Layout, where: str, first_row: int) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Proteins to FEATURES, as a Ray Data job that resumes where it stopped.
 
 Everything is done in a hidden folder beside FEATURES (see work.py). Its unit of work is a part, whose vectors appear
-when they are whole; the same command computes the missing parts; a different one is refused.
+when they are whole; the same command computes the missing parts; a different one is refused. When all are there,
+FEATURES are written: file by file on Ray for a folder in a bucket or on a cluster, else by this process.
 """
 
 import hashlib
-import shutil
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,15 @@ from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.proteins import ProteinChoice
 from resvae_ray.embed.model_files import ModelFiles
 from resvae_ray.embed.settings import ALL, AUTO, NUM_SEGMENTS, PHO, SEGMENTS, Embedding, PooledLayer
-from resvae_ray.embed.work import Part, Work, prepare, write_features
+from resvae_ray.embed.work import Part, Work, features_files, prepare, write_features, write_file
 from resvae_ray.embed.workers import Workers, best_precision, embed_part, in_turn, shares
-from resvae_ray.errors import DataError, ResVAERayError, UsageError
-from resvae_ray.files.atomic import read_json, write_json
+from resvae_ray.errors import DataError, JobError, ResVAERayError, UsageError
+from resvae_ray.files.atomic import read_json
 from resvae_ray.files.listing import list_files
-from resvae_ray.files.place import local_target
+from resvae_ray.files.place import Place, place_to_write, refuse_inside
+from resvae_ray.files.unfinished import begin, finish, require_own
 from resvae_ray.on_ray.cluster import ray_session
+from resvae_ray.on_ray.pieces import make_pieces, require_rows
 from resvae_ray.on_ray.tasks import run_tasks
 from resvae_ray.progress import Progress, silent
 
@@ -79,26 +82,43 @@ def embed_proteins(
     Raises:
         UsageError: settings that cannot be meant, a target that is there already or was begun with something else.
         DataError: proteins, sites or a model that cannot be read.
-        JobError: the hub cannot be reached, a batch is too large for the GPU, Ray gave up.
+        JobError: the hub or a bucket cannot be reached, a batch is too large for the GPU, Ray gave up.
     """
-    settings, workers, target = settings or Embedding(), workers or Workers(), local_target(features)
+    settings, workers, target = settings or Embedding(), workers or Workers(), place_to_write(features)
     _check(settings, target, sites)
+    refuse_inside(target, proteins)
     folder = target.with_name(f".{target.name}.embedding")
-    target.refuse_existing()
+    as_job = target.suffix != SUFFIX and (target.local is None or bool(workers.address))
+    if not as_job:
+        target.refuse_existing()
     model = ModelFiles.find(settings.model)
     outputs = model.outputs(settings)
     about = _about(str(proteins), settings, columns or ProteinChoice(), sites, model)
+    if as_job:
+        require_own(target, _command(about))
     work = _resume(folder, about, settings) or _begin(
         folder, about, str(proteins), settings, columns, sites, model, outputs
     )
-    try:
-        settings = _embed(work, settings, model, workers, progress)
-    except ResVAERayError:
-        if len(work.missing()) == len(work.parts):
-            shutil.rmtree(folder)
-        raise
-    write_features(work, target, {output.name: _provenance(output, work, settings, about) for output in outputs})
-    shutil.rmtree(folder)
+    with ray_session(workers.address) if as_job else nullcontext():
+        try:
+            settings = _embed(work, settings, model, workers, progress)
+        except ResVAERayError:
+            with suppress(JobError):  # of a bucket that fails
+                if len(work.missing()) == len(work.parts):
+                    folder.remove_folder()
+            raise
+        provenance = {output.name: _provenance(output, work, settings, about) for output in outputs}
+        if as_job:
+            begin(target, _command(about), {"precision": settings.precision})
+            files = features_files(work)
+            make_pieces(
+                write_file, target, files, workers.address, silent, work=work, target=target, provenance=provenance
+            )
+            require_rows(target, files)
+            finish(target)
+        else:
+            write_features(work, target, provenance)
+    folder.remove_folder()
     return EmbedSummary(
         str(target),
         work.rows,
@@ -112,7 +132,11 @@ def embed_proteins(
     )
 
 
-def _check(settings: Embedding, target: Path, sites: str | Path | None) -> None:
+def _command(about: dict[str, Any]) -> dict[str, Any]:
+    return {"verb": "embed", **about}
+
+
+def _check(settings: Embedding, target: Place, sites: str | Path | None) -> None:
     several = "--pooling all" if settings.pooling == ALL else "--layer, given several times,"
     if (settings.pooling == ALL or len(settings.layers) > 1) and target.suffix == SUFFIX:
         raise UsageError(f"{target}: {several} writes a folder with several FEATURES; give a name without .parquet")
@@ -162,7 +186,7 @@ def _about(
 
 
 def _begin(
-    folder: Path,
+    folder: Place,
     about: dict[str, Any],
     proteins: str,
     settings: Embedding,
@@ -172,8 +196,7 @@ def _begin(
     outputs: tuple[PooledLayer, ...],
 ) -> Work:
     """Recreates the folder; a folder without a record was interrupted during creation."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.remove_folder()
     # Here and not above: torch is slow to load, and errors in the options should not wait for it.
     from resvae_ray.embed.pooling import width
 
@@ -185,7 +208,8 @@ def _begin(
         )
         _record(work, about, None if settings.precision == AUTO else settings.precision)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(JobError):
+            folder.remove_folder()
         raise
     return work
 
@@ -193,13 +217,14 @@ def _begin(
 def _record(work: Work, about: dict[str, Any], precision: str | None) -> None:
     parts = [[part.block, part.start, part.stop] for part in work.parts]
     counts = {name: getattr(work, name) for name in COUNTS}
-    write_json(work.folder / names.EMBEDDING_FILE, {"about": about, "precision": precision, **counts, "parts": parts})
+    record = work.folder / names.EMBEDDING_FILE
+    record.write_json({"about": about, "precision": precision, **counts, "parts": parts})
 
 
-def _resume(folder: Path, about: dict[str, Any], settings: Embedding) -> Work | None:
+def _resume(folder: Place, about: dict[str, Any], settings: Embedding) -> Work | None:
     """The work to resume, if it was started with the same options."""
     record = folder / names.EMBEDDING_FILE
-    if not record.exists():
+    if not record.is_file():
         return None
     known = read_json(record)
     wanted = about if settings.precision == AUTO else {**about, "precision": settings.precision}

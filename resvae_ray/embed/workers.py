@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from resvae_ray.embed.model_files import ModelFiles
 from resvae_ray.embed.settings import BFLOAT16, FLOAT32, Embedding
 from resvae_ray.embed.work import Part, read_part
 from resvae_ray.errors import JobError, UsageError
-from resvae_ray.files.atomic import staged_file
+from resvae_ray.files.place import Place
 from resvae_ray.on_ray.tasks import Share, gpu_share
 
 CORES_A_WORKER = 4  # where there is no GPU: they share one copy of the model
@@ -82,14 +81,14 @@ def in_turn(parts: list[Part]) -> list[Part]:
     return sorted(parts, key=lambda part: part.number * GOLDEN_RATIO % 1)
 
 
-def embed_part(part: Part, folder: Path, settings: Embedding, gpu: bool, threads: int) -> int:
+def embed_part(part: Part, folder: Place, settings: Embedding, gpu: bool, threads: int) -> int:
     """Embeds a part and writes its vectors; the proteins in it."""
     ids, sequences, sites = read_part(folder, part)
     vectors = _model(settings.model, settings.precision, gpu).vectors(sequences, sites, settings, threads)
     if not np.isfinite(vectors).all():
         row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
         raise JobError(f"{settings.model}: the vector of {ids[row]} is not finite; the weights may be damaged")
-    with staged_file(part.file(folder)) as staging, staging.open("wb") as file:
+    with part.file(folder).staged_file() as staging, staging.open("wb") as file:
         np.save(file, vectors)
     return part.stop - part.start
 

@@ -17,8 +17,8 @@ from resvae_ray.data.importers.parquet import ParquetSource
 from resvae_ray.data.layout import ROWS, ColumnChoice
 from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.files.place import Place, locate, place_to_write, refuse_inside
+from resvae_ray.files.unfinished import begin, finish
 from resvae_ray.jobs.portions import Portion, States, is_large, portion_of, rows_of, states_of
-from resvae_ray.jobs.unfinished import begin, finish
 from resvae_ray.jobs.unique_ids import require_unique_on_ray
 from resvae_ray.names import LABEL
 from resvae_ray.on_ray.cluster import ray_session

@@ -13,8 +13,8 @@ from resvae_ray.data.features_writer import FingerprintedWriter, part_name, part
 from resvae_ray.data.splitting.split import Exclusion, SplitPlan, dataset_folder, plan_split, split_features
 from resvae_ray.data.splitting.split_rules import split_request
 from resvae_ray.files.place import Place, locate, reaching
+from resvae_ray.files.unfinished import begin, finish, remove_files
 from resvae_ray.jobs.portions import Portion, States, is_large, portion_of, rows_of, states_of, stretches
-from resvae_ray.jobs.unfinished import begin, finish, remove_files
 from resvae_ray.jobs.unique_ids import require_unique_on_ray
 from resvae_ray.names import DATASET_FILE, MEMBERSHIP_FILE, TRAIN, VAL
 from resvae_ray.on_ray.cluster import ray_session
@@ -133,6 +133,6 @@ def split_portion(portion: Portion, job: SplitJob) -> int:
         FingerprintedWriter(staging, job.source.dim, job.provenance) as writer,
     ):
         for batch in rows_of(portion, job.source, job.states):
-            writer.write(batch.take(chosen[row : row + len(batch)]))
+            writer.write(batch, chosen[row : row + len(batch)])
             row += len(batch)
     return writer.rows

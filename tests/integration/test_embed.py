@@ -28,6 +28,7 @@ from resvae_ray.embed.model_files import ModelFiles
 from resvae_ray.embed.settings import Embedding
 from resvae_ray.embed.workers import Workers
 from resvae_ray.errors import DataError, UsageError
+from resvae_ray.files.place import BucketPlace
 
 ONE = Workers(gpus=0, count=1)
 
@@ -227,6 +228,56 @@ def start_embedding(*arguments):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", SCRIPT, "embed", *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill_when(begun, is_time):
+    for _ in range(6000):
+        if is_time():
+            break
+        assert begun.poll() is None, begun.communicate()
+        time.sleep(0.01)
+    for pid in [begun.pid, *children(begun.pid)]:
+        os.kill(pid, signal.SIGKILL)
+    begun.communicate()
+
+
+@pytest.mark.timeout(600)  # Ray starts four times
+def test_from_and_to_a_bucket_killed_among_the_parts_and_among_the_files(tmp_path, bucket, ray_here, monkeypatch):
+    sizes = {"FILE_BYTES": 4 * 64 * 10, "ROW_GROUP_BYTES": 4 * 64 * 10}  # files of 10 rows, a row group each
+    write_proteins(tmp_path / "p.fasta", 400, longest=200)
+    BucketPlace(f"{bucket}/p.fasta").upload(tmp_path / "p.fasta")
+    model = write_tiny_esm(tmp_path / "esm", dim=64, layers=5)
+    command = (f"{bucket}/p.fasta", f"{bucket}/features", "--model", model, "--pooling", "mean")
+    patched = f"from resvae_ray.data import features_writer\nvars(features_writer).update({sizes})\nsys.exit"
+    monkeypatch.setattr(sys.modules[__name__], "SCRIPT", SCRIPT.replace("sys.exit", patched))
+    work_folder, target = BucketPlace(f"{bucket}/.features.embedding"), BucketPlace(f"{bucket}/features")
+
+    def parts():
+        return {name for name in work_folder.file_names() if name.endswith(".npy")}
+
+    def files():
+        return {name for name in target.file_names() if name.endswith(".parquet")}
+
+    kill_when(start_embedding(*command), lambda: len(parts()) >= 2)
+    first = {name: (work_folder / name).written() for name in parts()}
+    kill_when(start_embedding(*command), lambda: len(files()) >= 3)
+    assert {name: (work_folder / name).written() for name in first} == first
+    second = {name: (target / name).written() for name in files()}
+    assert 3 <= len(second) < 40
+    with pytest.raises(DataError, match="is being written, or was when that was interrupted"):
+        Features.open(target)
+    again = start_embedding(*command)
+    assert again.wait() == 0, again.communicate()
+    assert {name: (target / name).written() for name in second} == second
+    assert work_folder.file_names() == set()
+
+    monkeypatch.setattr(job, "PART_RESIDUES", PARTS)
+    for name, size in sizes.items():
+        monkeypatch.setattr(writer_module, name, size)
+    embed_proteins(tmp_path / "p.fasta", tmp_path / "f", Embedding(str(model), "mean"), workers=ONE)
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "f").iterdir()}
+    assert len(expected) == 40
+    assert {name: (target / name).read_bytes() for name in target.file_names()} == expected
 
 
 def test_a_killed_job_resumes_and_writes_the_same_bytes(tmp_path, ray_here, monkeypatch):

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from resvae_ray.embed import embed_proteins
 from resvae_ray.errors import ResVAERayError
 from resvae_ray.jobs import check_job, import_job, split_job
 from resvae_ray.on_ray import pieces, tasks
@@ -42,6 +43,6 @@ def tasks_here(monkeypatch):
 
     for module in (pieces, tasks, check_job):
         monkeypatch.setattr(module, "try_tasks", run)
-    for module in (pieces, check_job, import_job, split_job):
-        monkeypatch.setattr(module, "ray_session", lambda address: nullcontext([]))
+    for module in (pieces, check_job, embed_proteins, import_job, split_job):
+        monkeypatch.setattr(module, "ray_session", lambda address: nullcontext([{"CPU": 1.0}]))
     return done

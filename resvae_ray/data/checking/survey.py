@@ -26,6 +26,7 @@ from resvae_ray.names import FEATURES
 from resvae_ray.progress import Progress
 
 SKETCH = 32  # numbers of a vector, evenly spaced, that are hashed first
+PIECE_BYTES = 16 << 20  # of float32 whose products are added at a time: a D x D matrix is added for each
 SURVEY_PART_BYTES = 1 << 30  # of float32 whose moments are gathered before they are joined with others
 
 
@@ -139,7 +140,7 @@ def survey_part(source: Features, part: SurveyPart, progress: Progress) -> Surve
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(1) as beside:
         adding = beside.submit(found.moments.add, np.empty((0, source.dim), np.float32))
         for file, first, end in zip(part.files, part.first_groups, part.end_groups, strict=True):
-            for row, table in source.tables(file, range(first, end)):
+            for row, table in source.tables(file, range(first, end), rows_in(PIECE_BYTES, source.dim)):
                 whole = _take_in(found, source, file, row, table, start)
                 adding.result()
                 adding = beside.submit(found.moments.add, whole)

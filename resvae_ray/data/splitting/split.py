@@ -197,6 +197,6 @@ def _write_sides(plan: SplitPlan, staging: Path, progress: Progress) -> None:
     ):
         for batch in plan.source.batches():
             for side, writer in ((TRAIN, train), (VAL, val)):
-                writer.write(batch.take(chosen[side][start : start + len(batch)]))
+                writer.write(batch, chosen[side][start : start + len(batch)])
             start += len(batch)
             progress(start, len(plan.is_val))

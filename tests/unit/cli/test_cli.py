@@ -135,7 +135,7 @@ MISTAKES = [
     ("embed two.fasta out --model esm", 3, "two.fasta: id 'a' appears in line 1 and in line 4"),
     ("embed gap.fasta out --model esm", 3, "line 1 (id a): '-' at position 2; a sequence has letters only"),
     ("embed p.fasta full --model esm", 2, "already there"),
-    ("embed p.fasta s3://bucket/x --model esm", 2, "without a scheme"),
+    ("embed p.fasta s3://bucket --model esm", 2, "a bucket as a whole is not written to"),
     ("embed p.fasta out --model ./absent", 3, "--model ./absent: no such folder"),
     ("embed p.fasta out --model full", 3, "config.json: no such file"),
     ("embed p.fasta out", 1, "run `hf download facebook/esm2_t33_650M_UR50D --local-dir esm2_t33_650M_UR50D`"),

@@ -6,17 +6,28 @@ from typing import Any
 
 from resvae_ray.errors import UsageError
 from resvae_ray.files.place import Place
-from resvae_ray.jobs.portions import States
 from resvae_ray.names import UPLOADING
 
 COMMAND, SOURCES = "command", "sources"
 
 
-def begin(folder: Place, command: Mapping[str, Any], sources: States) -> None:
+def begin(folder: Place, command: Mapping[str, Any], sources: Mapping[str, Any]) -> None:
     """Marks the folder, or resumes what the same command has begun; files made of other sources are removed.
 
     Args:
         command: all that determines the result beside `sources`, as JSON has it.
+
+    Raises:
+        UsageError: something else is there.
+    """
+    known = require_own(folder, command)
+    if known is not None and known.get(SOURCES) != sources:
+        remove_files(folder)
+    (folder / UPLOADING).write_json({COMMAND: command, SOURCES: sources})
+
+
+def require_own(folder: Place, command: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The content of the mark, if the same command has begun to write the folder; None if nothing is there.
 
     Raises:
         UsageError: something else is there.
@@ -29,9 +40,7 @@ def begin(folder: Place, command: Mapping[str, Any], sources: States) -> None:
         raise UsageError(
             f"{folder}: holds a part of what another command began to write; remove it, or choose another name"
         )
-    elif known.get(SOURCES) != sources:
-        remove_files(folder)
-    mark.write_json({COMMAND: command, SOURCES: sources})
+    return known
 
 
 def remove_files(folder: Place) -> None:
