@@ -86,8 +86,11 @@ class _IdList(ColumnTable):
                     yield pa.table({ID: pa.array(piece, pa.string())})
         except FileNotFoundError:
             raise DataError(f"{self.path}: no such file or folder") from None
-        except (UnicodeDecodeError, OSError) as error:
-            raise DataError(f"{self.path}: not a text with an id a line: {error}") from None
+        except (UnicodeDecodeError, OSError):
+            raise DataError(
+                f"{self.path}: neither text nor a format that is read; expected Parquet, CSV, TSV, XLSX, FASTA, "
+                "features, or one id per line"
+            ) from None
 
 
 def _entries(line: str) -> list[str]:

@@ -47,6 +47,17 @@ READERS: dict[str, FeatureReader] = {
     ".h5ad": h5ad.read,
     ".pt": torch_files.read,
 }
+PARQUET_INSTEAD = "write Parquet, such as with pandas' or Polars' own method"
+NOT_READ = {  # by their endings: what they are, and what to do
+    (".feather", ".arrow", ".arrows", ".ipc"): ("Arrow IPC", PARQUET_INSTEAD),
+    (".json", ".jsonl", ".ndjson"): ("JSON", PARQUET_INSTEAD),
+    (".db", ".sqlite", ".sqlite3", ".duckdb"): ("a database", "write the table as Parquet or CSV"),
+    (".zarr",): ("Zarr", "write NPZ with the matrix and its ids, or AnnData's write_h5ad"),
+    (".safetensors",): ("safetensors", "torch.save(safetensors.torch.load_file(FILE), 'FILE.pt') keeps the names"),
+    (".pkl", ".pickle", ".joblib"): ("a pickle, which could run code", "write NPZ or Parquet"),
+    (".mat", ".rds", ".rda", ".rdata"): ("a file of MATLAB or R", "write CSV, or Parquet"),
+    (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".zst"): ("an archive", "unpack it, and import what is in it"),
+}
 IN_FOLDERS = (".parquet", ".pt")  # formats that are a folder of files
 HDF5_FORMATS = (".h5", ".hdf5", ".h5ad")
 APART: tuple[FeatureReader, ...] = (hdf5.read, h5ad.read)  # libhdf5 can loop, or crash, on a damaged file
@@ -89,6 +100,8 @@ def reader_for(source: str) -> FeatureReader:
     filesystem, place = locate(source)
     with reaching(source):
         kind = filesystem.get_file_info(place).type
+        if kind != pafs.FileType.NotFound:
+            _refuse_not_read(source)
         if kind == pafs.FileType.Directory:
             return READERS[_ending_in(filesystem, place, source)]
     if "*" in source:
@@ -99,6 +112,17 @@ def reader_for(source: str) -> FeatureReader:
         f"{source}: unknown format; the endings read are .parquet, .npz, .npy, .csv, .xlsx, .h5, .h5ad, .pt and their "
         "like; 'resvae-ray embed' makes features of sequences"
     )
+
+
+def _refuse_not_read(source: str) -> None:
+    """
+    Raises:
+        UsageError: the ending is that of a format which is known and not read.
+    """
+    plain = source.lower().rstrip("/").removesuffix(".gz")
+    for endings, (what, instead) in NOT_READ.items():
+        if plain.endswith(endings):
+            raise UsageError(f"{source}: {what}, which is not read; {instead}")
 
 
 def _ending_in(filesystem: pafs.FileSystem, folder: str, source: str) -> str:

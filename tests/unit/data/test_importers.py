@@ -386,6 +386,13 @@ def test_a_float64_too_large_for_float32_is_refused(tmp_path):
 
 def test_an_unknown_ending_names_the_known_ones(tmp_path):
     (tmp_path / "a.docx").touch()
+    for name, message in (("a.feather", "Arrow IPC"), ("a.jsonl.gz", "JSON"), ("a.safetensors", r"torch\.save")):
+        (tmp_path / name).write_bytes(b"\xff\0")
+        with pytest.raises(UsageError, match=f"{message}.*"):
+            reader_for(str(tmp_path / name))
+    (tmp_path / "a.zarr").mkdir()
+    with pytest.raises(UsageError, match="Zarr, which is not read; write NPZ"):
+        reader_for(f"{tmp_path}/a.zarr/")
     with pytest.raises(UsageError, match="unknown format; the endings read are .parquet"):
         import_features(tmp_path / "a.docx", tmp_path / "a.parquet")
 

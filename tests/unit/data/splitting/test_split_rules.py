@@ -217,7 +217,7 @@ class TestGiven:
         [
             ("val.txt", "", "it lists no ids"),
             ("val.csv", "what\np3\n", "no id column; the columns are 'what'"),
-            ("val.bin", b"\xff\xfe\x00", "not a text with an id a line"),
+            ("val.bin", b"\xff\xfe\x00", "neither text nor a format that is read"),
             ("absent.txt", None, "absent.txt: no such file"),
             ("absent.csv", None, "absent.csv"),
         ],
