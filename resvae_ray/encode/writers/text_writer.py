@@ -1,9 +1,16 @@
-"""LATENTS as CSV or TSV: one column per number (z0, z1, …), then the columns that passed through."""
+"""LATENTS as CSV or TSV: one column per number (z0, z1, …), then the columns that passed through.
+
+Text is quoted only where it has to be: many readers of TSV (cut, join, ClickHouse, the TensorBoard projector) take
+quotes for a part of the id, and pyarrow.csv quotes all text.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# pyarrow.compute makes its functions when it is imported, out of sight of a type checker.
 
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv as pc
+import pyarrow.compute as pc
 
 from resvae_ray.encode.encoded_parts import (
     EncodedParts,
@@ -27,29 +34,37 @@ def write_tsv(parts: EncodedParts, target: Path) -> None:
 
 
 def _write(parts: EncodedParts, target: Path, delimiter: str) -> None:
-    schema = pa.schema([column for field in parts.schema for column in _columns_of(field)])
-    require_one_name_each(schema.names, target)
-    options = pc.WriteOptions(delimiter=delimiter)
-    with pc.CSVWriter(target, schema, write_options=options) as writer:
+    names = [name for field in parts.schema for name in _names_of(field)]
+    require_one_name_each(names, target)
+    with target.open("w", encoding="utf-8", newline="") as file:
+        file.write(delimiter.join(_quoted(pa.array(names), delimiter).to_pylist()) + "\n")
         for batch in parts.batches():
-            arrays = [
-                array
+            columns = [
+                text
                 for field, column in zip(batch.schema, batch.columns, strict=True)
-                for array in _arrays_of(field, column)
+                for text in _texts_of(field, column, delimiter)
             ]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
+            file.writelines(f"{line}\n" for line in pc.binary_join_element_wise(*columns, delimiter).to_pylist())
 
 
-def _columns_of(field: pa.Field) -> list[pa.Field]:
+def _names_of(field: pa.Field) -> list[str]:
+    return [f"{field.name}{n}" for n in range(field.type.list_size)] if is_vector(field.type) else [field.name]
+
+
+def _texts_of(field: pa.Field, column: pa.Array, delimiter: str) -> list[pa.Array]:
+    """The values of each column of the file (n strings); a missing one is empty."""
     if is_vector(field.type):
-        kind = pa.from_numpy_dtype(vector_dtype(field.type))
-        return [pa.field(f"{field.name}{number}", kind) for number in range(field.type.list_size)]
-    return [pa.field(field.name, field.type if is_number(field.type) else pa.string())]
+        kind, matrix = pa.from_numpy_dtype(vector_dtype(field.type)), matrix_of(column)
+        numbers = [pa.array(matrix[:, place], kind, from_pandas=True) for place in range(field.type.list_size)]
+    elif is_number(field.type):
+        numbers = [column]
+    else:
+        return [_quoted(pa.array(texts(column), pa.string()), delimiter)]
+    return [pc.fill_null(values.cast(pa.string()), "") for values in numbers]
 
 
-def _arrays_of(field: pa.Field, column: pa.Array) -> list[pa.Array]:
-    if is_vector(field.type):
-        kind = pa.from_numpy_dtype(vector_dtype(field.type))
-        matrix = matrix_of(column)
-        return [pa.array(matrix[:, place], kind, from_pandas=True) for place in range(field.type.list_size)]
-    return [column if is_number(field.type) else pa.array(texts(column), pa.string())]
+def _quoted(values: pa.Array, delimiter: str) -> pa.Array:
+    """Texts in quotes if they have the delimiter, a quote or an end of a line, or if they are empty but not missing."""
+    inside = pc.binary_join_element_wise('"', pc.replace_substring(values, '"', '""'), '"', "")
+    needed = pc.or_(pc.match_substring_regex(values, rf'[{delimiter}"\r\n]|^$'), pc.is_null(values))
+    return pc.fill_null(pc.if_else(needed, inside, values), "")

@@ -20,6 +20,7 @@ from resvae_ray.encode.encode_features import encode_features
 from resvae_ray.encode.latents import Output, weights_hash
 from resvae_ray.encode.writers import FORMATS, protspace_writer
 from resvae_ray.encode.writers.protspace_writer import DELIMITER
+from resvae_ray.encode.writers.text_writer import _quoted
 from resvae_ray.errors import DataError, UsageError
 from resvae_ray.model.network import ResVAE
 
@@ -113,6 +114,16 @@ def test_text_reads_back_as_it_was(ending, delimiter, model, features, tmp_path,
     assert [row["label"] for row in rows[:3]] == ["a;b", "c|d", ""]
     assert (rows[4]["length"], rows[6]["length"], rows[3]["day"]) == ("", "6", "2026-11-04")
     assert [row["place0"] for row in rows[:4]] == ["0", "1", "", "3"], "a vector is missing"
+
+
+def test_text_is_quoted_only_where_it_must_be(model, features, tmp_path, encoded):
+    encode_features(model, features, tmp_path / "latents.tsv")
+    header, *lines = (tmp_path / "latents.tsv").read_text().splitlines()
+    assert header.split("\t")[:4] == ["id", "z0", "z1", "z2"]
+    assert [line.split("\t")[0] for line in lines] == IDS
+    values = pa.array(['5"-x', "a\tb", "a\nb", "a,b", "", None, "plain"])
+    assert _quoted(values, "\t").to_pylist() == ['"5""-x"', '"a\tb"', '"a\nb"', "a,b", '""', "", "plain"]
+    assert _quoted(values, ",").to_pylist()[3] == '"a,b"'
 
 
 def test_text_comes_in_by_import(model, features, tmp_path, encoded, expected):
