@@ -5,6 +5,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -35,10 +36,10 @@ def shared() -> Path:
 
 
 @pytest.fixture
-def reference_class(shared: Path, monkeypatch: pytest.MonkeyPatch) -> type:
+def reference_class(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
     """The class of the method's own text."""
     monkeypatch.syspath_prepend(str(shared / "seed"))
-    from reference import load_reference_class
+    from reference import load_reference_class  # pyright: ignore[reportMissingImports]
 
     yield load_reference_class()
     sys.modules.pop("reference", None)
@@ -64,7 +65,7 @@ def make_dataset(make_features: Callable[..., Path], tmp_path: Path) -> Callable
 
     def make(rows: int = 100, dim: int = 12, name: str = "dataset", seed: int = 0) -> Path:
         features = make_features(rows, dim, f"{name}.parquet", seed)
-        return split_features(features, tmp_path / name).path
+        return cast(Path, split_features(features, tmp_path / name).path)
 
     return make
 
@@ -84,7 +85,8 @@ def matrix() -> np.ndarray:
 def searched(make_dataset: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     """Writes a RUN as a search would leave it, without running a search.
 
-    A trial is its state and its validation losses, an epoch of a second each, one trial after another on `node-a`.
+    A trial is its state and its validation losses, an epoch of a second each, one trial after another on `node-a`. The
+    search is one of `of` trials, or of as many as there are.
     """
     from dataclasses import replace
 
@@ -95,12 +97,14 @@ def searched(make_dataset: Callable[..., Path], tmp_path: Path) -> Callable[...,
     from resvae_ray.search.run.run import Run
     from resvae_ray.search.study import open_study
 
-    def write(trials: list[tuple[str, list[float]]], *, rows: int = 60, model: bool = True, **more) -> Path:
+    def write(
+        trials: list[tuple[str, list[float]]], *, of: int = 2, rows: int = 60, model: bool = True, **more
+    ) -> Path:
         space = {"z_dim": Domain(2, 6), "lr": Domain(1e-4, 1e-2, log=True)} | more
         config = Config(
             space=space,
             training=replace(Config().training, epochs=9),
-            search=SearchConfig(trials=max(1, len(trials)), grace=1),
+            search=SearchConfig(trials=max(of, len(trials)), grace=1),
             data=replace(Config().data, mode="resident"),
         )
         dataset = Dataset.open(make_dataset(rows, 6))

@@ -30,6 +30,7 @@ DOING = {
     "report": ("drawing", "figures"),
 }
 EMBEDDING = Embedding()
+CHOSEN = ("model", "pooling", "max_length", "long")  # of its fields
 COLUMNS = ("id_column", "label_column", "features_column", "prefix")
 
 
@@ -69,6 +70,12 @@ def add_verbs(verbs: Any) -> None:
         "--layer", type=int, metavar="N", help="hidden layer (default: the last; see 'embed --help')"
     )
     sequences.add_argument(
+        "--max-length",
+        type=int,
+        metavar="N",
+        help=f"residues that the model reads at once (at least 1; default: {EMBEDDING.max_length})",
+    )
+    sequences.add_argument(
         "--long",
         metavar="NAME",
         help=f"treatment of long sequences: {', '.join(CHOICES['long'])} (default: {EMBEDDING.long})",
@@ -100,7 +107,7 @@ def _settings(options: argparse.Namespace) -> "FlowSettings":
     from resvae_ray.flow.flow_settings import FlowSettings, flow_config
 
     config = load_config(options.config) if options.config else flow_config()
-    given = {name: value for name in ("model", "pooling", "long") if (value := getattr(options, name)) is not None}
+    given = {name: value for name in CHOSEN if (value := getattr(options, name)) is not None}
     if options.layer is not None:
         given["layers"] = (options.layer,)
     return FlowSettings(

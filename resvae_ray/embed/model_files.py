@@ -51,15 +51,28 @@ class ModelFiles:
             DataError: a folder without a model of one of FAMILIES in it.
             JobError: the hub cannot be reached.
         """
+        if known := cls.find_local(model):
+            return known
+        name = _hub_name(model)
+        folder = _from_hub(name, model)
+        return cls(name, folder, *_config(folder, model), is_hub=True)
+
+    @classmethod
+    def find_local(cls, model: str) -> "ModelFiles | None":
+        """The same without a network: None for a model that `find` would look for on the hub.
+
+        Raises:
+            UsageError, DataError: see `find`.
+        """
         require("embed", "transformers")
         folder = Path(os.path.abspath(os.path.expanduser(model)))
         if folder.is_dir():
             return cls(folder.name, folder, *_config(folder, model))
         if model[:1] in ("/", ".", "~") or model.count("/") > 1:
             raise DataError(f"--model {model}: no such folder")
-        name = model if "/" in model else f"{OWNER}/{model}"
-        folder = _from_cache(name) or _from_hub(name, model)
-        return cls(name, folder, *_config(folder, model), is_hub=True)
+        name = _hub_name(model)
+        cached = _from_cache(name)
+        return cls(name, cached, *_config(cached, model), is_hub=True) if cached else None
 
     @property
     def dim(self) -> int:
@@ -129,6 +142,10 @@ def _config(folder: Path, model: str) -> tuple[dict[str, Any], Family]:
 def _read_config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / "config.json")
     return config if isinstance(config, dict) else {}
+
+
+def _hub_name(model: str) -> str:
+    return model if "/" in model else f"{OWNER}/{model}"
 
 
 def _from_cache(name: str) -> Path | None:

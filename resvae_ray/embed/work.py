@@ -127,7 +127,7 @@ def prepare(
         UsageError, DataError: of the proteins and sites; ids twice; with `--long error` a sequence that is too long.
     """
     known_sites = Sites(sites, settings.max_length if settings.long == TRUNCATE else None) if sites else None
-    longest, parts, rows, siteless, number = _Longest(settings), [], 0, 0, 0
+    longest, parts, rows, siteless, number = Longest(settings), [], 0, 0, 0
     for number, batches in enumerate(_blocks(_proteins(proteins, choice), sum(widths.values()))):
         table = pa.concat_tables([_table(batch, known_sites, proteins) for batch in batches])
         with _block_file(folder, number).staged_file() as staging:
@@ -304,13 +304,14 @@ def _place(batches: Iterator[ProteinBatch], row: int) -> str:
     raise AssertionError("a row that was read before")
 
 
-class _Longest:
-    """The number of sequences longer than the model reads at once, and the longest one."""
+class Longest:
+    """Sequences longer than the model reads at once: how many, and which is the longest."""
 
     def __init__(self, settings: Embedding) -> None:
         self.settings, self.count, self.most, self.named = settings, 0, 0, ""
 
     def look_at(self, batch: ProteinBatch) -> None:
+        """Counts them in a batch."""
         lengths = pc.binary_length(batch.sequences).to_numpy()
         self.count += int((lengths > self.settings.max_length).sum())
         if lengths.max() > self.most:
@@ -318,6 +319,10 @@ class _Longest:
             self.most, self.named = int(lengths[row]), f"{batch.place(row)} (id {batch.ids[row].as_py()})"
 
     def raise_if_error(self, source: str) -> None:
+        """
+        Raises:
+            DataError: there are some, and the settings do not say what to do with them.
+        """
         if self.count and self.settings.long == ERROR:
             raise DataError(
                 f"{source}: {self.count:,} sequences are longer than --max-length {self.settings.max_length}, the "

@@ -13,6 +13,10 @@ from resvae_ray.config import Config
 from resvae_ray.data.importers import read_features
 from resvae_ray.data.proteins import read_proteins
 from resvae_ray.data.stream import ResidentRows
+from resvae_ray.embed.model_files import ModelFiles
+from resvae_ray.embed.pooling import width
+from resvae_ray.embed.settings import Embedding
+from resvae_ray.embed.work import Longest
 from resvae_ray.files.place import LocalPlace, local_target
 from resvae_ray.flow.flow_settings import FlowSettings
 from resvae_ray.flow.run_all import require_ready
@@ -32,7 +36,7 @@ class Source:
     Attributes:
         rows: proteins that were read.
         whole: whether these are all.
-        dim: D; None for sequences, whose width the language model decides.
+        dim: D; None for sequences whose language model is not on this machine.
     """
 
     rows: int
@@ -82,17 +86,30 @@ def _look(source: str, home: LocalPlace, settings: FlowSettings) -> Source:
         source, settings = str(features), FlowSettings()
     started, rows, dim = time.monotonic(), 0, None
     if settings.embedding:
+        dim, longest = _embedded_width(settings.embedding), Longest(settings.embedding)
         for proteins in read_proteins(source, settings.proteins):
             rows += len(proteins)
+            longest.look_at(proteins)
             if time.monotonic() - started > COUNT_SECONDS:
-                return Source(rows, False, None)
-        return Source(rows, True, None)
+                return Source(rows, False, dim)
+        longest.raise_if_error(source)
+        return Source(rows, True, dim)
     with closing(read_features(source, settings.columns)) as pieces:
         for piece in pieces:
             rows, dim = rows + len(piece), piece.features.shape[1]
             if time.monotonic() - started > COUNT_SECONDS:
                 return Source(rows, False, dim)
     return Source(rows, True, dim)
+
+
+def _embedded_width(embedding: Embedding) -> int | None:
+    """The width of the features; None if the model has to be downloaded first.
+
+    Raises:
+        UsageError, DataError: no such model, or a pooling or layer that it does not have.
+    """
+    model = ModelFiles.find_local(embedding.model)
+    return None if model is None else width(model.outputs(embedding)[0].pooling, model.dim)
 
 
 def _sizes(seen: Source, config: Config) -> dict[str, int]:

@@ -71,6 +71,7 @@ DRAWN: dict[str, Callable[[Findings], style.Figure]] = {
     )
 }
 
+OF_SEVERAL_TRIALS = tuple(draw.__name__ for draw in (history, importances, parallel_coordinates, slices))
 
 TITLES = {
     "history": "Optimisation history",
@@ -95,8 +96,10 @@ class Figures(Mapping[str, style.Figure]):
 
     def __init__(self, findings: Findings) -> None:
         self.findings = findings
+        search = findings.run.config.search
         asked_for = {
-            finalists.__name__: findings.run.config.search.finalists > 0,
+            **dict.fromkeys(OF_SEVERAL_TRIALS, search.most_trials > 1),
+            finalists.__name__: search.finalists > 0,
             rate_distortion.__name__: _several_widths(findings),
         }
         self._names = [name for name in DRAWN if asked_for.get(name, True)]

@@ -257,6 +257,7 @@ def test_flow(machines, place, flowed):
         assert process.wait() == 0, (number, process.communicate()[1])
         close(process)
         assert results(place / "out") == expected, ("flow", number)
+        fates["flows"] += 1
     count("kills: flow", fates)
 
 

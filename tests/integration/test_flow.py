@@ -1,6 +1,7 @@
 """`run`: a source to latents and a report in one folder, resumed by the same command."""
 
 import json
+import random
 import shlex
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -8,12 +9,14 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from rounds import LONG
 from searches import outcome
-from tiny_esm import DIM, SEQUENCES, write_tiny_esm
+from tiny_models import TINY
 
 import resvae_ray as rr
 from resvae_ray.cli import main
 from resvae_ray.data.synthetic import write_synthetic_csv
+from resvae_ray.embed.model_files import ModelFiles
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 
@@ -125,12 +128,55 @@ def test_a_dry_run_writes_nothing(place, capsys):
     assert sorted(place.rglob("*")) == before
 
 
-def test_sequences_are_embedded(place, capsys):
-    write_tiny_esm(place / "esm")
-    lines = [f">{name}{copy}\n{sequence}{'A' * copy}" for name, sequence in SEQUENCES.items() for copy in range(3)]
-    (place / "proteins.fasta").write_text("\n".join(lines))
-    assert main(["run", "proteins.fasta", "sequences", "--model", "esm", "--pooling", "mean", *SEARCH]) == 0
-    assert [shlex.split(command)[1] for command in commands(capsys.readouterr().out)] == ["embed", *VERBS[1:]]
-    features = rr.Features.open(place / "sequences" / "features.parquet")
-    assert (features.rows, features.dim, features.provenance["pooling"]) == (15, DIM, "mean")
-    assert "sequence" in pq.read_schema(place / "sequences" / "latents.parquet").names
+def write_fasta(path, proteins):
+    draw = random.Random(0)
+    texts = ["".join(draw.choices("ACDEFGHIKLMNPQRSTVWYXU", k=draw.randint(2, 60))) for _ in range(proteins)]
+    path.write_text("".join(f">P{number:04d} of a test\n{text}\n" for number, text in enumerate(texts)))
+
+
+@pytest.mark.parametrize("name", TINY if LONG else ["prot_t5"])
+def test_sequences_of_every_family_of_language_models(name, place, capsys):
+    """From 200 proteins to the report, with the pooling that is the family's default."""
+    tiny = TINY[name]
+    (place / name).mkdir()
+    tiny.write(place / name)
+    write_fasta(place / "proteins.fasta", 200)
+    capsys.readouterr()
+    command = ["run", "proteins.fasta", f"out-{name}", "--model", name, *SEARCH]
+    assert main([*command, "--dry-run"]) == 0
+    dry = capsys.readouterr().out
+    assert dry.startswith("proteins.fasta: 200 proteins x 16 features\n")
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert [shlex.split(line)[1] for line in commands(said)] == ["embed", *VERBS[1:]]
+    assert f"model: {tiny.family}, license " in said
+    out = place / f"out-{name}"
+    features = rr.Features.open(out / "features.parquet")
+    about = {key: features.provenance[key] for key in ("model", "pooling", "layer")}
+    pooling = ModelFiles.find(str(place / name)).family.poolings[0]
+    assert (features.rows, features.dim, about) == (200, 16, {"model": name, "pooling": pooling, "layer": 3})
+    latents = pq.read_table(out / "latents.parquet")
+    assert latents.column_names == ["id", "z", "sequence", "description"]
+    assert latents["id"].to_pylist() == [f"P{number:04d}" for number in range(200)]
+    assert json.loads(latents.schema.metadata[b"resvae_ray"])["model"] == name
+    assert "loss" in (out / "report" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--model", "./nothing"], "--model ./nothing: no such folder"),
+        (["--pooling", "cls"], "--pooling cls: ProtT5 has mean, eos, segments, all"),
+        (["--layer", "9"], "--layer 9: tiny has the layers 0 to 3, or -1 to -4"),
+        (["--max-length", "50"], "sequences are longer than --max-length 50, the longest is"),
+    ],
+)
+def test_a_dry_run_of_sequences_finds_what_embed_would_refuse(options, error, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    TINY["prot_t5"].write(tmp_path / "tiny")
+    write_fasta(tmp_path / "proteins.fasta", 30)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["run", "proteins.fasta", "out", "--dry-run", "--model", "tiny", *options]) != 0
+    assert error in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before

@@ -2,7 +2,7 @@
 
     python tests/unit/embed/make_golden_families.py models FOLDER     in this project's environment
     python tests/unit/embed/make_golden_families.py vectors FOLDER    in an environment of its own, with
-        fair-esm 2.0.0, transformers 4 and sentencepiece (ProtTrans' and ProstT5's README), ankh and esm
+        fair-esm 2.0.0, transformers 4 and sentencepiece (ProtTrans', ProstT5's and Ankh3's README), ankh and esm
 
 The first writes the tiny models, the second the mean over the residues of every layer, per family and sequence. A
 package that the second environment lacks is skipped, and its part of golden_families.json stays.
@@ -157,7 +157,7 @@ def esmc(folder: Path) -> Callable[[str], list[Any]]:
     return states
 
 
-def t5(folder: Path, tokenizer: Any, tokens: Callable[[str], Any], before: int) -> Callable[[str], list[Any]]:
+def t5(folder: Path, tokens: Callable[[str], Any], before: int) -> Callable[[str], list[Any]]:
     from transformers import T5EncoderModel
 
     network = T5EncoderModel.from_pretrained(folder).eval()
@@ -179,7 +179,7 @@ def prot_t5(folder: Path, prefix: str = "") -> Callable[[str], list[Any]]:
         words = prefix + " ".join(list(re.sub(r"[UZOB]", "X", sequence)))
         return tokenizer(words, add_special_tokens=True, padding="longest", return_tensors="pt")
 
-    return t5(folder, tokenizer, tokens, 1 if prefix else 0)
+    return t5(folder, tokens, 1 if prefix else 0)
 
 
 def prost_t5(folder: Path) -> Callable[[str], list[Any]]:
@@ -203,6 +203,18 @@ def ankh(folder: Path) -> Callable[[str], list[Any]]:
     return states
 
 
+def ankh3(folder: Path) -> Callable[[str], list[Any]]:
+    """The recipe of the model's page; the package ankh loads these models too, and puts no `[NLU]` in front."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), pad_token="<pad>")
+
+    def tokens(sequence: str) -> Any:
+        return tokenizer("[NLU]" + sequence, add_special_tokens=True, return_tensors="pt", is_split_into_words=False)
+
+    return t5(folder, tokens, 1)
+
+
 def write_vectors(folder: Path) -> None:
     import torch
 
@@ -214,6 +226,7 @@ def write_vectors(folder: Path) -> None:
         ("prot_t5", prot_t5),
         ("prost_t5", prost_t5),
         ("ankh", ankh),
+        ("ankh3", ankh3),
     ):
         try:
             states = family(folder / name)

@@ -28,6 +28,7 @@ def close(found, expected, tolerance=1e-5):
 
 def test_every_family_is_tested():
     assert {tiny.family for tiny in TINY.values()} == {family.name for family in FAMILIES}
+    assert GOLDEN.keys() == TINY.keys()
 
 
 @pytest.fixture(scope="module", params=TINY)

@@ -104,6 +104,18 @@ def test_nothing_can_be_loaded_or_sent(run_path):
     assert "showSendToCloud: false" in content
 
 
+def test_one_training_has_no_figures_that_compare_trials(searched):
+    """The default of `run`; a page full of figures that cannot be drawn looks like a failure."""
+    path = searched([("complete", [5.0] * 9)], of=1)
+    written = report(path)
+    content = text_of(written)
+    assert list(figures(path))[:2] == ["learning_curves", "timeline"]
+    assert not written.missing
+    assert "No figure" not in content
+    assert 'href="#search"' not in content
+    assert "<h2>Training</h2>" in content
+
+
 @pytest.mark.parametrize(
     ("trials", "shown"),
     [
@@ -232,7 +244,7 @@ def test_without_plotly_one_line_says_what_to_install(run_path):
 
 def test_without_kaleido_a_line_says_how_to_get_images(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kaleido", None)
-    reason = drawn.write_images({}, tmp_path / "figures")
+    reason = str(drawn.write_images({}, tmp_path / "figures"))
     assert "kaleido is not installed" in reason
     assert "apt install chromium" in reason
     assert not (tmp_path / "figures").exists()
@@ -240,7 +252,7 @@ def test_without_kaleido_a_line_says_how_to_get_images(tmp_path, monkeypatch):
 
 def test_without_a_browser_a_line_says_how_to_get_images(run_path, tmp_path, monkeypatch):
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "no-such-browser"))
-    reason = drawn.write_images({"history": figures(run_path)["history"]}, tmp_path / "figures")
+    reason = str(drawn.write_images({"history": figures(run_path)["history"]}, tmp_path / "figures"))
     assert "no browser was found" in reason
     assert "apt install chromium" in reason
 
@@ -278,6 +290,7 @@ def explaining(findings, train, val):
 def test_a_large_gap_between_training_and_validation_comes_with_advice(run_path):
     findings = explaining(Findings(Run.open(run_path)), 0.98, 0.83)
     found = sections.overfitting(findings)
+    assert found
     assert (found.train, found.val) == pytest.approx((0.98, 0.83))
     content = page.render_page(
         sections.page_values(findings), {name: page.PageFigure(name, missing="-") for name in TITLES}

@@ -1,4 +1,4 @@
-"""How much a round tries: a short one (seconds) with all tests, a long one by `scripts/test --faults`."""
+"""How much a round tries: a short one (seconds) with all tests; with FAULTS=long, as `scripts/test --faults`, all."""
 
 import json
 import os
