@@ -36,7 +36,8 @@ def _add_import(verbs: Any) -> None:
     parser.epilog = (
         "Formats, by the ending of SOURCE: Parquet; CSV, TSV, TXT, also .gz; XLSX; NPZ, NPY;\n"
         "HDF5 (.h5, .hdf5), one data set per protein or a matrix; H5AD; a folder of .pt files from esm-extract.\n\n"
-        "Parquet that becomes a folder is imported as a Ray job if it has 2 GiB or more, or with --address."
+        "Parquet, several CSV files and the files of esm-extract that become a folder are imported as a Ray job if "
+        "they have 2 GiB or more, or with --address."
     )
     columns = parser.add_argument_group("columns")
     columns.add_argument("--id-column", metavar="NAME", help="column or array with the ids (default: id, Entry_ID, …)")

@@ -13,7 +13,7 @@ from resvae_ray.names import UPLOADING
 SIGNS = "*?["  # of a glob
 
 
-def list_files(path: AnyPath, suffix: str) -> tuple[pafs.FileSystem, list[str]]:
+def list_files(path: AnyPath, suffix: str | tuple[str, ...]) -> tuple[pafs.FileSystem, list[str]]:
     """The files with `suffix` that `path` stands for, sorted: one file, all below a folder, or those a glob matches.
 
     Names that begin with '.' or '_' are passed over below a folder, as Parquet readers do. No sign of a glob stands for
@@ -29,11 +29,11 @@ def list_files(path: AnyPath, suffix: str) -> tuple[pafs.FileSystem, list[str]]:
     if found is None:
         raise DataError(f"{path}: no such file or folder")
     if not found:
-        raise DataError(f"{path}: no {suffix} file there")
+        raise DataError(f"{path}: no {suffix if isinstance(suffix, str) else ' or '.join(suffix)} file there")
     return filesystem, sorted(found)
 
 
-def _found(filesystem: pafs.FileSystem, root: str, suffix: str) -> list[str] | None:
+def _found(filesystem: pafs.FileSystem, root: str, suffix: str | tuple[str, ...]) -> list[str] | None:
     kind = filesystem.get_file_info(root).type
     if kind == pafs.FileType.File:
         return [root]
@@ -64,7 +64,7 @@ def _fits(path: str, pattern: str) -> bool:
     )
 
 
-def _below(filesystem: pafs.FileSystem, folder: str, suffix: str) -> list[str]:
+def _below(filesystem: pafs.FileSystem, folder: str, suffix: str | tuple[str, ...]) -> list[str]:
     def visible(path: str) -> bool:
         return not any(part.startswith((".", "_")) for part in path.removeprefix(folder).strip("/").split("/"))
 

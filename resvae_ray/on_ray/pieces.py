@@ -24,7 +24,7 @@ class Piece(Protocol):
 
     @property
     def rows(self) -> int:
-        """The rows that the file is to have."""
+        """The rows that the file is to have; 0 if they are not known before it is made."""
         ...
 
 
@@ -72,9 +72,10 @@ def make_pieces(
         JobError: Ray gave up.
     """
     missing, bad = missing_pieces(folder, pieces), list[SomePiece]()
+    known = all(piece.rows for piece in pieces)
     total = sum(piece.rows for piece in pieces)
     done = total - sum(piece.rows for piece in missing)
-    progress(done, total)
+    progress(done, total if known else None)
     if not missing:
         return bad
     with ray_session(address) as nodes:
@@ -87,7 +88,7 @@ def make_pieces(
             elif outcome.error:
                 raise outcome.error
             done += outcome.rows
-            progress(done, total)
+            progress(done, total if known else None)
     return bad
 
 

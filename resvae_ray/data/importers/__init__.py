@@ -58,7 +58,7 @@ NOT_READ = {  # by their endings: what they are, and what to do
     (".mat", ".rds", ".rda", ".rdata"): ("a file of MATLAB or R", "write CSV, or Parquet"),
     (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".zst"): ("an archive", "unpack it, and import what is in it"),
 }
-IN_FOLDERS = (".parquet", ".pt")  # formats that are a folder of files
+IN_FOLDERS = (".parquet", ".pt")  # formats that are a folder of files, perhaps with other files beside them
 HDF5_FORMATS = (".h5", ".hdf5", ".h5ad")
 APART: tuple[FeatureReader, ...] = (hdf5.read, h5ad.read)  # libhdf5 can loop, or crash, on a damaged file
 OWN_CHOICES: dict[str, tuple[FeatureReader, ...]] = {  # fields of ColumnChoice that some formats alone have
@@ -127,10 +127,14 @@ def _refuse_not_read(source: str) -> None:
 
 def _ending_in(filesystem: pafs.FileSystem, folder: str, source: str) -> str:
     infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
-    found = [ending for ending in IN_FOLDERS if any(info.is_file and info.path.endswith(ending) for info in infos)]
+    names = [info.path for info in infos if info.is_file]
+    found = [ending for ending in IN_FOLDERS if any(name.endswith(ending) for name in names)]
+    if not found and (tables := [ending for ending in delimited.ENDINGS if any(n.endswith(ending) for n in names)]):
+        return tables[0]
     if not found:
         raise DataError(
-            f"{source}: a folder without {' or '.join(IN_FOLDERS)} files; other formats are read file by file"
+            f"{source}: a folder without {', '.join([*IN_FOLDERS, *delimited.ENDINGS])} files; other formats are read "
+            "file by file"
         )
     if len(found) > 1:
         raise DataError(
@@ -151,7 +155,7 @@ def import_features(
     """Reads features in any known format and writes them as FEATURES, streaming.
 
     Args:
-        source: a file, or for Parquet and esm-extract also a folder or a glob.
+        source: a file, or for Parquet, delimited text and esm-extract also a folder or a glob.
         target: one file if it ends in .parquet, else a folder of files.
         choice: which columns are what, where the defaults do not find them.
         beside: tables whose labels or columns are joined to the rows of the source, which is then read twice.

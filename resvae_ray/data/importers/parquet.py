@@ -67,7 +67,7 @@ class ParquetSource:
             vectors = text_vectors(of_text, first, choice)
         layout, of_ids = import_layout(schema.names, vectors or _strange(schema, files[0]), texts, choice, files[0])
         if layout.id is None:
-            _require_order(files)
+            require_order(files)
         features = Features.with_layout(source, filesystem, files, schema, layout)
         splits = _splits(features.files, source)
         found = {**features.provenance, **({"splits": ", ".join(splits)} if splits else {}), **of_ids}
@@ -103,7 +103,7 @@ def _features_among(schema: pa.Schema, vectors: list[str], choice: ColumnChoice,
     return found
 
 
-def _require_order(files: Sequence[str]) -> None:
+def require_order(files: Sequence[str]) -> None:
     """
     Raises:
         DataError: the files are numbered, and not in the order of their numbers, on which rows without ids depend.

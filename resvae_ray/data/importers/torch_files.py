@@ -64,11 +64,11 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
         DataError: not a file of tensors, only one vector per residue, a layer that a file does not have, NaN.
         UsageError: a layer or pooling that the user named is not there, or has to be named.
     """
-    filesystem, paths = _list(source)
+    filesystem, paths = files_of(source)
     content = _load(filesystem, paths[0])
-    if isinstance(content, dict) and isinstance(content.get("label"), str) and {*content} & REPRESENTATIONS:
-        refuse_columns(source, choice)
-        yield from _read_extracted(filesystem, paths, source, choice)
+    if _is_extracted(content):
+        extracted = ExtractedFiles.of(filesystem, paths, content, source, choice)
+        yield from extracted.rows(paths)
         return
     if choice.layer is not None:
         raise UsageError(f"{source}: --layer {choice.layer}: it chooses in files of esm-extract alone")
@@ -221,25 +221,55 @@ def _array(tensor: Any) -> np.ndarray:
     return (tensor.to(torch.float32) if tensor.is_floating_point() else tensor).numpy()
 
 
-def _read_extracted(
-    filesystem: pafs.FileSystem, paths: list[str], source: str, choice: ColumnChoice
-) -> Iterator[FeatureBatch]:
-    pick: _Pick | None = None
-    ids: list[str] = []
-    vectors: list[np.ndarray] = []
-    start = 0
-    for path in paths:
-        content = _load(filesystem, path)
-        if not isinstance(content, dict) or not isinstance(content.get("label"), str):
-            raise DataError(f"{path}: no label; expected a file that esm-extract wrote")
-        pick = pick or _choose(content, path, choice)
-        ids.append(content["label"])
-        vectors.append(pick.vector(content, path, vectors))
-        if len(ids) == batch_rows(len(vectors[0])) or path == paths[-1]:
-            batch = as_batch(np.stack(vectors), start, {ID: pa.array(ids, pa.string())}, source, pick.found)
-            check_batch(batch, None, source, start + 1)
-            start += len(ids)
-            ids, vectors = [], []
+def _is_extracted(content: Any) -> bool:
+    return isinstance(content, dict) and isinstance(content.get("label"), str) and bool({*content} & REPRESENTATIONS)
+
+
+@dataclass(frozen=True)
+class ExtractedFiles:
+    """What esm-extract wrote: a file per protein.
+
+    Attributes:
+        paths: on `filesystem`, in their order.
+        dim: D, of the first file.
+    """
+
+    source: str
+    filesystem: pafs.FileSystem
+    paths: list[str]
+    pick: "_Pick"
+    dim: int
+
+    @classmethod
+    def open(cls, source: str, choice: ColumnChoice) -> "ExtractedFiles | None":
+        """None if the first file is not of esm-extract; see `read` for what is refused."""
+        filesystem, paths = files_of(source)
+        content = _load(filesystem, paths[0])
+        return cls.of(filesystem, paths, content, source, choice) if _is_extracted(content) else None
+
+    @classmethod
+    def of(
+        cls, filesystem: pafs.FileSystem, paths: list[str], first: Mapping[str, Any], source: str, choice: ColumnChoice
+    ) -> "ExtractedFiles":
+        """As `open`, with the content of the first file."""
+        refuse_columns(source, choice)
+        pick = _choose(first, paths[0], choice)
+        return cls(source, filesystem, paths, pick, len(pick.vector(first, paths[0])))
+
+    def rows(self, paths: list[str], start: int = 0) -> Iterator[FeatureBatch]:
+        """The proteins of some of the files, in order; `start` come before them."""
+        size = batch_rows(self.dim)
+        for first in range(0, len(paths), size):
+            ids, vectors = list[str](), list[np.ndarray]()
+            for path in paths[first : first + size]:
+                content = _load(self.filesystem, path)
+                if not isinstance(content, dict) or not isinstance(content.get("label"), str):
+                    raise DataError(f"{path}: no label; expected a file that esm-extract wrote")
+                ids.append(content["label"])
+                vectors.append(self.pick.vector(content, path, self.dim))
+            columns = {ID: pa.array(ids, pa.string())}
+            batch = as_batch(np.stack(vectors), start + first, columns, self.source, self.pick.found)
+            check_batch(batch, None, self.source, start + first + 1)
             yield batch
 
 
@@ -254,11 +284,11 @@ class _Pick:
     def found(self) -> dict[str, str]:
         return {"layer": str(self.layer), "pooling": POOLINGS[self.pooling]}
 
-    def vector(self, content: Mapping[str, Any], path: str, before: list[np.ndarray]) -> np.ndarray:
+    def vector(self, content: Mapping[str, Any], path: str, dim: int | None = None) -> np.ndarray:
         """The chosen vector (D) of a file.
 
         Raises:
-            DataError: the file lacks it, or its length differs from that of the vectors `before`.
+            DataError: the file lacks it, or its length differs from `dim`, that of the files before.
         """
         import torch
 
@@ -272,9 +302,9 @@ class _Pick:
             if isinstance(tensor, torch.Tensor):
                 what = f"a tensor of shape {tuple(tensor.shape)} and type {tensor.dtype}"
             raise DataError(f"{path}: {self.pooling}[{self.layer}] is {what}; expected one vector of numbers")
-        if before and len(tensor) != len(before[0]):
+        if dim is not None and len(tensor) != dim:
             raise DataError(
-                f"{path}: a vector of {len(tensor)} numbers, but {len(before[0])} in the files before; "
+                f"{path}: a vector of {len(tensor)} numbers, but {dim} in the files before; "
                 "all vectors must have one width"
             )
         return tensor.detach().to(torch.float32).numpy()
@@ -306,7 +336,7 @@ def _choose_pooling(content: Mapping[str, Any], path: str, wanted: str | None) -
     return wanted or there[0]
 
 
-def _list(source: str) -> tuple[pafs.FileSystem, list[str]]:
+def files_of(source: str) -> tuple[pafs.FileSystem, list[str]]:
     """The files in the order of their paths; also those whose names begin with '.' or '_', as labels may."""
     filesystem, place = locate(source)
     with reaching(source):
