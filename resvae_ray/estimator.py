@@ -198,7 +198,13 @@ class ResVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         }
 
     def _table(self, X: Any) -> Any:
-        """X as scikit-learn takes it: of an AnnData a DataFrame with its names, of anything else X itself."""
+        """X as scikit-learn takes it: of an AnnData a DataFrame with its names, of anything else X itself.
+
+        Raises:
+            ValueError: entries are masked, of which scikit-learn would take the numbers under the mask.
+        """
+        if np.ma.is_masked(X):
+            raise ValueError("X has masked entries; fill them with numbers, or remove their rows")
         if type(X).__name__ != "AnnData" or not hasattr(X, "obs_names"):
             return X
         import pandas as pd

@@ -100,6 +100,12 @@ def test_an_anndata_without_x_says_what_to_do():
         transformer().fit(anndata.AnnData(shape=(80, 0)))
 
 
+def test_masked_entries_are_refused(x):
+    with pytest.raises(ValueError, match="X has masked entries"):
+        transformer().fit(np.ma.masked_greater(x, 1))
+    assert transformer().fit(np.ma.masked_array(x)).n_features_in_ == 6
+
+
 def test_in_a_pipeline_and_a_grid_search(x):
     y = (x[:, 0] > np.median(x[:, 0])).astype(int)
     pipeline = make_pipeline(transformer(1), LogisticRegression())
