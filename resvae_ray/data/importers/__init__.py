@@ -59,6 +59,7 @@ NOT_READ = {  # by their endings: what they are, and what to do
     (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".zst"): ("an archive", "unpack it, and import what is in it"),
 }
 IN_FOLDERS = (".parquet", ".pt")  # formats that are a folder of files, perhaps with other files beside them
+ALONE_IN_FOLDERS = (".npy", *delimited.ENDINGS)  # the same, without files of those formats
 HDF5_FORMATS = (".h5", ".hdf5", ".h5ad")
 APART: tuple[FeatureReader, ...] = (hdf5.read, h5ad.read)  # libhdf5 can loop, or crash, on a damaged file
 OWN_CHOICES: dict[str, tuple[FeatureReader, ...]] = {  # fields of ColumnChoice that some formats alone have
@@ -129,11 +130,11 @@ def _ending_in(filesystem: pafs.FileSystem, folder: str, source: str) -> str:
     infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
     names = [info.path for info in infos if info.is_file]
     found = [ending for ending in IN_FOLDERS if any(name.endswith(ending) for name in names)]
-    if not found and (tables := [ending for ending in delimited.ENDINGS if any(n.endswith(ending) for n in names)]):
-        return tables[0]
+    if not found and (others := [ending for ending in ALONE_IN_FOLDERS if any(n.endswith(ending) for n in names)]):
+        return others[0]
     if not found:
         raise DataError(
-            f"{source}: a folder without {', '.join([*IN_FOLDERS, *delimited.ENDINGS])} files; other formats are read "
+            f"{source}: a folder without {', '.join([*IN_FOLDERS, *ALONE_IN_FOLDERS])} files; other formats are read "
             "file by file"
         )
     if len(found) > 1:

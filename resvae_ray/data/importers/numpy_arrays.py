@@ -1,4 +1,4 @@
-"""NumPy: .npy with one matrix, .npz with a matrix, its ids and any other arrays of as many entries.
+"""NumPy: .npy with one matrix, or a folder of .npy with one vector each; .npz with a matrix, its ids and other arrays.
 
 The matrix is read in pieces, from the compressed archive too. Pickled arrays are refused: loading one runs code.
 """
@@ -12,6 +12,7 @@ from typing import IO
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import fs as pafs
 
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.file_kind import NPY, kind_by_content
@@ -25,11 +26,11 @@ from resvae_ray.data.importers.arrays import (
     named_vectors,
     require_width,
 )
-from resvae_ray.data.layout import ColumnChoice
+from resvae_ray.data.layout import FEATURES_COLUMNS, ID_COLUMNS, LABEL_COLUMNS, ColumnChoice, find_column
 from resvae_ray.data.schema import FeatureBatch, as_text, check_batch
 from resvae_ray.data.vector_columns import PER_RESIDUE
 from resvae_ray.errors import DataError, ResVAERayError, first_line
-from resvae_ray.files.place import locate
+from resvae_ray.files.place import locate, reaching
 
 ENTRY = b"PK\x01\x02"  # with which each entry of an archive's table of contents begins
 
@@ -49,6 +50,11 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
         UsageError: an array that the user named is not there.
     """
     filesystem, place = locate(source)
+    with reaching(source):
+        is_folder = filesystem.get_file_info(place).type == pafs.FileType.Directory
+    if is_folder:
+        yield from _read_folder(filesystem, place, source, choice)
+        return
     try:
         with filesystem.open_input_file(place) as file:
             if kind_by_content(source) == NPY or source.lower().endswith(".npy"):
@@ -61,6 +67,31 @@ def read(source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
         raise
     except Exception as error:  # whatever a damaged file makes its readers raise
         raise DataError(f"{source}: not a readable NumPy file: {first_line(error)}") from None
+
+
+def _read_folder(filesystem: pafs.FileSystem, folder: str, source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:
+    """The proteins of a folder with one vector in each file; the names of the files, and of folders, are the ids."""
+    infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
+    paths = sorted(info.path for info in infos if info.is_file and info.path.endswith(NPY))
+    places = {path.removeprefix(folder.rstrip("/")).strip("/").removesuffix(NPY): path for path in paths}
+    if (name := find_column(list(places), (*FEATURES_COLUMNS, *ID_COLUMNS, *LABEL_COLUMNS))) is not None:
+        raise DataError(
+            f"{source}: {name}{NPY} is not called like a protein; of a matrix and arrays beside it import the matrix, "
+            "with --ids or --labels"
+        )
+
+    def vector(name: str) -> np.ndarray:
+        try:
+            with filesystem.open_input_file(places[name]) as file:
+                header = _header(file, file.size(), places[name])
+                file.seek(0)
+                values = np.lib.format.read_array(file, allow_pickle=False)
+                _require_end(file, header, places[name])
+        except (OSError, ValueError) as error:
+            raise DataError(f"{places[name]}: not a readable NumPy file: {first_line(error)}") from None
+        return values
+
+    yield from named_vectors(list(places), vector, source, choice)
 
 
 def _read_archive(file: pa.NativeFile, source: str, choice: ColumnChoice) -> Iterator[FeatureBatch]:

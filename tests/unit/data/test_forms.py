@@ -152,6 +152,12 @@ def pt_folder(path, form):
         torch.save(torch.tensor(array), path / f"{name}.pt")
 
 
+def npy_folder(path, form):
+    for name, array in per_protein(form).items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(path / f"{name}.npy", array)
+
+
 WRITERS = {
     "Parquet": ("a.parquet", parquet),
     "CSV": ("a.csv", csv),
@@ -162,6 +168,7 @@ WRITERS = {
     "H5AD": ("a.h5ad", h5ad),
     ".pt": ("a.pt", pt),
     ".pt folder": ("folder", pt_folder),
+    ".npy folder": ("folder", npy_folder),
 }
 
 
@@ -198,6 +205,21 @@ def test_a_form_in_a_container(form, container, answer, tmp_path):
     numbered = answer == "numbered" or container == "NPY"
     assert (ids, of_ids) == ((NUMBERS, "row numbers") if numbered else (IDS, None))
     np.testing.assert_allclose(matrix, X, rtol=1e-6)
+
+
+def test_a_matrix_beside_its_ids_in_a_folder_is_not_a_protein(tmp_path):
+    (tmp_path / "folder").mkdir()
+    np.save(tmp_path / "folder" / "embeddings.npy", X)
+    np.save(tmp_path / "folder" / "other.npy", X)
+    with pytest.raises(DataError, match=r"embeddings.npy is not called like a protein; .* import the matrix"):
+        imported(tmp_path / "folder")
+
+
+def test_a_damaged_file_of_a_folder_is_named(tmp_path):
+    npy_folder(tmp_path / "folder", SINGLE)
+    (tmp_path / "folder" / f"{IDS[3]}.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(DataError, match=rf"{IDS[3]}.npy: not a (readable NumPy file|NumPy array)"):
+        imported(tmp_path / "folder")
 
 
 @pytest.mark.parametrize(

@@ -84,5 +84,7 @@ def test_provenance_stays_with_the_features(make_features, tmp_path):
 def test_a_folder_without_features_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "data-00000-of-00001.arrow").touch()
-    with pytest.raises(DataError, match=r"in: a folder without .parquet, .pt, .csv, .csv.gz, .tsv, .tsv.gz files"):
+    with pytest.raises(
+        DataError, match=r"in: a folder without .parquet, .pt, .npy, .csv, .csv.gz, .tsv, .tsv.gz files"
+    ):
         imported(tmp_path / "in", tmp_path)
