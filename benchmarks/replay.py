@@ -1,15 +1,16 @@
 """Which searcher and scheduler finds how much in how many epochs? Searches on recorded curves, without training.
 
-    python -m benchmarks.replay CURVES.parquet [--config esm2_650m_cls] [--seeds 30] [--slots 2] [--target LOSS]
-                                [--grace 5 10 20] [--factor 2 3 4] [--startup 5 10 20] [--rungs 2:10,20,30,45,60]
+    python -m benchmarks.replay CURVES.parquet [--config esm2_650m_cls] [--seeds 30] [--first-seed 0] [--slots 2]
+                                [--target LOSS] [--only TEXT] [--grace 5 10 20] [--factor 2 3 4] [--startup 5 10 20]
+                                [--rungs 2:10,20,30,45,60]
 
 CURVES is what `benchmarks.record_curves` recorded; what a configuration between its points comes to, says
 `benchmarks.surrogate`. A search is a loop of events, as Tune's: a slot starts a trial, an epoch ends, the scheduler
-judges. Its searchers and schedulers are the real ones: ours; random proposals with our ASHA; Ray's OptunaSearch and
-ASHA as they come; the published code's TPE and median pruner, one trial after another. More `--grace`, `--factor` and
-`--startup` are ours with other settings; `--rungs` is ours with a factor and rungs that no factor gives. Prints, for
-each, medians over the seeds with the 10th and 90th percentile: epochs in all, the best loss at the end and after so
-many epochs, epochs to the target.
+judges. Its searchers and schedulers are the real ones: ours, stopping and promoting; random proposals with our ASHA;
+Ray's OptunaSearch and ASHA as they come; the published code's TPE and median pruner, one trial after another. More
+`--grace`, `--factor` and `--startup` are ours, stopping, with other settings; `--rungs` is ours with a factor and rungs
+that no factor gives. Prints, for each, medians over the seeds with the 10th and 90th percentile: epochs in all, the
+best loss at the end and after so many epochs, epochs to the target.
 """
 
 import argparse
@@ -30,11 +31,11 @@ from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.surrogate import Curves
 from resvae_ray import names
-from resvae_ray.config import AUTO, Config
+from resvae_ray.config import AUTO, PROMOTE, Config
 from resvae_ray.config_file import load_config
 from resvae_ray.search.asha import DurableASHA
 from resvae_ray.search.study import distributions
-from resvae_ray.search.tpe import StudySearch
+from resvae_ray.search.tpe import PromotingSearch, StudySearch
 
 CHECKPOINTS = (200, 400, 600, 800, 1000, 1200, 1500, 2000)  # epochs in all at which the best loss is shown
 
@@ -77,6 +78,8 @@ def main() -> None:
     parser.add_argument("curves")
     parser.add_argument("--config", default="esm2_650m_cls")
     parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--only", default="", metavar="TEXT", help="contenders with this in their name")
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--target", type=float)
     parser.add_argument("--json", action="store_true")
@@ -89,7 +92,10 @@ def main() -> None:
     curves = Curves(pd.read_parquet(options.curves), config)
     found = {}
     for name, course_of in contenders(config, curves, options).items():
-        courses = [course_of(_seeded(config, seed)) for seed in range(options.seeds)]
+        if options.only not in name:
+            continue
+        seeds = range(options.first_seed, options.first_seed + options.seeds)
+        courses = [course_of(_seeded(config, seed)) for seed in seeds]
         found[name] = _summary(courses, options.target)
         if not options.json:
             print(_line(name, found[name]), flush=True)
@@ -143,6 +149,10 @@ def contenders(config: Config, curves: Curves, options: argparse.Namespace) -> d
 
         return course
 
+    def promoting(seeded: Config) -> Course:
+        changed = replace(seeded, search=replace(seeded.search, scheduler=PROMOTE))
+        return simulate(PromotingSearch(optuna.create_study(), changed, []), None, curves, changed, options.slots)
+
     settings = config.search
     grid = itertools.product(
         options.grace or [settings.grace],
@@ -158,21 +168,26 @@ def contenders(config: Config, curves: Curves, options: argparse.Namespace) -> d
         **named,
         "ours, --trials auto": ended_by_itself,
         **{f"ours, factor {factor:g}, rungs {epochs}": judged(factor, epochs) for factor, epochs in options.rungs},
+        "ours, promoting": promoting,
         "random, our ASHA": random,
         "OptunaSearch, Ray's ASHA": stock,
         "published: TPE, median pruner": lambda seeded: published(curves, seeded),
     }
 
 
-def simulate(search: Searcher, scheduler: TrialScheduler, curves: Curves, config: Config, slots: int) -> Course:
-    """A search on that number of slots, event by event."""
+def simulate(search: Searcher, scheduler: TrialScheduler | None, curves: Curves, config: Config, slots: int) -> Course:
+    """A search on that number of slots, event by event. Without a scheduler the searcher says where a trial pauses."""
     best: list[float] = []
     begun, lowest = 0, np.inf
     events: list[tuple[float, int, Any]] = [(0.0, slot, None) for slot in range(slots)]
     while events:
         now, slot, running = heapq.heappop(events)
         if running is None:
-            if begun == config.search.most_trials or (proposed := search.suggest(str(begun))) == Searcher.FINISHED:
+            ends = scheduler is not None and begun == config.search.most_trials
+            if ends or (proposed := search.suggest(str(begun))) == Searcher.FINISHED:
+                continue
+            if proposed is None:  # until another slot is free
+                heapq.heappush(events, (events[0][0] + 1e-6, slot, None))
                 continue
             running = _begin(proposed, scheduler, curves, begun)
             begun += 1
@@ -182,7 +197,7 @@ def simulate(search: Searcher, scheduler: TrialScheduler, curves: Curves, config
         result = running.result()
         lowest = min(lowest, result[names.VAL_LOSS])
         best.append(lowest)
-        if _goes_on(search, scheduler, running, result, curves.epochs):
+        if _goes_on(search, scheduler, running, result):
             heapq.heappush(events, (now + running.epoch_s, slot, running))
         else:
             heapq.heappush(events, (now, slot, None))
@@ -193,7 +208,8 @@ class _Running:
     """A trial under way."""
 
     def __init__(self, trial: Any, losses: np.ndarray, epoch_s: float) -> None:
-        self.trial, self.epoch_s, self.epoch = trial, epoch_s, 0
+        self.trial, self.epoch_s = trial, epoch_s
+        self.epoch, self.until = trial.config.get(names.PAUSED_AT, 0), trial.config.get(names.UNTIL, len(losses))
         self._losses, self._lowest = losses, np.minimum.accumulate(losses)
 
     def result(self) -> dict[str, Any]:
@@ -207,21 +223,25 @@ class _Running:
         }
 
 
-def _begin(proposed: Any, scheduler: TrialScheduler, curves: Curves, number: int) -> _Running:
-    trial: Any = SimpleNamespace(trial_id=str(number), config={names.NUMBER: number})
-    scheduler.on_trial_add(None, trial)  # pyright: ignore[reportArgumentType]
+def _begin(proposed: Any, scheduler: TrialScheduler | None, curves: Curves, number: int) -> _Running:
+    trial: Any = SimpleNamespace(trial_id=str(number), config={names.NUMBER: number, **proposed})
+    if scheduler is not None:
+        scheduler.on_trial_add(None, trial)  # pyright: ignore[reportArgumentType]
     return _Running(trial, *curves.of(proposed.get("params", proposed)))
 
 
-def _goes_on(search: Searcher, scheduler: Any, running: _Running, result: dict[str, Any], epochs: int) -> bool:
+def _goes_on(search: Searcher, scheduler: Any, running: _Running, result: dict[str, Any]) -> bool:
     """Tells searcher and scheduler of an epoch, as Tune does; whether the trial has another."""
     trial = running.trial
-    judged = running.epoch < epochs and scheduler.on_trial_result(None, trial, result) != TrialScheduler.STOP
-    if judged:
+    goes_on = running.epoch < running.until
+    if goes_on and scheduler is not None:
+        goes_on = scheduler.on_trial_result(None, trial, result) != TrialScheduler.STOP
+    if goes_on:
         search.on_trial_result(trial.trial_id, result)
         return True
     search.on_trial_complete(trial.trial_id, result)
-    scheduler.on_trial_complete(None, trial, result)
+    if scheduler is not None:
+        scheduler.on_trial_complete(None, trial, result)
     return False
 
 

@@ -21,6 +21,7 @@ SCHEDULES = ("constant", "cosine", "one_cycle", "wsd")
 LINEAR_PATHS = ("none", "pca")
 DATA_MODES = ("auto", "resident", "stream")
 AUTO = "auto"
+STOP, PROMOTE = "stop", "promote"  # what ASHA does with trials at a rung
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 AUTO_R2 = 0.95  # explained variance at whose residual error a metric with beta = "auto" is calibrated
 MOST_AUTO_TRIALS = 50  # of a search that ends by itself; see search/enough_trials.py
@@ -188,6 +189,12 @@ class SearchConfig:
     seed: int = setting(0, "seed of the search: proposals, initial weights, order of the rows", at_least=0)
     startup_trials: int = setting(10, "random trials before TPE begins to propose", at_least=1, rare=True)
     try_first: bool = setting(False, "try the values of [training] as the first trial; they must lie in [space]")
+    scheduler: str = setting(
+        STOP,
+        "ASHA at a rung: stop ends the trials that are not among the best; promote pauses every trial and continues "
+        "the best, also later",
+        choices=(STOP, PROMOTE),
+    )
     grace: int = setting(10, "epochs before ASHA may stop a trial: its first rung", at_least=1, rare=True)
     reduction_factor: float = setting(
         3.0, "ASHA keeps the best 1/X of the trials at a rung; the next rung is X times further", above=1, rare=True
@@ -209,6 +216,11 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         check_fields("search", self)
+        _require(
+            self.scheduler != PROMOTE or self.brackets == 1,
+            f"search.brackets is {self.brackets}; scheduler promote has one bracket: set brackets to 1, or scheduler "
+            "to stop",
+        )
 
     @property
     def most_trials(self) -> int:

@@ -106,6 +106,8 @@ FAULT = "fault"  # in a result: a problem of the data or the machine, not of the
 FAILURE = "failure"  # in a result: why the trial failed
 SHORT_OF_MEMORY = "short_of_memory"  # beside a failure: out of memory, as other trials would be too
 CRASHED = "crashed"  # in the configuration of a trial with too many crashes: the last reason
+PAUSED_AT = "paused_at"  # the epoch at which a trial paused last
+UNTIL = "until"  # the epoch to which it trains before it pauses again
 REPEAT = "repeat"  # which retraining of a finalist, from 0
 EPOCHS = "epochs"
 NODE = "node"
@@ -115,6 +117,7 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"  # in run.json
 
 PENDING = "pending"
 RUNNING = "running"
+PAUSED = "paused"  # at a rung; it may be promoted
 COMPLETE = "complete"
 PRUNED = "pruned"
 FAILED = "failed"

@@ -105,8 +105,11 @@ class Training:
         """Whether all epochs are trained, or the loss has not fallen for `config.patience` of them."""
         return self.config.has_ended(self.epoch, int(self._best_metrics.get(names.EPOCH, 0)))
 
-    def epochs(self) -> Iterator[Metrics]:
+    def epochs(self, until: int | None = None) -> Iterator[Metrics]:
         """Trains the epochs that are left, one at each step, and yields its metrics.
+
+        Args:
+            until: the epoch after which to stop before the end.
 
         Raises:
             Diverged: a training or validation loss is not finite; the best weights so far can still be saved.
@@ -115,7 +118,7 @@ class Training:
             start_as_pca(self.model, principal_components(self._train))
         elif self.epoch == 0 and self.config.output_bias == "mean":
             self._start_at_mean()
-        while not self.has_ended:
+        while not self.has_ended and (until is None or self.epoch < until):
             started = time.perf_counter()
             train_loss = self._train_epoch(self.epoch + 1)
             trained = time.perf_counter()

@@ -17,13 +17,13 @@ from resvae_ray.evaluation.results import Evaluation
 from resvae_ray.files.place import place
 from resvae_ray.model.network import ResVAE
 from resvae_ray.model.pretrained import read_model_config
-from resvae_ray.search.asha import DurableASHA
 from resvae_ray.search.export import best_model
 from resvae_ray.search.run.finalists import Finalist, chosen_of, finalists_of
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.snapshot import Snapshot
 from resvae_ray.search.run.status import Status
 from resvae_ray.search.run.trainings import BestTrial, SavedWeights, TrainingRecord, best_of
+from resvae_ray.search.rungs import rung_epochs
 from resvae_ray.search.space import training_config
 from resvae_ray.search.study import frozen_trials
 
@@ -102,9 +102,8 @@ class Findings:
 
     @cached_property
     def rungs(self) -> list[int]:
-        """The epochs at which ASHA judges; at the end of a trial there is nothing left to stop."""
-        length = self.run.config.training.epochs
-        return [epoch for epoch in DurableASHA(self.run.config).rung_epochs() if epoch < length]
+        """The epochs at which ASHA compares trials before their end."""
+        return rung_epochs(self.run.config)
 
     @property
     def rank_correlations(self) -> dict[int, float]:
@@ -135,7 +134,15 @@ class Findings:
     @property
     def stopped(self) -> dict[int, int]:
         """Number of trials that ASHA stopped, by epoch."""
-        return dict(sorted(Counter(record.last_epoch for record in self.ended(names.PRUNED)).items()))
+        return self._at_rungs(names.PRUNED)
+
+    @property
+    def waiting(self) -> dict[int, int]:
+        """Number of paused trials, by epoch."""
+        return self._at_rungs(names.PAUSED)
+
+    def _at_rungs(self, state: str) -> dict[int, int]:
+        return dict(sorted(Counter(record.last_epoch for record in self.ended(state)).items()))
 
     @property
     def epochs_saved(self) -> int:

@@ -26,7 +26,7 @@ from resvae_ray.search.space import describe
 
 LOSS = "lowest validation loss"
 DARK_TO_LIGHT = [[0, "#08306b"], [0.5, "#3f8fc5"], [1, "#b3cde3"]]  # the lowest loss is dark
-SHOWN_STATES = (names.COMPLETE, names.PRUNED, names.FAILED, names.RUNNING)
+SHOWN_STATES = (names.COMPLETE, names.PRUNED, names.FAILED, names.RUNNING, names.PAUSED)
 FEWEST_FOR_IMPORTANCE = 10  # trials
 FEWEST_FOR_BEST_TENTH = 50  # trials, for the best tenth to be more than a few lucky ones
 FANOVA, PED_ANOVA = "fANOVA", "PED-ANOVA"
@@ -131,7 +131,8 @@ def _importance_bars(study: optuna.Study) -> Sequence[go.Bar]:
     with warnings.catch_warnings():
         # Where the best tenth is like all trials, it warns that all importances are equal; the bars say so.
         warnings.simplefilter("ignore", UserWarning)
-        return plot_param_importances(study, evaluator).data
+        figure: Any = plot_param_importances(study, evaluator)
+        return figure.data
 
 
 def parallel_coordinates(findings: Findings) -> go.Figure:

@@ -34,6 +34,7 @@ STATE_COLOURS = {
     names.PRUNED: ORANGE,
     names.FAILED: VERMILION,
     names.RUNNING: GREEN,
+    names.PAUSED: SKY,
     names.PENDING: GREY,
     names.FINALIST: PURPLE,
 }
@@ -42,6 +43,7 @@ STATE_SYMBOLS = {
     names.PRUNED: "x",
     names.FAILED: "triangle-up",
     names.RUNNING: "diamond",
+    names.PAUSED: "diamond-open",
     names.PENDING: "square",
 }
 

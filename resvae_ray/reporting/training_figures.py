@@ -17,7 +17,7 @@ from resvae_ray.search.run.finalists import Finalist
 from resvae_ray.search.run.trainings import TrainingRecord
 
 # Later ones are drawn on top.
-LAYERS = (names.PRUNED, names.FAILED, names.COMPLETE, names.RUNNING, names.FINALIST)
+LAYERS = (names.PRUNED, names.PAUSED, names.FAILED, names.COMPLETE, names.RUNNING, names.FINALIST)
 PAUSE_EPOCHS = 5  # a trial paused if it reported nothing for the time of 5 epochs
 PAUSE_S = 60.0  # and for at least a minute
 CLOCK_S = 1.0  # tolerance: the driver sets a report's time when it arrives, up to a second or one epoch late
@@ -43,7 +43,7 @@ def learning_curves(findings: Findings) -> go.Figure:
         figure.add_vline(
             rung,
             line={"color": style.GREY, "dash": "dot", "width": 1},
-            annotation={"text": f"{findings.stopped.get(rung, 0)} stopped", "textangle": 90, "font": style.SMALL},
+            annotation={"text": _at_rung(findings, rung), "textangle": 90, "font": style.SMALL},
             annotation_position="top right",
         )
     figure.update_xaxes(title_text="epoch", range=[1, max(2, findings.run.config.training.epochs * 1.02)])
@@ -52,11 +52,21 @@ def learning_curves(findings: Findings) -> go.Figure:
     return dressed(figure, "Learning curves", _saving(findings), 500)
 
 
+def _at_rung(findings: Findings, rung: int) -> str:
+    stopped, waiting = findings.stopped.get(rung, 0), findings.waiting.get(rung, 0)
+    return f"{waiting} paused" if waiting and not stopped else f"{stopped} stopped"
+
+
 def _saving(findings: Findings) -> str:
     saved, length = findings.epochs_saved, findings.run.config.training.epochs
     trained = sum(len(record.epochs) for record in findings.reported)
     asked = saved + trained
     stopped = [f"{many} at epoch {epoch}" for epoch, many in findings.stopped.items()]
+    if waiting := [f"{many} at epoch {epoch}" for epoch, many in findings.waiting.items()]:
+        return (
+            "Each line is the lowest validation loss of a trial so far, which ASHA compares at the rungs (dotted). "
+            f"Paused there, and may go on: {_listed(waiting)}."
+        )
     if not findings.rungs:
         return "Each line is the lowest validation loss of a trial so far. Every trial trains to its full length."
     if not stopped:

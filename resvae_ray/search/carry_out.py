@@ -7,12 +7,13 @@ from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import asdict
 
 import optuna
+from optuna.trial import TrialState
 from ray.exceptions import OutOfMemoryError, RayError
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 
 from resvae_ray import names
-from resvae_ray.config import AUTO
+from resvae_ray.config import AUTO, PROMOTE, Config
 from resvae_ray.data.dataset import RESIDENT, STREAM, Dataset
 from resvae_ray.errors import Interrupted, JobError, first_line, system_line
 from resvae_ray.files.atomic import replace_folder
@@ -25,14 +26,16 @@ from resvae_ray.search.callbacks.tensorboard_server import tensorboard_server
 from resvae_ray.search.enough_trials import trials_to_begin
 from resvae_ray.search.export import export_best
 from resvae_ray.search.final_round import train_finalists
+from resvae_ray.search.promotion import Ladder
 from resvae_ray.search.ray_tune.experiment import run_experiment
 from resvae_ray.search.resources import Slots
 from resvae_ray.search.run.run import Run
 from resvae_ray.search.run.trainings import training_folder, trial_folders
-from resvae_ray.search.study import open_study, start_study, unfinished
-from resvae_ray.search.tpe import StudySearch
+from resvae_ray.search.rungs import rung_epochs
+from resvae_ray.search.study import open_study, paused, start_study, unfinished
+from resvae_ray.search.tpe import PromotingSearch, StudySearch
 from resvae_ray.search.trial import TrainingJob, run_training
-from resvae_ray.search.worker_report import task_of
+from resvae_ray.search.worker_report import TrainingTask, task_of
 from resvae_ray.wording import count
 
 
@@ -104,33 +107,58 @@ def _search(run: Run, dataset: Dataset, slots: Slots, started: float) -> bool:
     """
     study = open_study(run.path / names.JOURNAL_FILE, run.info["study"])
     start_study(study, run.config, run.info.get("like", {}).get("proposals", ()))
-    while left := len(unfinished(study)) + trials_to_begin(study, run.config.search):
+    while left := _left(study, run.config):
         stopped = _experiment(run, dataset, slots, study, left, _seconds_left(run, started))
         # Trials that ran when the last one was refused may have found a better loss: more may pay again.
         if stopped or unfinished(study):
             return stopped
+    _prune_paused(run, study)
     return False
+
+
+def _left(study: optuna.Study, config: Config) -> int:
+    """The number of trials that are to begin or to go on, as far as that is known."""
+    left = len(unfinished(study)) + trials_to_begin(study, config.search)
+    if not left and config.search.scheduler == PROMOTE:
+        return int(Ladder(config).promoted(study.get_trials(deepcopy=False), ending=True) is not None)
+    return left
+
+
+def _prune_paused(run: Run, study: optuna.Study) -> None:
+    """Ends the trials that still wait at a rung when no trial is left to run."""
+    board = TensorBoard(run)
+    for number in paused(study):
+        task = TrainingTask(number, study.get_trials(deepcopy=False)[number].params)
+        forget_resume(training_folder(run.where, number))
+        board.started(task)
+        board.ended(task, None)
+        study.tell(number, state=TrialState.PRUNED)
 
 
 def _experiment(
     run: Run, dataset: Dataset, slots: Slots, study: optuna.Study, left: int, seconds: float | None
 ) -> bool:
     take_up = unfinished(study)
-    _tidy(run, take_up)
+    _tidy(run, [*take_up, *paused(study)])
     _announce(run, dataset, slots, left)
-    scheduler = DurableASHA(run.config, history_of(study))
+    rungs = rung_epochs(run.config)
+    if run.config.search.scheduler == PROMOTE:
+        search, scheduler = PromotingSearch(study, run.config, take_up), None
+        left = run.config.search.most_trials * (len(rungs) + 1)  # the most stretches from one rung to the next
+    else:
+        search, scheduler = StudySearch(study, run.config, take_up), DurableASHA(run.config, history_of(study))
     with ExitStack() as stack:
         recorder = stack.enter_context(closing(Recorder(run)))
         progress = stack.enter_context(closing(ConsoleProgress(run, slots.gpus > 0)))
         return run_experiment(
             run,
             run_training,
-            {"job": asdict(_job(run, dataset, slots, save_epochs=tuple(scheduler.rung_epochs())))},
+            {"job": asdict(_job(run, dataset, slots, save_epochs=tuple(rungs)))},
             slots,
             name_of=_folder_name,
             callbacks=[recorder, TensorBoard(run), progress, Sender(run)],
             seconds=seconds,
-            search_alg=StudySearch(study, run.config, take_up),
+            search_alg=search,
             scheduler=scheduler,
             num_samples=left,
         )
@@ -149,11 +177,11 @@ def _announce(run: Run, dataset: Dataset, slots: Slots, left: int) -> None:
     )
 
 
-def _tidy(run: Run, take_up: list[int]) -> None:
-    """Removes files that killed processes left."""
+def _tidy(run: Run, resumable: list[int]) -> None:
+    """Removes files that killed processes left, and the states of all trials but `resumable`."""
     for number, folder in trial_folders(run.path).items():
         clear_staging(folder)
-        if number not in take_up:
+        if number not in resumable:
             forget_resume(training_folder(run.where, number))
 
 

@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from math import inf
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from resvae_ray import names
 from resvae_ray.config import AUTO, SearchConfig
+from resvae_ray.search.run.journal import is_paused
 
 LEAST_GAIN = 0.01  # of the lowest loss
 
@@ -42,19 +43,29 @@ def reason_to_end(losses: Sequence[float], startup_trials: int) -> str | None:
 
 
 def more_would_not_pay(study: optuna.Study, search: SearchConfig) -> str | None:
-    """`reason_to_end` for the ended trials of a study if the search is to end by itself; else None."""
+    """`reason_to_end` for the ended and paused trials of a study if the search is to end by itself; else None."""
     if search.trials != AUTO:
         return None
-    ended = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
-    losses = [inf if trial.value is None or trial.state == TrialState.FAIL else trial.value for trial in ended]
+    losses = [_lowest(trial) for trial in study.get_trials(deepcopy=False) if not _is_to_come(trial)]
     return reason_to_end(losses, search.startup_trials)
+
+
+def _is_to_come(trial: FrozenTrial) -> bool:
+    """Whether the trial has not begun, or runs."""
+    return not trial.state.is_finished() and not is_paused(trial.user_attrs)
+
+
+def _lowest(trial: FrozenTrial) -> float:
+    if trial.state == TrialState.RUNNING:  # it is paused
+        return min(trial.intermediate_values.values())
+    return inf if trial.value is None or trial.state == TrialState.FAIL else trial.value
 
 
 def trials_to_begin(study: optuna.Study, search: SearchConfig) -> int:
     """How many trials may still begin. If more would not pay and none is left to end, the study records the reason."""
     begun = [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
     left = max(0, search.most_trials - len(begun))
-    running = any(trial.state == TrialState.RUNNING for trial in begun)
+    running = any(_is_to_come(trial) for trial in begun)
     reason = more_would_not_pay(study, search) if left and not running else None
     if study.user_attrs.get(names.ENOUGH) != reason:
         study.set_user_attr(names.ENOUGH, reason)

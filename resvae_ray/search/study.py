@@ -1,7 +1,9 @@
 """The study of a search as Optuna has it: the journal in a RUN, opened to propose trials or to draw them."""
 
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from resvae_ray.config import Config, Domain, TrainingConfig, field_type
+from resvae_ray.config import PROMOTE, Config, Domain, TrainingConfig, field_type
 from resvae_ray.errors import UsageError
 from resvae_ray.files.atomic import cut_torn_line
-from resvae_ray.search.run.journal import damaged
+from resvae_ray.search.run.journal import damaged, is_paused
 from resvae_ray.search.space import combinations, first_proposal
 
 
@@ -47,8 +49,53 @@ def start_study(study: optuna.Study, config: Config, earlier: Sequence[dict[str,
 
 
 def unfinished(study: optuna.Study) -> list[int]:
-    """The numbers of the trials that began and did not end."""
-    return [trial.number for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING])]
+    """The numbers of the trials that began, did not end, and are not paused."""
+    return [trial.number for trial in _open_trials(study) if not is_paused(trial.user_attrs)]
+
+
+def paused(study: optuna.Study) -> list[int]:
+    """The numbers of the trials that are paused."""
+    return [trial.number for trial in _open_trials(study) if is_paused(trial.user_attrs)]
+
+
+def reopened(journal: Path, study_name: str, config: Config) -> str:
+    """The name of the study that a longer search continues.
+
+    In a search that promotes, the trials that were paused at its end may be promoted by new ones. Optuna cannot reopen
+    a trial that has ended. So the journal gets a copy of the study, in which these trials are paused again.
+
+    Raises:
+        DataError: the journal is damaged.
+    """
+    if config.search.scheduler != PROMOTE:
+        return study_name
+    study = open_study(journal, study_name)
+    trials = study.get_trials(deepcopy=False)
+    begun = sum(trial.state != TrialState.WAITING for trial in trials)
+    if begun >= config.search.most_trials or not any(_was_paused(trial) for trial in trials):
+        return study_name
+    longer = optuna.create_study(study_name=new_study_name(), storage=study._storage, direction="minimize")
+    longer.add_trials([_paused_again(trial) if _was_paused(trial) else trial for trial in trials])
+    return longer.study_name
+
+
+def new_study_name() -> str:
+    """A name that no other study has."""
+    return f"resvae-{uuid.uuid4().hex[:12]}"
+
+
+def _was_paused(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.PRUNED and is_paused(trial.user_attrs)
+
+
+def _paused_again(trial: FrozenTrial) -> FrozenTrial:
+    again = copy(trial)
+    again.state, again.values, again.datetime_complete = TrialState.RUNNING, None, None
+    return again
+
+
+def _open_trials(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
 
 
 def frozen_trials(journal: Path, study_name: str) -> list[FrozenTrial]:

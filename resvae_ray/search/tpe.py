@@ -9,17 +9,19 @@ journal lists as RUNNING.
 """
 
 from collections import deque
-from copy import deepcopy
+from collections.abc import Sequence
+from copy import copy, deepcopy
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from resvae_ray import names
 from resvae_ray.config import Config
 from resvae_ray.search.enough_trials import more_would_not_pay
+from resvae_ray.search.promotion import Ladder
 from resvae_ray.search.study import distributions
 from resvae_ray.search.worker_report import Epoch, Failed, Fault, TrainingTask, decode
 from resvae_ray.seeds import PROPOSAL, derive
@@ -50,13 +52,18 @@ class StudySearch(Searcher):
         """Ray's hook: the number and the parameters of the next trial, or FINISHED if no other would pay."""
         if self._take_up:
             number = self._take_up.popleft()
-            trial, told = self._resumed(number), self._frozen(number).intermediate_values
+            trial = self._resumed(number)
         elif more_would_not_pay(self._study, self._config.search):
             return Searcher.FINISHED
         else:
-            trial, told = self._proposed(), {}
-        self._trials[trial_id], self._told[trial_id] = trial, set(told)
+            trial = self._proposed()
+        self._begin(trial_id, trial)
         return TrainingTask(trial.number, dict(trial.params)).as_config()
+
+    def _begin(self, trial_id: str, trial: optuna.Trial) -> None:
+        """Records the trial of the study that a trial of Ray's stands for."""
+        self._trials[trial_id] = trial
+        self._told[trial_id] = set(self._frozen(trial.number).intermediate_values)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Ray's hook: records an epoch of a running trial."""
@@ -115,10 +122,12 @@ class StudySearch(Searcher):
         self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))
         return self._study.ask(fixed_distributions=self._space)
 
+    sampler_class = optuna.samplers.TPESampler
+
     def _sampler(self, number: int) -> optuna.samplers.TPESampler:
         """TPE for one trial. Its draws depend on seed and number, so a resumed search proposes the same."""
         search = self._config.search
-        return optuna.samplers.TPESampler(
+        return self.sampler_class(
             seed=derive(PROPOSAL, search.seed, number) % 2**32,
             n_startup_trials=search.startup_trials,
             multivariate=True,
@@ -133,3 +142,98 @@ def _is_drawn_alone(trial: optuna.Trial, name: str, distribution: BaseDistributi
         or distribution.single()
         or trial._is_relative_param(name, distribution)
     )
+
+
+class TrueStates(optuna.samplers.TPESampler):
+    """TPE to which paused trials are PRUNED, with all their values. Optuna has no such state; to it, they run.
+
+    A promoted trial keeps the values that it had when it paused, so it counts as PRUNED too until it ends. A trial that
+    has not reached its first rung is RUNNING.
+    """
+
+    def infer_relative_search_space(self, study: Any, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return super().infer_relative_search_space(_with_paused_pruned(study), trial)
+
+    def sample_relative(
+        self, study: Any, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return super().sample_relative(_with_paused_pruned(study), trial, search_space)
+
+    def sample_independent(
+        self, study: Any, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return super().sample_independent(_with_paused_pruned(study), trial, param_name, param_distribution)
+
+
+def _with_paused_pruned(study: optuna.Study) -> Any:
+    """The study as a sampler reads it, in which the trials that have paused are PRUNED."""
+    return _Seen(study)
+
+
+class _Seen:
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Sequence[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        trials = [_seen(trial) for trial in self._study.get_trials(deepcopy=False)]
+        return [trial for trial in trials if states is None or trial.state in states]
+
+
+def _seen(trial: FrozenTrial) -> FrozenTrial:
+    rung = trial.user_attrs.get(names.PAUSED_AT)
+    if trial.state != TrialState.RUNNING or rung is None:
+        return trial
+    seen = copy(trial)
+    seen.state = TrialState.PRUNED
+    seen.intermediate_values = {epoch: v for epoch, v in trial.intermediate_values.items() if epoch <= rung}
+    return seen
+
+
+class PromotingSearch(StudySearch):
+    """Proposes trials and continues paused ones; see `StudySearch`."""
+
+    sampler_class = TrueStates
+
+    def __init__(self, study: optuna.Study, config: Config, take_up: list[int]) -> None:
+        super().__init__(study, config, take_up)
+        self._ladder = Ladder(config)
+        self._running: set[str] = set()
+
+    def suggest(self, trial_id: str) -> Any:
+        """Ray's hook: the next stretch of a trial; None while the running ones decide it, FINISHED if none is left."""
+        trials = self._study.get_trials(deepcopy=False)
+        may_begin = self._may_begin(trials)
+        if self._take_up:
+            trial = self._resumed(self._take_up.popleft())
+        elif (promoted := self._ladder.promoted(trials, ending=not may_begin)) is not None:
+            trial = self._resumed(promoted.number)
+            trial.set_user_attr(names.UNTIL, self._ladder.after(promoted.user_attrs[names.PAUSED_AT]))
+        elif may_begin:
+            trial = self._proposed()
+        else:
+            return None if self._running else Searcher.FINISHED
+        self._begin(trial_id, trial)
+        self._running.add(trial_id)
+        if (until := trial.user_attrs.get(names.UNTIL)) is None:
+            trial.set_user_attr(names.UNTIL, until := self._ladder.after(0))
+        since = trial.user_attrs.get(names.PAUSED_AT, 0)
+        return TrainingTask(trial.number, dict(trial.params), paused_at=since, until=until).as_config()
+
+    def _may_begin(self, trials: Sequence[FrozenTrial]) -> bool:
+        begun = sum(trial.state != TrialState.WAITING for trial in trials)
+        return begun < self._config.search.most_trials and not more_would_not_pay(self._study, self._config.search)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Ray's hook: a stretch of a trial ended: the trial ended or pauses."""
+        self._running.discard(trial_id)
+        trial, report = self._trials[trial_id], decode(result)
+        if isinstance(report, Epoch) and not error and not report.ends(self._config.training):
+            self._tell(trial_id, report)
+            trial.set_user_attr(names.PAUSED_AT, report.epoch)
+        else:
+            super().on_trial_complete(trial_id, result, error)

@@ -34,7 +34,7 @@ from resvae_ray.model.training import Diverged, Training
 from resvae_ray.search.ray_tune.failures import refuse_another
 from resvae_ray.search.run.checkpoints import CheckpointFolder, checkpoint_folder
 from resvae_ray.search.run.trainings import training_folder
-from resvae_ray.search.worker_report import Epoch, Failed, Fault, task_of
+from resvae_ray.search.worker_report import Epoch, Failed, Fault, TrainingTask, task_of
 from resvae_ray.seeds import FINALIST, TRIAL, derive
 
 logger = logging.getLogger(__name__)
@@ -134,9 +134,9 @@ def run_training(config: dict[str, Any]) -> None:
     refuse_another(config)
     with _faults_reported():
         if task.repeat is None:
-            _run(job, task.params, derive(TRIAL, job.seed, task.number), folder)
+            _run(job, task, derive(TRIAL, job.seed, task.number), folder)
             return
-        result = _run(job, task.params, derive(FINALIST, job.seed, task.number, task.repeat), folder)
+        result = _run(job, task, derive(FINALIST, job.seed, task.number, task.repeat), folder)
         (folder / names.RESULT_FILE).write_json(result)
         (folder / names.RESUME_FILE).unlink(missing_ok=True)
 
@@ -157,11 +157,11 @@ def _faults_reported() -> Iterator[None]:
         tune.report(Fault(system_line(error)).as_result())
 
 
-def _run(job: TrainingJob, params: dict[str, Any], seed: int, folder: Place) -> dict[str, Any]:
-    """Trains to the end; the metrics of the last epoch, with the reason if it failed there."""
+def _run(job: TrainingJob, task: TrainingTask, seed: int, folder: Place) -> dict[str, Any]:
+    """Trains until the task pauses or ends; the metrics of the last epoch, with the reason if it failed there."""
 
     def attempt(data: dict[str, Any]) -> dict[str, Any]:
-        return _attempt(job, params, seed, folder, data)
+        return _attempt(job, task, seed, folder, data)
 
     give_back()  # memory of the previous trial in this process
     try:
@@ -178,21 +178,19 @@ def _frugal(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"mode": STREAM}
 
 
-def _attempt(
-    job: TrainingJob, params: dict[str, Any], seed: int, folder: Place, data: dict[str, Any]
-) -> dict[str, Any]:
+def _attempt(job: TrainingJob, task: TrainingTask, seed: int, folder: Place, data: dict[str, Any]) -> dict[str, Any]:
     """Trains from the state in the trial's folder."""
     _require_run(job)
     torch.set_num_threads(job.threads)
     device = "cuda" if job.gpu and torch.cuda.is_available() else "cpu"
     train, val = _rows(job.dataset, job.fingerprint, tuple(data.items()), device)
-    config, metric = TrainingConfig(**(job.training | params)), metric_for(TrainingConfig(**job.training), train)
+    config, metric = TrainingConfig(**(job.training | task.params)), metric_for(TrainingConfig(**job.training), train)
     with checkpoint_folder(folder) as kept:
         training = _taken_up(lambda: Training(config, train, val, seed, device, metric), kept.folder)
-        if training.epoch:
+        if training.epoch > task.paused_at:
             # The process may have been killed after it saved this epoch and before it reported it.
             tune.report(Epoch(training.last, device=training.device.type).as_result())
-        return _train(training, kept, job)
+        return _train(training, kept, job, task.until or training.config.epochs)
 
 
 def _require_run(job: TrainingJob) -> None:
@@ -202,11 +200,13 @@ def _require_run(job: TrainingJob) -> None:
         )
 
 
-def _train(training: Training, kept: CheckpointFolder, job: TrainingJob) -> dict[str, Any]:
+def _train(training: Training, kept: CheckpointFolder, job: TrainingJob, until: int) -> dict[str, Any]:
+    """Trains until the epoch `until`, or to the end of the training if that comes first."""
     saved = time.monotonic()
     try:
-        for metrics in training.epochs():
-            if training.has_ended or training.epoch in job.save_epochs or time.monotonic() - saved >= job.save_every_s:
+        for metrics in training.epochs(until):
+            last = training.has_ended or training.epoch == until
+            if last or training.epoch in job.save_epochs or time.monotonic() - saved >= job.save_every_s:
                 if place(job.run).local is not None:
                     _require_run(job)  # else it would be saved below a mount that has vanished
                 training.save(kept.folder)

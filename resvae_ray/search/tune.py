@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from resvae_ray import names
 from resvae_ray.config import Config
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.errors import JobError, UsageError
@@ -75,13 +76,15 @@ def tune(
             nodes = stack.enter_context(ray_session(resolved.resources.address))
         from resvae_ray.search.carry_out import carry_out
         from resvae_ray.search.run.disk_space import require_space
+        from resvae_ray.search.study import reopened
 
         slots = plan_slots(resolved.resources, nodes, resolved.search.most_trials)
         require_space(place(run), resolved, data.dim, slots.concurrent)
         if known is None:
             # All checks have passed, and nothing has been written yet.
             known = stack.enter_context(created(run, resolved, data, about))
-        known = known.begin_session(resolved, data, about_session(slots, nodes))
+        study = reopened(known.path / names.JOURNAL_FILE, known.info["study"], resolved) if resume else None
+        known = known.begin_session(resolved, data, about_session(slots, nodes), study)
         with _sent_at_last(known):
             return carry_out(known, data, slots, tensorboard)
 

@@ -22,21 +22,36 @@ class TrainingTask:
         number: of the trial.
         params: its proposal.
         repeat: which retraining of the trial, from 0; None for the trial itself.
+        paused_at: the epoch at which it paused, which it has reported; 0 if it has not paused.
+        until: the epoch at which it pauses again; None if it trains to its end.
     """
 
     number: int
     params: dict[str, Any]
     repeat: int | None = None
+    paused_at: int = 0
+    until: int | None = None
 
     def as_config(self) -> dict[str, Any]:
         """As Ray Tune hands it to the worker, beside what all trainings have in common."""
         config = {names.NUMBER: self.number, "params": self.params}
-        return config if self.repeat is None else config | {names.REPEAT: self.repeat}
+        stretch = {} if self.until is None else {names.PAUSED_AT: self.paused_at, names.UNTIL: self.until}
+        return config | ({} if self.repeat is None else {names.REPEAT: self.repeat}) | stretch
+
+    def pauses(self, report: "Epoch", training: TrainingConfig) -> bool:
+        """Whether the training pauses after this epoch."""
+        return self.until is not None and report.epoch >= self.until and not report.ends(training)
 
 
 def task_of(config: Mapping[str, Any]) -> TrainingTask:
     """The task in a configuration of Ray Tune's."""
-    return TrainingTask(config[names.NUMBER], config.get("params", {}), config.get(names.REPEAT))
+    return TrainingTask(
+        number=config[names.NUMBER],
+        params=config.get("params", {}),
+        repeat=config.get(names.REPEAT),
+        paused_at=config.get(names.PAUSED_AT, 0),
+        until=config.get(names.UNTIL),
+    )
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ import torch
 from rounds import count, tries
 from searches import ONE_AT_A_TIME, children, command_line, outcome
 
-from resvae_ray.config import TrainingConfig
+from resvae_ray.config import PROMOTE, STOP, TrainingConfig
 from resvae_ray.config_file import config_to_toml
 from resvae_ray.data.features_writer import FeaturesWriter
 from resvae_ray.data.splitting.split import split_features
@@ -46,6 +46,7 @@ CONFIG = replace(
     training=TrainingConfig(epochs=9),
     search=replace(ONE_AT_A_TIME.search, trials=TRIALS, startup_trials=2),
 )
+CONFIGS = {each: replace(CONFIG, search=replace(CONFIG.search, scheduler=each)) for each in (STOP, PROMOTE)}
 KILLS_A_RUN = 3  # of its driver, one after another
 NOTICED_SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 5}
 
@@ -108,18 +109,20 @@ def place(tmp_path_factory):
             for batch in synthetic_batches(ROWS, DIM, number):
                 writer.write(batch)
     split_features(folder / "features" / "00.parquet", folder / "dataset")
-    (folder / "search.toml").write_text(config_to_toml(CONFIG))
+    for name, config in CONFIGS.items():
+        (folder / f"{name}.toml").write_text(config_to_toml(config))
     torch.manual_seed(0)
     ResVAE(DIM, 16, 3).save_pretrained(folder / "model")
     return folder
 
 
-@pytest.fixture(scope="module")
-def searched(machines, place):
-    """An undisturbed search, and how long one takes."""
-    tune(place / "dataset", place / "first", CONFIG)
+@pytest.fixture(scope="module", params=CONFIGS)
+def searched(request, machines, place):
+    """A scheduler, an undisturbed search with it, and how long one takes."""
+    tune(place / "dataset", place / f"first-{request.param}", CONFIGS[request.param])
     started = time.monotonic()
-    return tune(place / "dataset", place / "undisturbed", CONFIG), time.monotonic() - started
+    undisturbed = tune(place / "dataset", place / f"undisturbed-{request.param}", CONFIGS[request.param])
+    return request.param, undisturbed, time.monotonic() - started
 
 
 @pytest.fixture(scope="module")
@@ -154,9 +157,9 @@ def check(path, undisturbed, where):
     assert not list(path.rglob(".*.partial*")), where
 
 
-def begin(place, run, address):
+def begin(place, run, address, scheduler):
     """A driver in a process of its own."""
-    flags = ["--resume"] if (run / "run.json").exists() else ["--config", str(place / "search.toml")]
+    flags = ["--resume"] if (run / "run.json").exists() else ["--config", str(place / f"{scheduler}.toml")]
     command = [sys.executable, "-m", "resvae_ray", "tune", str(place / "dataset"), str(run), *flags]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     return subprocess.Popen(
@@ -186,29 +189,29 @@ def kill_driver(process, run, before, wait_s):
 
 
 def test_driver(machines, place, searched):
-    undisturbed, seconds = searched
+    scheduler, undisturbed, seconds = searched
     kills, fates, number = tries(1, 30), Counter(), 0
     while fates["killed"] < kills:
-        run, number = place / f"driver-{number}", number + 1
+        run, number = place / f"driver-{scheduler}-{number}", number + 1
         for kill in range(min(KILLS_A_RUN, kills - fates["killed"])):
             draw = random.Random(f"driver {number} {kill}")
-            process = begin(place, run, machines.address)
+            process = begin(place, run, machines.address, scheduler)
             killed = kill_driver(process, run, sessions(run), draw.uniform(0, seconds))
             assert killed or process.returncode == 0, (number, kill, process.communicate()[1])
             fates["killed" if killed else "ended before"] += 1
             close(process)
-        process = begin(place, run, machines.address)
+        process = begin(place, run, machines.address, scheduler)
         assert process.wait() == 0, (number, process.communicate()[1])
         close(process)
         check(run, undisturbed, ("driver", number))
         fates["runs"] += 1
-    count("kills: driver", fates)
+    count(f"kills: driver, {scheduler}", fates)
 
 
 def begin_flow(place, address):
     """A whole flow in a process of its own, without UMAP, which would compile itself for half a minute."""
     command = [sys.executable, "-m", "resvae_ray", "run", str(place / "proteins.csv"), str(place / "out")]
-    command += ["--config", str(place / "search.toml"), "--prefix", PREFIX, "--address", address]
+    command += ["--config", str(place / f"{STOP}.toml"), "--prefix", PREFIX, "--address", address]
     paths = os.pathsep.join([str(place / "without"), str(Path(__file__).resolve().parents[2])])
     environment = os.environ | {"PYTHONPATH": paths}
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
@@ -304,11 +307,13 @@ def rounds(what, seconds, kill, work, mend=lambda: None):
     count(f"kills: {what}", fates)
 
 
-def search(place, undisturbed, what):
+def search(place, scheduler, undisturbed, what):
+    what = f"{what}-{scheduler}"
+
     def work(number):
         fate = "resumed by itself"
         try:
-            tune(place / "dataset", place / f"{what}-{number}", CONFIG)
+            tune(place / "dataset", place / f"{what}-{number}", CONFIGS[scheduler])
         except JobError:
             fate = "resumed with --resume"
             tune(place / "dataset", place / f"{what}-{number}", resume=True)
@@ -334,9 +339,9 @@ def encoding(place, expected, what):
 
 
 def test_trial_worker(machines, place, searched):
-    undisturbed, seconds = searched
-    work = search(place, undisturbed, "trial-worker")
-    rounds("trial worker", seconds, lambda _: kill_worker("ray::ImplicitFunc"), work)
+    scheduler, undisturbed, seconds = searched
+    work = search(place, scheduler, undisturbed, "trial-worker")
+    rounds(f"trial worker, {scheduler}", seconds, lambda _: kill_worker("ray::ImplicitFunc"), work)
 
 
 def test_encode_worker(machines, place, encoded):
@@ -346,9 +351,9 @@ def test_encode_worker(machines, place, encoded):
 
 
 def test_raylet_of_a_search(machines, place, searched):
-    undisturbed, seconds = searched
-    work = search(place, undisturbed, "raylet-search")
-    rounds("raylet, search", seconds, machines.kill_raylet, work, machines.mend)
+    scheduler, undisturbed, seconds = searched
+    work = search(place, scheduler, undisturbed, "raylet-search")
+    rounds(f"raylet, search, {scheduler}", seconds, machines.kill_raylet, work, machines.mend)
 
 
 def test_raylet_of_an_encoding(machines, place, encoded):

@@ -6,10 +6,11 @@ from collections import Counter
 from typing import TextIO
 
 from resvae_ray import names
+from resvae_ray.config import PROMOTE
 from resvae_ray.progress import duration
 from resvae_ray.search.callbacks.listener import Listener
 from resvae_ray.search.run.run import Run
-from resvae_ray.search.run.status import epochs_left
+from resvae_ray.search.run.status import epochs_left, promoting_epochs_left
 from resvae_ray.search.run.trainings import best_of
 from resvae_ray.search.space import describe
 from resvae_ray.search.worker_report import Epoch, Failed, TrainingTask
@@ -28,21 +29,23 @@ class ConsoleProgress(Listener):
     """
 
     def __init__(self, run: Run, gpu: bool, stream: TextIO | None = None) -> None:
-        self._gpu, self._stream = gpu, stream or sys.stderr
+        super().__init__(run.config.training)
+        self._config, self._gpu, self._stream = run.config, gpu, stream or sys.stderr
         self._live = self._stream.isatty()
-        self._trials, self._training = run.config.search.most_trials, run.config.training
+        self._trials = run.config.search.most_trials
         records = run.records()
         ended = [record for record in records if record.ended]
         self._ended = Counter(record.state for record in ended)
         self._ended_epochs = [record.last_epoch for record in ended]
         best = best_of(records)
         self._best = (best.best_val_loss, f"trial {best.number} {describe(best.params)}") if best else None
+        self._paused = {record.number: record.last_epoch for record in records if record.state == names.PAUSED}
         self._running: dict[int, int] = {}
         self._said_no_gpu = False
         self._epochs, self._began, self._renewed = 0, time.monotonic(), time.monotonic()
 
     def started(self, task: TrainingTask) -> None:
-        self._running.setdefault(task.number, 0)
+        self._running.setdefault(task.number, self._paused.pop(task.number, 0))
 
     def epoch_ended(self, task: TrainingTask, epoch: Epoch) -> None:
         self._say_if_no_gpu(epoch)
@@ -56,8 +59,12 @@ class ConsoleProgress(Listener):
         if isinstance(last, Failed):
             self._end(task, names.FAILED, last.reason)
         elif last is not None:
-            state = names.COMPLETE if last.ends(self._training) else names.PRUNED
+            state = names.COMPLETE if last.ends(self.training) else names.PRUNED
             self._end(task, state, _lowest(last))
+
+    def paused(self, task: TrainingTask, last: Epoch) -> None:
+        self._paused[task.number] = self._running.pop(task.number, 0)
+        self._say(task, names.PAUSED, last.epoch, _lowest(last))
 
     def crashed(self, task: TrainingTask, errors: str) -> None:
         self._end(task, names.FAILED, "crashed, see its error.txt")
@@ -78,6 +85,9 @@ class ConsoleProgress(Listener):
         self._ended[state] += 1
         epochs = self._running.pop(task.number, 0)
         self._ended_epochs.append(epochs)
+        self._say(task, state, epochs, what)
+
+    def _say(self, task: TrainingTask, state: str, epochs: int, what: str) -> None:
         text = f"trial {task.number:>3} {state:<8} after {epochs:>3} epochs: {what}   {describe(task.params)}"
         self._stream.write(f"\r\033[K{text}\n" if self._live else f"{text}   [{self._summary()}]\n")
         self._stream.flush()
@@ -93,6 +103,7 @@ class ConsoleProgress(Listener):
         parts = [
             f"{done}/{self._trials} trials",
             f"{len(self._running)} running",
+            *([f"{len(self._paused)} paused"] if self._config.search.scheduler == PROMOTE else []),
             f"{self._ended[names.PRUNED]} pruned",
         ]
         if self._ended[names.FAILED]:
@@ -101,10 +112,16 @@ class ConsoleProgress(Listener):
             parts.append(f"best {self._best[0]:,.2f} ({self._best[1]})")
         rate = self._epochs / (time.monotonic() - self._began)
         parts.append(f"{rate:.2g} epochs/s")
-        left = epochs_left(self._trials, self._training.epochs, self._ended_epochs, self._running.values())
+        left = self._epochs_left()
         if rate and left is not None:
             parts.append(f"about {duration(left / rate)} left")
         return ", ".join(parts)
+
+    def _epochs_left(self) -> float | None:
+        if self._config.search.scheduler == PROMOTE:
+            trained = sum([*self._ended_epochs, *self._paused.values(), *self._running.values()])
+            return promoting_epochs_left(self._config, trained, len(self._running))
+        return epochs_left(self._trials, self.training.epochs, self._ended_epochs, self._running.values())
 
 
 class FinalistsProgress(Listener):
@@ -116,13 +133,14 @@ class FinalistsProgress(Listener):
     """
 
     def __init__(self, run: Run, trainings: int, stream: TextIO | None = None) -> None:
-        self._training, self._seeds = run.config.training, run.config.search.seeds
+        super().__init__(run.config.training)
+        self._seeds = run.config.search.seeds
         self._left, self._stream = trainings, stream or sys.stderr
 
     def ended(self, task: TrainingTask, last: Epoch | Failed | None) -> None:
         if isinstance(last, Failed):
             self._say(task, f"failed: {last.reason}")
-        elif last is not None and last.ends(self._training):
+        elif last is not None and last.ends(self.training):
             self._say(task, _lowest(last))
 
     def crashed(self, task: TrainingTask, errors: str) -> None:

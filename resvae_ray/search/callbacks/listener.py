@@ -5,12 +5,20 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from resvae_ray.config import TrainingConfig
 from resvae_ray.search.ray_tune.failures import crash_of
 from resvae_ray.search.worker_report import Epoch, Failed, Fault, TrainingTask, decode, task_of
 
 
 class Listener(Callback):
-    """Hears of the trainings of a search. A subclass overrides what it wants to hear."""
+    """Hears of the trainings of a search. A subclass overrides what it wants to hear.
+
+    Args:
+        training: of the search, by which a training has ended or pauses.
+    """
+
+    def __init__(self, training: TrainingConfig) -> None:
+        self.training = training
 
     def started(self, task: TrainingTask) -> None:
         """A training starts on a worker, again if it was interrupted."""
@@ -29,6 +37,9 @@ class Listener(Callback):
         Args:
             last: what it reported last; None if it was stopped before its first epoch.
         """
+
+    def paused(self, task: TrainingTask, last: Epoch) -> None:
+        """A training has come to the rung where it pauses. If it is promoted, it starts again."""
 
     def crashed(self, task: TrainingTask, errors: str) -> None:
         """A training exceeded its crash limit; the reason is in the last line of `errors`."""
@@ -50,9 +61,11 @@ class Listener(Callback):
             self.failed(task, report)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        report = decode(trial.last_result)
-        if not isinstance(report, Fault):
-            self.ended(task_of(trial.config), report)
+        task, report = task_of(trial.config), decode(trial.last_result)
+        if isinstance(report, Epoch) and task.pauses(report, self.training):
+            self.paused(task, report)
+        elif not isinstance(report, Fault):
+            self.ended(task, report)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.crashed(task_of(trial.config), crash_of(trial))

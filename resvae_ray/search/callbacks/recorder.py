@@ -106,6 +106,7 @@ class Recorder(Listener):
     """Keeps epochs.jsonl, the reasons of failures and the tables."""
 
     def __init__(self, run: Run) -> None:
+        super().__init__(run.config.training)
         self._run, self._tables = run, Tables(run)
         self._log = EpochLog(run.path / names.EPOCHS_FILE)
 
@@ -118,6 +119,9 @@ class Recorder(Listener):
 
     def ended(self, task: TrainingTask, last: Epoch | Failed | None) -> None:
         self._end(task)
+
+    def paused(self, task: TrainingTask, last: Epoch) -> None:
+        self._tables.outdated()
 
     def crashed(self, task: TrainingTask, errors: str) -> None:
         self._write_reason(task, errors)

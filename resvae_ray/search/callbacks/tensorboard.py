@@ -109,6 +109,7 @@ class TensorBoard(Listener):
     """Writes the event files of a search."""
 
     def __init__(self, run: Run) -> None:
+        super().__init__(run.config.training)
         self._folder = run.path / names.TUNE_FOLDER
         self._files: dict[str, EventFile] = {}
         if not list(self._folder.glob("events.out.tfevents.*")):

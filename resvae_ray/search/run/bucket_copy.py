@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
@@ -112,7 +112,7 @@ class BucketCopy:
             if (name := self._name(file)) not in there and OF_TRAININGS.fullmatch(name):
                 file.unlink()
 
-    def forget_unknown(self, known: Mapping[str, int | None]) -> None:
+    def forget_unknown(self, known: Mapping[str, int | None], paused: Collection[str] = ()) -> None:
         """Removes the files of trainings that are ahead of the record on this machine.
 
         The record was uploaded when the last trial ended. After a kill on another machine, it lacks the later epochs.
@@ -120,6 +120,7 @@ class BucketCopy:
 
         Args:
             known: the last epoch recorded of each training that has not ended, None for one that has, by its folder.
+            paused: the folders of paused trials, which have weights but no state if the search ended and is extended.
 
         Raises:
             DataError: the record is in the bucket but not on this machine.
@@ -127,8 +128,10 @@ class BucketCopy:
         if lost := self._lost_record():
             raise DataError(f"{self.folder}: has no {lost}, which is in {self.home}; remove this copy, and try again")
         for folder in {name.rpartition("/")[0] for name in self.home.files() if OF_TRAININGS.fullmatch(name)}:
-            recorded = known.get(folder, -1)
-            if recorded is not None and not 0 < self._saved_epoch(folder) <= recorded + 1:
+            if (recorded := known.get(folder, -1)) is None:
+                continue
+            saved = self._saved_epoch(folder)
+            if not 0 < saved <= recorded + 1 and not (folder in paused and saved == 0):
                 (self.home / folder).remove_folder()
 
     def _lost_record(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from resvae_ray import names
-from resvae_ray.config import Config
+from resvae_ray.config import PROMOTE, Config
 from resvae_ray.errors import JobError, UsageError
 from resvae_ray.files.place import Place
 from resvae_ray.model.network import ResVAE
@@ -20,8 +20,8 @@ HEADER_BYTES = 64 << 10  # of a file with tensors
 def space_needed(config: Config, dim: int, at_once: int) -> int:
     """The most bytes that a search may need: checkpoints, including those being replaced, and records.
 
-    An ended trial keeps its best weights. A running trial also has its state: the weights, two moments per weight for
-    Adam, and possibly an average of the weights. While these files are rewritten, both versions exist.
+    An ended trial keeps its best weights. A running or paused trial also has its state: the weights, two moments per
+    weight for Adam, and possibly an average of the weights. While these files are rewritten, both versions exist.
 
     Args:
         dim: D.
@@ -31,7 +31,8 @@ def space_needed(config: Config, dim: int, at_once: int) -> int:
     state = (4 if config.training.average or "average" in config.space else 3) * weights
     kept = config.search.most_trials + config.search.finalists * config.search.seeds
     models = 2  # RUN/model and its replacement
-    return (kept + models + at_once) * weights + 2 * at_once * state + RECORDS_BYTES
+    unfinished = config.search.most_trials if config.search.scheduler == PROMOTE else at_once
+    return (kept + models + at_once) * weights + (unfinished + at_once) * state + RECORDS_BYTES
 
 
 def require_space(run: Place, config: Config, dim: int, at_once: int) -> None:

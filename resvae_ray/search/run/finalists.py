@@ -95,7 +95,7 @@ def finalists_of(snapshot: Snapshot, config: SearchConfig) -> list[Finalist]:
     stopped can be a finalist, but a failed trial cannot. Among trials with equal parameters, only the first counts.
     """
     begun = [trial for trial in snapshot.trials if trial.state != names.PENDING]
-    if len(begun) < snapshot.wanted(config) or any(trial.state == names.RUNNING for trial in begun):
+    if len(begun) < snapshot.wanted(config) or any(trial.state in (names.RUNNING, names.PAUSED) for trial in begun):
         return []
     came_through = [trial for trial in begun if trial.best_val_loss is not None and trial.state != names.FAILED]
     ranked = sorted(came_through, key=lambda trial: (trial.best_val_loss, trial.number))

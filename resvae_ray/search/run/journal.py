@@ -7,6 +7,7 @@ read, reads only the appended part. tests/unit/search/run/test_journal.py compar
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from resvae_ray import names
 from resvae_ray.errors import DataError, first_line
 from resvae_ray.search.run.appended_lines import AppendedLines
 
-CREATE_STUDY, SET_STUDY_ATTRIBUTE, CREATE_TRIAL, SET_PARAM, SET_STATE = 0, 2, 4, 5, 6
-IGNORED = (1, 3, 7, 8, 9, 10)  # a study is deleted, other attributes, values of epochs, trials of another library
+CREATE_STUDY, SET_STUDY_ATTRIBUTE, CREATE_TRIAL, SET_PARAM, SET_STATE, SET_TRIAL_ATTRIBUTE = 0, 2, 4, 5, 6, 8
+IGNORED = (1, 3, 7, 9, 10)  # a study is deleted, other attributes, values of epochs, trials of another library
 VALUE_OF_EPOCH = re.compile(
     rb'\{"op_code":7,"worker_id":"[^"\\]*","trial_id":\d+,"step":\d+,"intermediate_value":-?\d[\d.eE+-]*\}\n'
 )
@@ -28,17 +29,30 @@ def damaged(journal: Path, error: Exception) -> DataError:
     return DataError(f"{journal}: the study's journal is damaged ({type(error).__name__}: {first_line(error)})")
 
 
+def is_paused(attributes: Mapping[str, Any]) -> bool:
+    """Whether a trial that has not ended is paused, by its attributes in the study."""
+    return attributes.get(names.PAUSED_AT) is not None and attributes[names.PAUSED_AT] == attributes.get(names.UNTIL)
+
+
 @dataclass
 class Proposal:
     """A trial as the journal has it.
 
     Attributes:
-        state: pending, running, complete, pruned or failed.
+        state: pending, running, paused, complete, pruned or failed. Optuna's own record has no paused trials; they run.
+        attributes: that the search has set.
     """
 
     number: int
     state: str
     params: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def set_attributes(self, values: dict[str, Any]) -> None:
+        """Sets attributes; those of a trial that has begun say whether it is paused."""
+        self.attributes |= values
+        if self.state in (names.RUNNING, names.PAUSED):
+            self.state = names.PAUSED if is_paused(self.attributes) else names.RUNNING
 
     @property
     def ended(self) -> bool:
@@ -96,13 +110,15 @@ class JournalReader:
                 self.attributes |= entry["user_attr"]
         elif code == CREATE_TRIAL:
             return self._created(entry)
-        elif code in (SET_PARAM, SET_STATE):
+        elif code in (SET_PARAM, SET_STATE, SET_TRIAL_ATTRIBUTE):
             trial = self._trials.get(entry["trial_id"])
             if trial is None or trial.ended:
                 return None
             if code == SET_PARAM:
                 value = self._value(entry["distribution"], entry["param_value_internal"])
                 trial.params[entry["param_name"]] = value
+            elif code == SET_TRIAL_ATTRIBUTE:
+                trial.set_attributes(entry["user_attr"])
             else:
                 trial.state = STATES[entry["state"]]
             return trial
@@ -118,6 +134,7 @@ class JournalReader:
             kinds, values = entry.get("distributions", {}), entry.get("params", {})
             params = {name: self._value(kinds[name], value) for name, value in values.items()}
             trial = Proposal(len(self.proposals), STATES[entry.get("state", 0)], params)
+            trial.set_attributes(entry.get("user_attrs", {}))
             self.proposals.append(trial)
         self._trials[len(self._trials)] = trial
         return trial

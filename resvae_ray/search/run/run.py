@@ -107,9 +107,17 @@ class Run:
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{where / names.RUN_FILE}: not a run of this version: {error}") from None
 
-    def begin_session(self, config: Config, dataset: "Dataset", session: dict[str, Any]) -> "Run":
-        """Records a session with `config` before it starts."""
-        info = {**self.info, **_content(config, dataset), "sessions": [*self.info["sessions"], session]}
+    def begin_session(
+        self, config: Config, dataset: "Dataset", session: dict[str, Any], study: str | None = None
+    ) -> "Run":
+        """Records a session with `config` before it starts.
+
+        Args:
+            study: the name of the study that it continues, if that is another one.
+        """
+        sessions = [*self.info["sessions"], session]
+        study = study or self.info["study"]
+        info = {**self.info, **_content(config, dataset), "study": study, "sessions": sessions}
         write_text(self.path / names.SEARCH_FILE, config_to_toml(config))
         write_json(self.path / names.RUN_FILE, info)
         self.send()
@@ -227,7 +235,7 @@ class Run:
         if best is None or (saved is not None and saved.val_loss <= best.best_val_loss) or (at_work and at_work.alive):
             return None
         state = record_of(self.records(), best.number, self.where).state
-        ends = "tune --resume gets it back" if state == names.RUNNING else "it is lost"
+        ends = "tune --resume gets it back" if state in (names.RUNNING, names.PAUSED) else "it is lost"
         return (
             f"trial {best.number} had {best.best_val_loss:,.2f} in epoch {best.best_epoch} and was cut off "
             f"before it saved that; {ends}"

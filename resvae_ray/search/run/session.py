@@ -83,7 +83,7 @@ def taken_up(path: str | Path) -> Iterator[Run]:
         with _held(copy):
             copy.take_up()
             run = Run.read(where, copy)
-            copy.forget_unknown(_last_epochs(run))
+            copy.forget_unknown(_last_epochs(run), _paused(run))
             yield run
         return
     with Run.open(where).lock():
@@ -106,6 +106,12 @@ def _held(copy: BucketCopy) -> Iterator[None]:
         # Beside the copy, which may be replaced.
         with hold(copy.folder.parent / names.LOCK_FILE):
             yield
+
+
+def _paused(run: Run) -> set[str]:
+    """The folders of the paused trials."""
+    paused = (trial.number for trial in run.records() if trial.state == names.PAUSED)
+    return {training_folder(Path(), number).as_posix() for number in paused}
 
 
 def _last_epochs(run: Run) -> dict[str, int | None]:

@@ -11,13 +11,16 @@ from statistics import fmean
 from typing import Any
 
 from resvae_ray import names
-from resvae_ray.config import Config
+from resvae_ray.config import PROMOTE, Config
 from resvae_ray.files.place import Place
 from resvae_ray.search.run.finalists import Finalist, left_to_train
 from resvae_ray.search.run.lock import Worker
 from resvae_ray.search.run.snapshot import Snapshot
 from resvae_ray.search.run.trainings import STATES, BestTrial, TrainingRecord, best_of
+from resvae_ray.search.rungs import rung_epochs
 from resvae_ray.search.space import describe
+
+UNFINISHED = (names.PENDING, names.RUNNING, names.PAUSED)
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Status:
     Attributes:
         state: running, interrupted (trials or finalists are left, and no process trains them), finished, or failed (all
             trials have ended, and none with a loss).
-        counts: trials by state.
+        counts: trials by state; "paused" only in a search that promotes.
         best: the lowest loss of a trial.
         running: the trainings that have begun, while a process trains them.
         finalists: a row per finalist.
@@ -80,6 +83,23 @@ def epochs_left(trials: int, length: int, ended: Collection[int], running: Colle
     return waiting * fmean(ended) + sum(_rest(epochs, length, ended) for epochs in running)
 
 
+def promoting_epochs_left(config: Config, trained: int, running: int) -> float:
+    """Epochs that a search that promotes has still to train.
+
+    It counts on 1/factor of all trials going on at each rung, and on one more epoch at least of each that runs.
+
+    Args:
+        trained: epochs of all trials so far.
+        running: trials that run.
+    """
+    left = -float(trained)
+    last, going_on = 0, float(config.search.most_trials)
+    for epoch in [*rung_epochs(config), config.training.epochs]:
+        left += going_on * (epoch - last)
+        last, going_on = epoch, going_on / config.search.reduction_factor
+    return max(left, float(running))
+
+
 def _rest(epochs: int, length: int, ended: Collection[int]) -> float:
     further = [other for other in ended if other > epochs]
     return max(1.0, (fmean(further) if further else length) - epochs)
@@ -103,13 +123,13 @@ def status_of(
     """
     trials, wanted = snapshot.trials, snapshot.wanted(config.search)
     alive = worker is not None and worker.alive
-    counts = _counts(trials, wanted, alive)
+    counts = _counts(trials, wanted, alive, config)
     best = best_of(trials)
     repeats = [repeat for finalist in finalists for repeat in finalist.repeats]
     trainings = [*trials, *repeats]
     times, began = sorted(chain.from_iterable(each.curve.times for each in trainings)), _began(sessions)
     rate = _rate([at for at in times if at >= began][-config.training.epochs :]) if alive else None
-    left = counts[names.PENDING] + counts[names.RUNNING] + len(left_to_train(finalists))
+    left = sum(counts.get(state, 0) for state in UNFINISHED) + len(left_to_train(finalists))
     return Status(
         state=_state(left, alive, best is not None),
         counts=counts,
@@ -160,10 +180,11 @@ def _state(left: int, alive: bool, has_best: bool) -> str:
     return "finished" if has_best else "failed"
 
 
-def _counts(trials: Sequence[TrainingRecord], wanted: int, alive: bool) -> dict[str, int]:
-    """Trials by state; in a search that is not running, the unfinished ones are pending."""
+def _counts(trials: Sequence[TrainingRecord], wanted: int, alive: bool, config: Config) -> dict[str, int]:
+    """Trials by state; in a search that is not running, those that ran are pending."""
     found = Counter(trial.state for trial in trials)
-    counts = {state: found[state] for state in STATES}
+    known = [state for state in STATES if state != names.PAUSED or config.search.scheduler == PROMOTE]
+    counts = {state: found[state] for state in known}
     counts[names.PENDING] = max(0, wanted - (len(trials) - found[names.PENDING]))
     if not alive:
         counts[names.PENDING] += counts[names.RUNNING]
@@ -193,9 +214,11 @@ def _seconds_left(
 ) -> float | None:
     """By the rate, but not more than --max-hours leaves."""
     length = config.training.epochs
-    ended = [trial.last_epoch for trial in trials if trial.ended]
     running = [trial.last_epoch for trial in trials if trial.state == names.RUNNING]
-    left = epochs_left(wanted, length, ended, running)
+    if config.search.scheduler == PROMOTE:
+        left = promoting_epochs_left(config, sum(trial.last_epoch for trial in trials), len(running))
+    else:
+        left = epochs_left(wanted, length, [trial.last_epoch for trial in trials if trial.ended], running)
     if rate is None or left is None:
         return None
     if repeats:

@@ -14,7 +14,7 @@ from resvae_ray.model.checkpoint import newest_best
 from resvae_ray.model.tensor_file import read_state
 from resvae_ray.search.run.epoch_log import Curve, EpochRow
 
-STATES = (names.PENDING, names.RUNNING, names.COMPLETE, names.PRUNED, names.FAILED)
+STATES = (names.PENDING, names.RUNNING, names.PAUSED, names.COMPLETE, names.PRUNED, names.FAILED)
 ENDED = (names.COMPLETE, names.PRUNED, names.FAILED)
 
 AnyPlace = TypeVar("AnyPlace", Path, Place)
@@ -27,7 +27,7 @@ class TrainingRecord:
 
     Attributes:
         number: of the trial; for a retraining, of the trial whose configuration it has.
-        state: pending, running, complete, pruned or failed.
+        state: pending, running, paused, complete, pruned or failed.
         curve: the epochs that it reported.
         failure: why it failed.
         repeat: which retraining, from 0; its seed is derived from it. None for a trial.

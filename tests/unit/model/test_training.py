@@ -65,6 +65,18 @@ def test_a_resumed_training_is_an_undisturbed_one(sides, stop, tmp_path):
         assert torch.equal(tensor, again.best_model().state_dict()[name])
 
 
+def test_a_training_pauses_where_it_is_told_to(sides, tmp_path):
+    whole = [dict(metrics) for metrics in Training(CONFIG, *sides, seed=7).epochs()]
+    losses = []
+    for until in (1, 3, None):
+        training = Training(CONFIG, *sides, seed=7)
+        training.resume(tmp_path)
+        losses += [metrics["val_loss"] for metrics in training.epochs(until)]
+        training.save(tmp_path)
+        assert list(training.epochs(until)) == []
+    assert losses == [metrics["val_loss"] for metrics in whole]
+
+
 def test_a_training_ends_when_the_loss_has_not_fallen_for_a_while(sides, tmp_path):
     # As PCA it begins so near to these few factors that a network with a high rate soon makes it worse.
     config = replace(CONFIG, lr=0.02, epochs=40, patience=3, linear="pca", z_dim=9)

@@ -43,6 +43,7 @@ PACKAGE = Path(resvae_ray.__file__).parent
 USED_IN = {
     "search/asha.py": {"_brackets", "_rungs", "_trial_info"},
     "search/tpe.py": {"_is_fixed_param", "_is_relative_param", "_metric", "_mode", "_suggest", "_trial_id"},
+    "search/study.py": {"_storage"},
     "search/ray_tune/experiment.py": {"_resetting_trials", "_set_trial_status"},
     "on_ray/ray_internals.py": {"_global_node"},
     "model/average.py": {"_foreach_copy_", "_foreach_lerp_"},  # PyTorch's; its own tests fail without them
@@ -211,6 +212,17 @@ def test_optuna_tells_how_it_draws_a_parameter(tmp_path):
         assert study.trials[0]._trial_id == known._trial_id
 
 
+def test_tpe_reads_the_trials_of_a_study_through_one_method():
+    """Else it takes paused trials for running ones."""
+    with needed("how TPE reads the trials of a study", "search/tpe.py", optuna):
+        source = inspect.getsource(optuna.samplers.TPESampler)
+        assert source.count("study._get_trials(") == 3
+        assert ".get_trials(" not in source
+        assert parameters(optuna.Study._get_trials) == ["self", "deepcopy", "states", "use_cache"]
+        for hook in ("infer_relative_search_space", "sample_relative", "sample_independent"):
+            assert parameters(getattr(optuna.samplers.TPESampler, hook))[:3] == ["self", "study", "trial"]
+
+
 def test_ray_keeps_metric_and_mode_of_a_searcher():
     with needed("the attributes of Searcher", "search/tpe.py"):
         searcher = ray.tune.search.Searcher(metric="loss", mode="min")
@@ -218,6 +230,13 @@ def test_ray_keeps_metric_and_mode_of_a_searcher():
 
 
 # search/study.py
+
+
+def test_optuna_names_the_storage_of_a_study():
+    with needed("the storage of a study", "search/study.py", optuna):
+        storage = optuna.storages.InMemoryStorage()
+        study = optuna.create_study(storage=storage)
+        assert optuna.create_study(storage=study._storage, study_name="other")._storage is study._storage
 
 
 def test_optuna_locks_a_journal_with_a_file_of_this_name(tmp_path):

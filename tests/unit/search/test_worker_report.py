@@ -2,6 +2,7 @@
 
 import pytest
 
+from resvae_ray.config import TrainingConfig
 from resvae_ray.search.final_round import Retrainings
 from resvae_ray.search.run.trainings import TrainingRecord
 from resvae_ray.search.worker_report import Epoch, Failed, Fault, TrainingTask, decode, task_of
@@ -47,3 +48,14 @@ def test_retrainings_are_proposed_in_their_order():
     searcher = Retrainings(records)
     assert [task_of(searcher.suggest(name)).number for name in "ab"] == [5, 2]
     assert searcher.suggest("c") == Retrainings.FINISHED
+
+
+def test_where_a_training_pauses():
+    training = TrainingConfig(epochs=80, patience=5)
+    task = TrainingTask(3, {"z_dim": 2}, paused_at=10, until=30)
+    assert task_of(task.as_config()) == task
+    assert not task.pauses(Epoch({"epoch": 29, "best_epoch": 29}), training)
+    assert task.pauses(Epoch({"epoch": 30, "best_epoch": 29}), training)
+    assert not task.pauses(Epoch({"epoch": 30, "best_epoch": 25}), training), "it has ended for want of patience"
+    assert not TrainingTask(3, {}, until=80).pauses(Epoch({"epoch": 80, "best_epoch": 80}), training)
+    assert not TrainingTask(3, {}).pauses(Epoch({"epoch": 30, "best_epoch": 30}), training)

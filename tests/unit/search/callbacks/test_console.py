@@ -1,10 +1,13 @@
+# pyright: reportArgumentType=false
+
 import io
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from resvae_ray.config import Config
+from resvae_ray.config import Config, SearchConfig
 from resvae_ray.data.dataset import Dataset
 from resvae_ray.search.callbacks import console as progress_module
 from resvae_ray.search.callbacks.console import ConsoleProgress
@@ -84,3 +87,28 @@ def test_a_gpu_that_torch_does_not_find_is_said_once(run):
     for epoch in (1, 2):
         progress.on_trial_result(0, [], trial(0), result(epoch, 9.0, "cpu"))
     assert stream.getvalue().count("they train on the CPU") == 1
+
+
+def test_a_pause_is_a_line_and_a_promotion_is_none(make_dataset, tmp_path):
+    config = replace(Config(), search=SearchConfig(scheduler="promote"))
+    run = Run.create(tmp_path / "run", config, Dataset.open(make_dataset(30, 4)), {"study": "s"})
+    stream = io.StringIO()
+    progress = ConsoleProgress(run, False, stream)
+
+    def stretch(number, paused_at, until, last_result=None):
+        task = trial(number, last_result)
+        task.config |= {"paused_at": paused_at, "until": until}
+        return task
+
+    for number in range(2):
+        progress.on_trial_start(0, [], stretch(number, 0, 10))
+        progress.on_trial_result(0, [], stretch(number, 0, 10), result(10, 50000.0))
+        progress.on_trial_complete(0, [], stretch(number, 0, 10, result(10, 50000.0)))
+    progress.on_trial_start(0, [], stretch(1, 10, 80))
+    progress.on_trial_complete(0, [], stretch(1, 10, 80, result(80, 30000.0)))
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 3
+    assert "trial   1 paused   after  10 epochs: 50,000.00 at epoch 10" in lines[1]
+    assert "0/50 trials, 0 running, 2 paused, 0 pruned" in lines[1]
+    assert "trial   1 complete" in lines[2]
+    assert "1/50 trials, 0 running, 1 paused, 0 pruned" in lines[2]

@@ -1,5 +1,7 @@
 """A RUN in a bucket without a search: copies, and where a training keeps its state."""
 
+# pyright: reportOptionalMemberAccess=false
+
 import json
 import os
 
@@ -144,16 +146,19 @@ class TestCopies:
 
     def test_state_ahead_of_the_record_is_dropped(self, run, tmp_path):
         """Otherwise the record would lack epochs, or hold weights of an unknown proposal."""
-        for number, epoch in enumerate((4, 5, 6, 7, None, None, 1)):
+        for number, epoch in enumerate((4, 5, 6, 7, None, None, 1, None, 6, 4)):
             folder = run / f"trials/{number:04d}"
             (folder / "best-0001.safetensors").write_bytes(b"w")
             if epoch:
                 write_tensors(tmp_path / "state", {"x": torch.zeros(1)}, {"epoch": epoch})
                 (folder / "resume.safetensors").upload(tmp_path / "state")
-        known = {"0": 4, "1": 4, "2": 4, "3": None, "4": None, "5": 3}
-        BucketCopy(run, tmp_path / "copy").forget_unknown({f"trials/000{key}": epoch for key, epoch in known.items()})
+        known = {"0": 4, "1": 4, "2": 4, "3": None, "4": None, "5": 3, "7": 4, "8": 4, "9": 4}
+        epochs = {f"trials/000{key}": epoch for key, epoch in known.items()}
+        BucketCopy(run, tmp_path / "copy").forget_unknown(epochs, paused={f"trials/000{key}" for key in "789"})
         left = {name.split("/")[1] for name in run.files()}
-        assert left == {"0000", "0001", "0003", "0004"}, "2 is ahead, 5 has no state, 6 is not in the record"
+        assert left == {"0000", "0001", "0003", "0004", "0007", "0009"}, (
+            "2 is ahead, 5 has no state, 6 is not in the record; 7 is paused without one, and 8 ahead"
+        )
 
 
 class TestFetches:

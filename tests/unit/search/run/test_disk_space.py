@@ -85,3 +85,13 @@ def test_a_network_of_uncountable_size_is_refused(width, tmp_path):
     config = Config(space={"z_dim": Domain(choices=(3, width))})
     with pytest.raises(UsageError, match=f"z_dim up to {width}: 64 bits cannot count"):
         require_space(place(tmp_path / "run"), config, 8, 1)
+
+
+def test_paused_trials_keep_their_state():
+    """Of a search that promotes, every trial may be paused at the same time."""
+    stopping = config(trials=50, hidden_dim=256)
+    promoting = replace(stopping, search=replace(stopping.search, scheduler="promote"))
+    more = space_needed(promoting, DIM, 2) - space_needed(stopping, DIM, 2)
+    weights = space_needed(replace(stopping, search=replace(stopping.search, trials=51)), DIM, 2)
+    weights -= space_needed(stopping, DIM, 2)
+    assert more == 48 * 3 * weights

@@ -68,9 +68,15 @@ def test_it_reads_what_version_0_1_wrote(run):
 
 def test_the_numbers_of_optunas_operations_are_those_that_we_know():
     known = {operation.name: operation.value for operation in journal_storage.JournalOperation}
-    names = ("CREATE_STUDY", "SET_STUDY_USER_ATTR", "CREATE_TRIAL", "SET_TRIAL_PARAM", "SET_TRIAL_STATE_VALUES")
-    read = [ours.CREATE_STUDY, ours.SET_STUDY_ATTRIBUTE, ours.CREATE_TRIAL, ours.SET_PARAM, ours.SET_STATE]
-    assert [known[name] for name in names] == read
+    names = {
+        "CREATE_STUDY": ours.CREATE_STUDY,
+        "SET_STUDY_USER_ATTR": ours.SET_STUDY_ATTRIBUTE,
+        "CREATE_TRIAL": ours.CREATE_TRIAL,
+        "SET_TRIAL_PARAM": ours.SET_PARAM,
+        "SET_TRIAL_STATE_VALUES": ours.SET_STATE,
+        "SET_TRIAL_USER_ATTR": ours.SET_TRIAL_ATTRIBUTE,
+    }
+    assert {name: known[name] for name in names} == names
     assert set(known.values()) == {*(known[name] for name in names), *ours.IGNORED}, CHANGED
     assert [NAMES[TrialState(number)] for number in range(len(TrialState))] == list(ours.STATES), CHANGED
 

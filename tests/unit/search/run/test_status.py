@@ -150,3 +150,22 @@ def test_a_search_that_has_ended_by_itself_is_finished(now):
     assert (status.state, status.counts["pending"], status.enough) == ("finished", 0, ended.enough)
     going_on = status_module.status_of(Snapshot(records), [], None, config, None, sessions(now - 200))
     assert (going_on.state, going_on.counts["pending"]) == ("interrupted", 48)
+
+
+def test_a_search_that_promotes_counts_its_paused_trials(now):
+    config = replace(CONFIG, search=SearchConfig(trials=5, scheduler="promote", grace=2, reduction_factor=2.0))
+    records = [
+        trial(0, "complete", 4, now - 100),
+        trial(1, "paused", 2, now - 80),
+        trial(2, "paused", 2, now - 70),
+        trial(3, "running", 1, now - 60),
+    ]
+    status = status_of(records, [], None, config, ALIVE, sessions(now - 200))
+    assert status["counts"] == {"pending": 1, "running": 1, "paused": 2, "complete": 1, "pruned": 0, "failed": 0}
+    expected = 5 * 2 + 2.5 * 2 - (4 + 2 + 2 + 1)
+    assert status["seconds_left"] == pytest.approx(expected / status["epochs_per_s"], abs=0.1)
+    interrupted = status_of(records[1:3], [], None, config, DEAD, sessions(now - 200))
+    assert interrupted["counts"]["paused"] == 2
+    assert interrupted["state"] == "interrupted"
+    waiting = replace(config, search=replace(config.search, trials=2))
+    assert status_of(records[1:3], [], None, waiting, None, sessions(now - 200))["state"] == "interrupted"
