@@ -192,7 +192,10 @@ def _add_rule(rules: Any, flag: str, rule: str, **options: Any) -> None:
 
 
 def _split(options: argparse.Namespace) -> None:
+    from resvae_ray.data.checking.advice import LATENTS
+    from resvae_ray.data.features import Features
     from resvae_ray.jobs.split_job import split_shards
+    from resvae_ray.names import LATENT
 
     with progress_bar("splitting") as progress:
         dataset = split_shards(
@@ -210,6 +213,8 @@ def _split(options: argparse.Namespace) -> None:
             on_ray=lambda files: say_job("writes", files, "file"),
         )
     say_split(dataset, options.exclude)
+    if Features.open(options.features).layout.features == (LATENT,):
+        print(f"resvae-ray: warning: {LATENTS}", file=sys.stderr)
 
 
 def say_split(dataset: "Dataset", exclude: str | None) -> None:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from resvae_ray.config import PAPER_BATCH, PAPER_METRIC
-from resvae_ray.data.checking.advice import advice
+from resvae_ray.data.checking.advice import LATENTS, advice
 from resvae_ray.data.checking.check_result import GOOD_R2, MOST_CLASSES, Check, Components, Labels, Spread
 from resvae_ray.data.checking.spectrum import components_for, linear_r2, sufficient_beta, usable_latents
 from resvae_ray.data.checking.survey import Location, Survey, place_of, repeated_vectors, survey
@@ -22,6 +22,7 @@ from resvae_ray.data.moments import Moments
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.same_protein import ProteinIds, accession_hashes
 from resvae_ray.errors import UsageError
+from resvae_ray.names import LATENT
 from resvae_ray.progress import Progress, silent
 
 MOST_BETA = 1e30  # far beyond any use; what it is multiplied with stays finite
@@ -79,7 +80,8 @@ def check_of(source: Features, found: Survey, beta: float) -> Check:
         components=components,
         first=_first(source, found, ids),
     )
-    return replace(check, warnings=tuple(advice(check)))
+    latents = [LATENTS] if source.layout.features == (LATENT,) else []
+    return replace(check, warnings=(*latents, *advice(check)))
 
 
 def _first(source: Features, found: Survey, ids: Repeats) -> dict[str, Location]:

@@ -6,6 +6,7 @@ joined by position, provided that the lengths agree, and the table's ids become 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,15 @@ class SourceRows:
     def __len__(self) -> int:
         return sum(map(len, self.ids))
 
+    def texts(self) -> list[str]:
+        """The ids in one list."""
+        return [text for piece in self.ids for text in piece.to_pylist()]
+
+    def in_order(self) -> bool:
+        """Whether the numbers that are the ids ascend."""
+        numbers = [float(text) for text in self.texts()]
+        return all(before < after for before, after in pairwise(numbers))
+
 
 class JoinedTable:
     """A table whose rows were found for those of the features. It is held in memory.
@@ -109,7 +119,7 @@ class JoinedTable:
         numbers_rows = ids is not None and only_number_rows(id_column, lambda: [ids])
         by = how or _how(path, rows, ids, numbers_rows)
         if how is None and by == BY_POSITION:
-            _require_order(path, columns, label)
+            _require_order(path, columns, label, rows)
         self._path, self._ids = path, None
         if by == BY_ID:
             values = columns.select([str(label)] if labels_alone else [n for n in table.names if n != id_column])
@@ -281,15 +291,22 @@ def _how(path: str, rows: SourceRows, ids: pa.Array | None, numbers_rows: bool) 
     theirs = ids is not None and not numbers_rows
     if theirs and not rows.numbered:
         return BY_ID
-    if rows.numbered and (theirs or ids is None or ids.to_pylist() == numbers_from(0, len(ids)).to_pylist()):
+    if rows.numbered and ids is not None and ids.to_pylist() == rows.texts():
         return BY_POSITION
+    if rows.numbered and (theirs or ids is None or ids.to_pylist() == numbers_from(0, len(ids)).to_pylist()):
+        if rows.in_order():
+            return BY_POSITION
+        raise DataError(
+            f"{rows.path}: its row numbers are not in order, and {path} does not have them in this order; say --join "
+            "position if the rows of both are in one order, or --join id if the ids of both are these numbers"
+        )
     what = f"{rows.path} has {'no' if rows.numbered else 'its own'} ids, and those of {path} only number rows"
     if ids is None:
         what = f"{rows.path} has ids, and no column of {path} is called 'id' or holds them"
     raise DataError(f"{what}; name the ids, or say --join position if the rows of both are in one order")
 
 
-def _require_order(path: str, columns: pa.Table, label: str | None) -> None:
+def _require_order(path: str, columns: pa.Table, label: str | None, rows: SourceRows) -> None:
     """
     Raises:
         DataError: a column holds the numbers 0 … n-1 in another order, as of the rows that the labels belong to.
@@ -299,7 +316,8 @@ def _require_order(path: str, columns: pa.Table, label: str | None) -> None:
         if name == label or not (pa.types.is_integer(kind) or pa.types.is_string(kind)):
             continue
         texts = as_text(columns.column(name), f"{path}: column {name}")
-        if is_numbering([texts]) and texts.to_pylist() != numbers_from(0, len(texts)).to_pylist():
+        known = (numbers_from(0, len(texts)).to_pylist(), rows.texts())
+        if is_numbering([texts]) and texts.to_pylist() not in known:
             raise DataError(
                 f"{path}: column {name!r} numbers the rows in another order; sort the table by it, or say --join "
                 "position if its rows are in the order of the features"

@@ -225,6 +225,23 @@ def test_rows_that_a_column_numbers_in_another_order_are_asked_about(numbers, tm
     assert joined(numbers, labels=path, how="position")[1]["label"].to_pylist() == LABELS
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("index", [True, False])
+def test_labels_of_rows_in_order_are_not_those_of_shuffled_rows(ending, index, tmp_path):
+    order = [2, 0, 1, 5, 4, 3]
+    frame = pd.DataFrame(MATRIX, index=order).add_prefix("f")
+    source = tmp_path / f"x.{ending}"
+    frame.to_csv(source) if ending == "csv" else frame.to_parquet(source)
+    labels = tmp_path / "labels.csv"
+    pd.DataFrame({"label": LABELS}).to_csv(labels, index=index)
+    with pytest.raises(DataError, match="its row numbers are not in order"):
+        joined(source, labels=labels)
+    assert joined(source, labels=labels, how="position")[1]["label"].to_pylist() == LABELS
+    (tmp_path / "features.parquet").unlink()
+    pd.DataFrame({"label": LABELS}, index=order).to_csv(labels)
+    assert joined(source, labels=labels)[1]["label"].to_pylist() == LABELS
+
+
 def test_labels_of_mutants_are_not_those_of_the_protein(named, tmp_path):
     path = table_file(tmp_path, "csv", {"id": [f"{name}_A12V" for name in IDS], "label": LABELS})
     with pytest.raises(DataError, match="none of its ids is one of"):
