@@ -112,6 +112,11 @@ def settle_ids(
     index = find_column(others, INDEX_COLUMNS)
     if choice.ids is not None:
         numbers = [index] if index is not None and all(map(_are_numbers, texts(index))) else []
+        if numbers and choice.ids != ROWS and not _ascend(texts(numbers[0])):
+            raise DataError(
+                f"{where}: the index numbers the rows in another order, and --ids {choice.ids} may name others; sort "
+                "the rows by the index, or remove it"
+            )
         return choice, [*numbers, *_numbering_called_id(others, None, texts)], choice.ids == ROWS
     column = pick_column(names, choice.id_column, ID_COLUMNS, where, "--id-column")
     if column is None:
@@ -204,6 +209,12 @@ def _share(texts: pa.Array, pattern: str) -> float:
     """The fraction of the texts, apart from those that are missing, that match."""
     present = texts.filter(pc.not_equal(pc.fill_null(texts, ""), ""))
     return pc.mean(pc.match_substring_regex(present, pattern)).as_py() or 0.0
+
+
+def _ascend(pieces: Iterable[pa.Array]) -> bool:
+    """Whether numbers are in order; an index that repeats one number numbers nothing."""
+    numbers = [float(text) for piece in pieces for text in piece.to_pylist()]
+    return len(set(numbers)) < len(numbers) or numbers == sorted(numbers)
 
 
 def _mostly_repeats(pieces: Iterable[pa.Array]) -> bool:

@@ -10,17 +10,19 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
 from resvae_ray.data.column_tables import WORKBOOKS, ColumnTable, DelimitedTable, open_columns, table_kind
-from resvae_ray.data.file_kind import FASTA, TEXT, kind_by_content
+from resvae_ray.data.file_kind import FASTA, NPY, TEXT, kind_by_content
+from resvae_ray.data.importers.arrays import as_column
 from resvae_ray.data.layout import ID_COLUMNS, SEQUENCE_COLUMNS, find_column, some_names
 from resvae_ray.data.parquet_pieces import ID_BATCH_ROWS, SUFFIX
 from resvae_ray.data.proteins import read_proteins
 from resvae_ray.data.same_protein import UNIPROT, ProteinIds, match_ids
 from resvae_ray.data.text_table import TextTable
-from resvae_ray.errors import DataError, UsageError
+from resvae_ray.errors import DataError, UsageError, first_line
 from resvae_ray.files.place import locate
 from resvae_ray.names import ID, SEQUENCE
 
@@ -58,6 +60,28 @@ class _Fasta(ColumnTable):
         """The sequences, and as ids the whole headers, which hold them in all their forms."""
         for batch in read_proteins(self.path):
             yield pa.table({ID: batch.headers, SEQUENCE: batch.sequences}).select(list(names))
+
+
+class ArrayTable(ColumnTable):
+    """One column: the values in a .npy file with one per row."""
+
+    has_columns = False
+
+    def __init__(self, path: str, name: str) -> None:
+        super().__init__(path)
+        self.names = [name]
+
+    def pieces(self, names: Sequence[str], ids: str | None = None) -> Iterator[pa.Table]:
+        """See `ColumnTable`."""
+        filesystem, place = locate(self.path)
+        try:
+            with filesystem.open_input_file(place) as file:
+                values = np.lib.format.read_array(file, allow_pickle=False)
+        except Exception as error:  # whatever a damaged file makes its reader raise
+            raise DataError(f"{self.path}: not a readable array: {first_line(error)}") from None
+        if values.ndim != 1 and (values.ndim != 2 or values.shape[1] != 1):
+            raise DataError(f"{self.path}: an array of shape {values.shape}; expected one {self.names[0]} per row")
+        yield pa.table({self.names[0]: as_column(values, self.path)})
 
 
 class _IdList(ColumnTable):
@@ -117,12 +141,12 @@ def column_of_ids(table: ColumnTable, ids: ProteinIds, rows: int) -> tuple[str |
 
 
 def id_list(path: str | Path) -> tuple[ColumnTable, str]:
-    """A list of ids and its id column: the one of a table, or the lines of a text.
+    """A list of ids and its id column: the one of a table, the lines of a text, or a one-dimensional .npy.
 
     Raises:
         DataError: it cannot be read, or the table has no id column.
     """
-    table = open_table(path)
+    table = ArrayTable(str(path), ID) if kind_by_content(str(path)) == NPY else open_table(path)
     if (column := find_column(table.names, ID_COLUMNS)) is None:
         raise DataError(f"{path}: no id column; the columns are {some_names(table.names)}")
     return table, column

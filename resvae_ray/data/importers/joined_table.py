@@ -16,7 +16,6 @@ from resvae_ray.data.column_tables import ColumnTable
 from resvae_ray.data.file_kind import NPY, kind_by_content
 from resvae_ray.data.hashes import ABSENT
 from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, is_numbering, only_number_rows
-from resvae_ray.data.importers.arrays import as_column
 from resvae_ray.data.layout import (
     ID_COLUMNS,
     INDEX_COLUMNS,
@@ -27,11 +26,10 @@ from resvae_ray.data.layout import (
     require_distinct,
     some_names,
 )
-from resvae_ray.data.other_tables import column_of_ids, open_table
+from resvae_ray.data.other_tables import ArrayTable, column_of_ids, open_table
 from resvae_ray.data.same_protein import AS_WRITTEN, ProteinIds, comparisons, match_ids
 from resvae_ray.data.schema import FeatureBatch, as_text, numbers_from
-from resvae_ray.errors import DataError, UsageError, first_line
-from resvae_ray.files.place import locate
+from resvae_ray.errors import DataError, UsageError
 from resvae_ray.names import FEATURES, ID, LABEL
 
 BY_ID, BY_POSITION = "id", "position"
@@ -107,7 +105,7 @@ class JoinedTable:
     def __init__(
         self, path: str, rows: SourceRows, labels_alone: bool, label_column: str | None, how: str | None
     ) -> None:
-        table = _LabelArray(path) if labels_alone and kind_by_content(path) == NPY else open_table(path)
+        table = ArrayTable(path, LIST_COLUMN) if labels_alone and kind_by_content(path) == NPY else open_table(path)
         if not table.has_columns and not labels_alone:
             raise UsageError(f"{path}: a list without a header; --labels reads it as labels, --ids as ids")
         require_distinct(table.names, path)
@@ -211,26 +209,6 @@ class TablesBeside:
         if self.metadata is not None:
             tables["metadata"] = JoinedTable(str(self.metadata), rows, False, label_column, self.how)
         return tables
-
-
-class _LabelArray(ColumnTable):
-    """The labels in a .npy file with one per row."""
-
-    has_columns = False
-    names = [LIST_COLUMN]  # noqa: RUF012
-
-    def pieces(self, names: Sequence[str], ids: str | None = None) -> Iterator[pa.Table]:
-        filesystem, place = locate(self.path)
-        try:
-            with filesystem.open_input_file(place) as file:
-                values = np.lib.format.read_array(file, allow_pickle=False)
-        except Exception as error:  # whatever a damaged file makes its reader raise
-            raise DataError(f"{self.path}: not a readable array of labels: {first_line(error)}") from None
-        if values.ndim == 2 and values.shape[1] == 1:
-            values = values[:, 0]
-        if values.ndim != 1:
-            raise DataError(f"{self.path}: an array of shape {values.shape}; expected one label per row")
-        yield pa.table({LIST_COLUMN: as_column(values, self.path)})
 
 
 def _require_header(table: ColumnTable, rows: SourceRows) -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from resvae_ray.data.features import batch_rows
-from resvae_ray.data.file_kind import NPY, kind_by_content
+from resvae_ray.data.file_kind import NPY, kind_by_content, refuse_pointer_at
 from resvae_ray.data.importers.arrays import (
     are_named_vectors,
     as_batch,
@@ -87,7 +87,10 @@ def _read_folder(filesystem: pafs.FileSystem, folder: str, source: str, choice: 
                 file.seek(0)
                 values = np.lib.format.read_array(file, allow_pickle=False)
                 _require_end(file, header, places[name])
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, DataError) as error:
+            refuse_pointer_at(filesystem, places[name])
+            if isinstance(error, DataError):
+                raise
             raise DataError(f"{places[name]}: not a readable NumPy file: {first_line(error)}") from None
         return values
 

@@ -304,6 +304,18 @@ class TestIdsOfTheirOwn:
         with pytest.raises(DataError, match=f"ids.txt: {message}"):
             imported(container({}), ids=str(tmp_path / "ids.txt"))
 
+    @pytest.mark.parametrize("shape", [(N,), (N, 1)])
+    def test_an_array_lists_them(self, shape, tmp_path):
+        np.save(tmp_path / "a.npy", MATRIX)
+        np.save(tmp_path / "ids.npy", np.array(NAMES).reshape(shape))
+        assert imported(tmp_path / "a.npy", ids=str(tmp_path / "ids.npy"))[0] == NAMES
+
+    def test_an_index_in_another_order_is_asked_about(self, tmp_path):
+        (tmp_path / "ids.txt").write_text("\n".join(NAMES))
+        pd.DataFrame(MATRIX[::-1], index=range(N)[::-1]).add_prefix("f").to_csv(tmp_path / "a.csv")
+        with pytest.raises(DataError, match="the index numbers the rows in another order"):
+            imported(tmp_path / "a.csv", ids=str(tmp_path / "ids.txt"))
+
     def test_they_are_the_ids_of_several_batches(self, tmp_path, monkeypatch):
         monkeypatch.setattr("resvae_ray.data.features.BATCH_BYTES", 5 * 3 * 4)
         np.save(tmp_path / "a.npy", MATRIX)
