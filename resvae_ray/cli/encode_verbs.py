@@ -52,7 +52,8 @@ def _add_encode(verbs: Any) -> None:
     columns.add_argument(
         "--axes",
         metavar="DATASET",
-        help="also write the latents turned and scaled by their explained variance in DATASET, for neighbours and maps",
+        help="also write the latents turned and scaled by their explained variance in DATASET; `evaluate` says whether "
+        "their neighbours are better than PCA's",
     )
     columns.add_argument("--logvar", action="store_true", help="also write the logarithm of the posterior variance")
     columns.add_argument("--recon-error", action="store_true", help="also write each protein's reconstruction error")
