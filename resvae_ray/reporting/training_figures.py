@@ -18,6 +18,7 @@ from resvae_ray.search.run.trainings import TrainingRecord
 
 # Later ones are drawn on top.
 LAYERS = (names.PRUNED, names.PAUSED, names.FAILED, names.COMPLETE, names.RUNNING, names.FINALIST)
+UNITS = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))  # of the timeline: the largest that gives over two
 PAUSE_EPOCHS = 5  # a trial paused if it reported nothing for the time of 5 epochs
 PAUSE_S = 60.0  # and for at least a minute
 CLOCK_S = 1.0  # tolerance: the driver sets a report's time when it arrives, up to a second or one epoch late
@@ -161,7 +162,7 @@ def timeline(findings: Findings) -> go.Figure:
     if not found:
         raise DataError("no trial has finished an epoch yet")
     zero, end = found[0].start, max(part.end for part in found)
-    unit, seconds = ("hours", 3600.0) if end - zero > 2 * 3600 else ("minutes", 60.0)
+    unit, seconds = next((unit, seconds) for unit, seconds in UNITS if end - zero > 2 * seconds or seconds == 1)
     lanes = _lanes(found)
     figure = go.Figure()
     for state in LAYERS:

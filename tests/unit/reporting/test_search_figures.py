@@ -1,5 +1,9 @@
 """Figures of a search match the content of the RUN."""
 
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
+# pyright: reportOperatorIssue=false, reportOptionalSubscript=false
+# plotly makes the attributes of traces and layouts when they are read.
+
 from collections import Counter
 
 import numpy as np
@@ -251,10 +255,17 @@ def test_one_trial_that_runs(searched):
 def test_the_timeline_has_the_seconds_of_every_trial(run_path):
     figure = figures(run_path)["timeline"]
     complete, pruned = named(figure, "complete"), named(figure, "pruned")
-    assert [round(minutes * 60) for minutes in complete.x] == [9] * 4
-    assert [round(minutes * 60) for minutes in pruned.x] == [1] * 5 + [3] * 2
+    assert [round(seconds) for seconds in complete.x] == [9] * 4
+    assert [round(seconds) for seconds in pruned.x] == [1] * 5 + [3] * 2
     assert set(complete.y) == {"node-a · 01"}
-    assert complete.base[1] * 60 == pytest.approx(9)
+    assert complete.base[1] == pytest.approx(9)
+    assert figure.layout.xaxis.title.text == "seconds since the first epoch"
+
+
+@pytest.mark.parametrize(("many", "unit"), [(13, "seconds"), (14, "minutes")])
+def test_the_timeline_takes_the_unit_that_suits_its_length(searched, many, unit):
+    path = searched([("complete", [5.0] * 9)] * many)
+    assert figures(path)["timeline"].layout.xaxis.title.text == f"{unit} since the first epoch"
 
 
 def epoch(time, node="a", seconds=1.0):
