@@ -85,12 +85,18 @@ def losing_answers(lost: list[str]) -> Callable[[App], App]:
     return around
 
 
-def denying(*words: str) -> Callable[[App], App]:
-    """Denies what is written to a path with one of the words in it."""
+WRITES, READS = ("PUT", "POST"), ("GET", "HEAD")
+
+
+def denying(
+    *words: str, methods: tuple[str, ...] = WRITES, when: Callable[[], bool] = lambda: True
+) -> Callable[[App], App]:
+    """Denies what is written to (or what `methods` do with) a path with one of the words in it."""
 
     def around(app: App) -> App:
         def answer(environ, start):
-            if environ["REQUEST_METHOD"] not in ("PUT", "POST") or not any(w in environ["PATH_INFO"] for w in words):
+            meant = environ["REQUEST_METHOD"] in methods and any(word in environ["PATH_INFO"] for word in words)
+            if not meant or not when():
                 return app(environ, start)
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start("403 Forbidden", [("Content-Type", "application/xml")])

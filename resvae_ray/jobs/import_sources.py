@@ -20,7 +20,7 @@ from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.errors import DataError, JobError
 from resvae_ray.files.listing import list_files
-from resvae_ray.files.place import locate
+from resvae_ray.files.place import locate, reaching
 from resvae_ray.jobs.portions import Portion, States, portion_of, rows_of, states_of
 
 
@@ -202,7 +202,8 @@ def size_of(source: str, choice: ColumnChoice) -> int:
         filesystem, files = torch_files.files_of(source)
     else:
         return 0
-    return sum(info.size or 0 for info in filesystem.get_file_info(files))
+    with reaching(source):
+        return sum(info.size or 0 for info in filesystem.get_file_info(files))
 
 
 def _spans(rows: int, dim: int) -> Iterator[tuple[int, int]]:
@@ -214,12 +215,14 @@ def _states(files: Sequence[str]) -> dict[str, list[int]]:
     found = {}
     for file in files:
         filesystem, place = locate(file)
-        info = filesystem.get_file_info(place)
+        with reaching(file):
+            info = filesystem.get_file_info(place)
         found[file] = [info.size or 0, info.mtime_ns or 0]
     return found
 
 
 def _whole_state(source: str, filesystem: pafs.FileSystem, files: Sequence[str]) -> dict[str, list[int]]:
     """Number of files, bytes in all, and the latest write."""
-    infos = filesystem.get_file_info(list(files))
+    with reaching(source):
+        infos = filesystem.get_file_info(list(files))
     return {source: [len(infos), sum(info.size or 0 for info in infos), max(info.mtime_ns or 0 for info in infos)]}

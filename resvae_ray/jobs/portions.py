@@ -10,7 +10,7 @@ from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.errors import JobError
 from resvae_ray.files.listing import list_files
-from resvae_ray.files.place import AnyPath
+from resvae_ray.files.place import AnyPath, reaching
 
 LARGE_BYTES = 2 << 30  # of Parquet: from here on a job on this machine's cores pays for the start of Ray
 BLOCK_ROWS = 1 << 24  # of a mask, looked through at a time
@@ -63,8 +63,13 @@ def stretches(chosen: np.ndarray, size: int) -> list[tuple[int, int, int]]:
 
 
 def states_of(source: Features, files: Sequence[str]) -> dict[str, list[int]]:
-    """Size and time of the last write of each file, by which a change is noticed."""
-    infos = source.filesystem.get_file_info(list(files))
+    """Size and time of the last write of each file, by which a change is noticed.
+
+    Raises:
+        JobError: the storage cannot be reached.
+    """
+    with reaching(source.path):
+        infos = source.filesystem.get_file_info(list(files))
     return {file: [info.size, info.mtime_ns] for file, info in zip(files, infos, strict=True)}
 
 
@@ -89,4 +94,5 @@ def _require_unchanged(portion: Portion, source: Features, states: States) -> No
 def is_large(path: AnyPath) -> bool:
     """Whether the Parquet files of a path are worth a job."""
     filesystem, files = list_files(path, SUFFIX)
-    return sum(info.size or 0 for info in filesystem.get_file_info(files)) >= LARGE_BYTES
+    with reaching(path):
+        return sum(info.size or 0 for info in filesystem.get_file_info(files)) >= LARGE_BYTES

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from s3_servers import READS, WRITES, denying, served
 from shard_files import contents, write_shard
 from sklearn.model_selection import train_test_split
 
@@ -11,10 +12,11 @@ from resvae_ray.data.dataset import Dataset
 from resvae_ray.data.features import Features
 from resvae_ray.data.splitting.split import split_features
 from resvae_ray.errors import DataError, JobError, UsageError
-from resvae_ray.files.place import place
-from resvae_ray.jobs import portions
+from resvae_ray.files.place import BucketPlace, place
+from resvae_ray.jobs import portions, split_job
 from resvae_ray.jobs.portions import stretches
-from resvae_ray.jobs.split_job import split_shards
+from resvae_ray.jobs.split_job import split_portion, split_shards
+from resvae_ray.names import DATASET_FILE
 
 pytestmark = pytest.mark.usefixtures("tasks_here")
 ON_RAY: Any = {"address": "auto"}
@@ -124,6 +126,73 @@ def test_a_bucket_gets_the_same_bytes(shards, bucket, tmp_path):
     split_shards(shards, f"{bucket}/job", **ON_RAY)
     folder = place(f"{bucket}/job")
     assert {name: (folder / name).read_bytes() for name in folder.file_names()} == contents(tmp_path / "alone")
+
+
+def upload(shards, bucket):
+    for path in shards.iterdir():
+        BucketPlace(f"{bucket}/shards/{path.name}").upload(path)
+    return f"{bucket}/shards"
+
+
+@pytest.mark.parametrize(
+    ("words", "methods", "named"),
+    [
+        ("val/part-00001", WRITES, r"job/val/part-00001\.parquet: cannot be reached: .*ACCESS_DENIED"),
+        ("shards/c.parquet", READS, r"/shards: cannot be reached: .*shards/c\.parquet.*ACCESS_DENIED"),
+    ],
+)
+def test_a_bucket_that_fails_or_denies_a_node_is_named_and_the_same_command_resumes(
+    shards, bucket, tmp_path, tasks_here, monkeypatch, words, methods, named
+):
+    source, at_work = upload(shards, bucket), []
+    split_features(shards, tmp_path / "alone")
+
+    def without_access(portion, job):
+        at_work.append(portion)
+        return split_portion(portion, job)
+
+    faulty = denying(words, methods=methods, when=lambda: bool(at_work))
+    with served(faulty) as server, monkeypatch.context() as there:
+        there.setenv("AWS_ENDPOINT_URL", server)
+        there.setattr(split_job, "split_portion", without_access)
+        with pytest.raises(JobError, match=named):
+            split_shards(source, f"{bucket}/job", **ON_RAY)
+    folder = place(f"{bucket}/job")
+    assert {name for name in folder.file_names() if name.endswith(".parquet")} == set(tasks_here)
+    split_shards(source, f"{bucket}/job", **ON_RAY)
+    written = {name: (folder / name).read_bytes() for name in folder.file_names() if name != DATASET_FILE}
+    expected = contents(tmp_path / "alone")
+    del expected[DATASET_FILE]  # it has the name of the source
+    assert written == expected
+
+
+def test_shards_of_two_widths_are_named_and_the_mended_command_resumes(shards, tmp_path):
+    write_shard(shards / "c.parquet", 40, 60, dim=5)
+    with pytest.raises(DataError, match=r"c\.parquet: row 1: a vector of 5 numbers, but 4 in the rows before"):
+        split_shards(shards, tmp_path / "job", **ON_RAY)
+    write_shard(shards / "c.parquet", 40, 60)
+    split_shards(shards, tmp_path / "job", **ON_RAY)
+    split_features(shards, tmp_path / "alone")
+    assert contents(tmp_path / "job") == contents(tmp_path / "alone")
+
+
+def test_a_shard_that_changes_after_it_was_counted_is_named_and_the_same_command_begins_anew(
+    shards, tmp_path, monkeypatch
+):
+    counted = split_job.states_of
+
+    def change_after(source, files):
+        found = counted(source, files)
+        write_shard(shards / "c.parquet", 40, 58)
+        return found
+
+    with monkeypatch.context() as changing:
+        changing.setattr(split_job, "states_of", change_after)
+        with pytest.raises(JobError, match=r"c\.parquet: has changed since its rows were counted; run the same"):
+            split_shards(shards, tmp_path / "job", **ON_RAY)
+    split_shards(shards, tmp_path / "job", **ON_RAY)
+    split_features(shards, tmp_path / "alone")
+    assert contents(tmp_path / "job") == contents(tmp_path / "alone")
 
 
 def test_a_large_dataset_is_split_on_ray_unasked(shards, tmp_path, monkeypatch):
