@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from resvae_ray import names
+from resvae_ray.config import PROMOTE
 from resvae_ray.errors import DataError
 from resvae_ray.progress import duration
 from resvae_ray.reporting import style
@@ -72,9 +73,10 @@ def _saving(findings: Findings) -> str:
         return "Each line is the lowest validation loss of a trial so far. Every trial trains to its full length."
     if not stopped:
         return "Each line is the lowest validation loss of a trial so far. ASHA stopped no trial at the rungs (dotted)."
+    verb = "did not promote" if findings.run.config.search.scheduler == PROMOTE else "stopped"
     return (
         "Each line is the lowest validation loss of a trial so far, which ASHA compares at the rungs (dotted). A cross "
-        f"marks a trial that ASHA stopped: {_listed(stopped)}. That saved {saved:,} of {asked:,} epochs "
+        f"marks a trial that ASHA {verb}: {_listed(stopped)}. That saved {saved:,} of {asked:,} epochs "
         f"({saved / asked:.0%}), relative to {length} epochs for each of these trials."
     )
 
