@@ -74,15 +74,20 @@ def _reason(error: RayError | TuneError) -> str:
 
 
 def _patiently(run: Run, work: Callable[[], bool]) -> bool:
-    """Runs `work`, and repeats it after Ray kills workers for memory, as long as some trainings finish each time."""
+    """Runs `work`, and repeats it after Ray kills workers for memory, as long as trainings end or pause each time."""
     while True:
-        left = run.trainings_left()
+        before = _come_to(run)
         try:
             return work()
         except OutOfMemoryError as error:
-            if run.trainings_left() == left:
+            if _come_to(run) == before:
                 raise
             print(f"{first_line(error).rstrip('.')}: resuming from the checkpoints", file=sys.stderr)
+
+
+def _come_to(run: Run) -> tuple[int, list[int]]:
+    """The trainings left, and the epochs of the trials that are paused; if neither changes, nothing was finished."""
+    return run.trainings_left(), [trial.last_epoch for trial in run.records() if trial.state == names.PAUSED]
 
 
 def _all_trained(run: Run, dataset: Dataset, slots: Slots, started: float) -> bool:
