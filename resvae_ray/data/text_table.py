@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from resvae_ray.data.file_kind import LFS_POINTER, is_gzip, refuse_pointer
+from resvae_ray.data.lone_quotes import QuoteWatch
 from resvae_ray.errors import DataError, first_line
 from resvae_ray.files.place import locate
 
@@ -78,7 +79,7 @@ class TextTable:
         with open_stream(self.source) as raw:
             try:
                 yield from pacsv.open_csv(
-                    raw,
+                    raw if self.encoding == "utf-16" else QuoteWatch(raw, self.source, self.delimiter, len(self.names)),
                     # A row of numbers takes about as many bytes as its names, twice at most.
                     pacsv.ReadOptions(
                         use_threads=False,
