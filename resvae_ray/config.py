@@ -100,6 +100,12 @@ class TrainingConfig:
         at_least=0,
         at_most=1,
     )
+    prefixes: int = setting(
+        0,
+        "with nested above 0: every row is also decoded from so many of its prefixes, with that weight together, and "
+        "the decoder is told their lengths; 0 draws rows instead",
+        at_least=0,
+    )
     matmul: str = setting(
         FLOAT32,
         "format of the matrix products of a training step; bfloat16 (on a GPU, TF32) is faster where the machine has "

@@ -154,9 +154,7 @@ def _rebuilt(model: ResVAE, pca: PCA, features: Features, widths: Sequence[int],
 
 def _errors(model: ResVAE, mu: torch.Tensor, latents: int, x: torch.Tensor) -> np.ndarray:
     """Squared error (n) of the reconstruction of `x` (n, D) from the first latents of `mu` (n, Z)."""
-    kept = mu.clone()
-    kept[:, latents:] = 0
-    return squared_error(model.decode(kept), x).double().cpu().numpy()
+    return squared_error(model.decode(mu[:, :latents]), x).double().cpu().numpy()
 
 
 def _difference(lead: GroupedSums, rows: Covariance, seed: int) -> Difference | None:

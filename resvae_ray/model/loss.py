@@ -57,16 +57,15 @@ def loss_terms(
     beta: float | str = 1.0,
     loss_type: str = "MSE",
     reduction: str = "sum",
-    kept: torch.Tensor | None = None,
     weights: torch.Tensor | None = None,
+    kld_weights: torch.Tensor | None = None,
 ) -> LossTerms:
     """The loss of one batch: reconstruction and x (B, D), mu and logvar (B, Z).
 
     Args:
         beta: a number, or "auto", which needs MSE and sum.
-        kept: (B, Z), 1 for the latents that the reconstruction was made from and 0 for others, whose KLD does not
-            count; by default all.
         weights: (B), by which the squared error of each row is multiplied; by default 1.
+        kld_weights: (B, Z), by which the KLD of each latent is multiplied; by default 1.
 
     Raises:
         UsageError: (a ValueError) see `check_loss`; or `beta` is "auto" with another loss.
@@ -80,12 +79,12 @@ def loss_terms(
     if loss_type == "RMSE":
         error = torch.sqrt(error)
     divergence = 1 + logvar - mu.pow(2) - logvar.exp()
-    if kept is not None:
-        divergence = divergence * kept
+    if kld_weights is not None:
+        divergence = divergence * kld_weights
     if reduction == "sum":
         kld = -0.5 * divergence.sum()
     else:
-        kld = -0.5 * (divergence.mean() if kept is None else divergence.sum() / kept.sum())
+        kld = -0.5 * (divergence.mean() if kld_weights is None else divergence.sum() / kld_weights.sum())
     if not isinstance(beta, str):
         return LossTerms(error, kld, beta)
     if (beta, loss_type, reduction) != (AUTO, "MSE", "sum"):

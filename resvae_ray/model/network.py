@@ -9,9 +9,11 @@ published class: its weights load here, and equal seeds give equal initial weigh
 With `linear="pca"` a linear path runs beside the network, on features centred and scaled by one number. It begins as
 PCA of the training rows, and the network learns what PCA leaves (PCA-boosted autoencoders, arXiv:2205.11673).
 With `nested=True` the latents are ordered by worth: the first k of `z` are a code of their own (nested dropout, Rippel,
-Gelbart & Adams 2014; Matryoshka representations, Kusupati et al. 2022, arXiv:2205.13147).
+Gelbart & Adams 2014; Matryoshka representations, Kusupati et al. 2022, arXiv:2205.13147). With `conditioned=True` the
+decoder is told k.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,10 +43,50 @@ class ResidualBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.downsample = Linear(in_dim, out_dim) if in_dim != out_dim else None
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, in_dim) to (B, out_dim)."""
-        out = self.dropout(F.leaky_relu(self.bn(self.fc(x))))
+    def forward(self, x: torch.Tensor, film: "Film | None" = None) -> torch.Tensor:
+        """(B, in_dim) to (B, out_dim); `film` has a gain and a shift for each unit."""
+        out = self.dropout(F.leaky_relu(modulated(self.bn(self.fc(x)), film)))
         return out + (x if self.downsample is None else self.downsample(x))
+
+
+Film = tuple[torch.Tensor, torch.Tensor]  # what is added to a gain of 1, and a shift, both (B, units)
+
+
+def modulated(h: torch.Tensor, film: Film | None) -> torch.Tensor:
+    """`h` (B, units) with gain and shift."""
+    return h if film is None else h * (1 + film[0]) + film[1]
+
+
+class FilmOfPrefix(nn.Module):
+    """Gain and shift of the decoder's units by the number k of latents that it gets (FiLM, arXiv:1709.07871).
+
+    They are learned at k = 1, 2, 4, … below Z, and lie between these in proportion to log k. The decoder of all Z is as
+    without them.
+
+    Args:
+        z_dim: Z.
+        units: of each layer that is modulated.
+    """
+
+    hats: torch.Tensor
+
+    def __init__(self, z_dim: int, units: tuple[int, ...]) -> None:
+        super().__init__()
+        knots = 2.0 ** torch.arange(max(1, math.ceil(math.log2(z_dim))))
+        ends = torch.cat([knots, torch.tensor([max(2.0, z_dim)])]).log()
+        logs = torch.arange(1, z_dim + 1).log()[:, None]
+        rising = (logs - ends[:-1]) / ends.diff()  # 0 at a knot, 1 at the next one
+        hats = (1 - rising).clamp(0, 1)
+        hats[:, 1:] = torch.minimum(hats[:, 1:], rising[:, :-1].clamp(0, 1))
+        hats[-1] = 0  # exactly
+        self.register_buffer("hats", hats, persistent=False)  # (Z, knots)
+        self.weight = nn.Parameter(torch.zeros(len(knots), 2 * sum(units)))
+        self._sizes = [size for size in units for _ in range(2)]
+
+    def forward(self, k: torch.Tensor) -> list[Film]:
+        """The numbers (B) of latents to gain and shift of each layer."""
+        parts = (self.hats[k - 1] @ self.weight).split(self._sizes, 1)
+        return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 class Scaling(nn.Module):
@@ -90,6 +132,7 @@ class ResVAE(nn.Module):
         dropout: probability, in training mode.
         linear: "none", or "pca" for a linear path beside the network.
         nested: whether the first k latents are a code for every k; says how the model is trained.
+        conditioned: whether the decoder of nested latents is told k.
 
     Raises:
         UsageError: a width that leaves a layer without units, or an unknown linear path.
@@ -104,6 +147,7 @@ class ResVAE(nn.Module):
         *,
         linear: str = "none",
         nested: bool = False,
+        conditioned: bool = False,
     ) -> None:
         super().__init__()
         if linear not in LINEAR_PATHS:
@@ -127,7 +171,8 @@ class ResVAE(nn.Module):
         self.resblock3 = ResidualBlock(quarter, half, dropout)
         self.resblock4 = ResidualBlock(half, hidden_dim, dropout)
         self.fc4 = Linear(hidden_dim, input_dim)
-        self.linear, self.nested = linear, nested
+        self.linear, self.nested, self.conditioned = linear, nested, conditioned
+        self.film = FilmOfPrefix(z_dim, (quarter, half, hidden_dim)) if conditioned else None
         # Last, so that the layers above draw the same initial weights with the path and without it.
         with_path = linear == "pca"
         self.scaling = Scaling(input_dim, z_dim) if with_path else None
@@ -144,6 +189,7 @@ class ResVAE(nn.Module):
             config.dropout,
             linear=config.linear,
             nested=config.nested > 0,
+            conditioned=config.nested > 0 and config.prefixes > 0,
         )
 
     @classmethod
@@ -163,7 +209,11 @@ class ResVAE(nn.Module):
         folder = place(path)
         tensors, config = read_bundle(folder)
         shape = (config["input_dim"], config["hidden_dim"], config["z_dim"], config.get("dropout", 0.3))
-        kind = {"linear": config.get("linear", "none"), "nested": config.get("nested", False)}
+        kind = {
+            "linear": config.get("linear", "none"),
+            "nested": config.get("nested", False),
+            "conditioned": config.get("conditioned", False),
+        }
         with torch.device("meta"):  # no memory for widths that the weights do not have
             require_fit(cls(*shape, **kind), tensors, folder)
         model = cls(*shape, **kind)
@@ -194,6 +244,7 @@ class ResVAE(nn.Module):
             "dropout": self.dropout,
             "linear": self.linear,
             "nested": self.nested,
+            "conditioned": self.conditioned,
         }
         folder = place_to_write(path)
         write_bundle(folder, self.state_dict(), shape | (about or {}), add_files)
@@ -256,14 +307,21 @@ class ResVAE(nn.Module):
         Raises:
             UsageError: z has another width than Z, and is not the beginning of nested latents.
         """
+        k = None
         if z.shape[1] != self.z_dim:
-            z = F.pad(z, (0, self.z_dim - self._require_prefix(z.shape[1])))
-        return self._rebuilt(z if self.scaling is None else z / self.scaling.spread)
+            k = torch.full((len(z),), self._require_prefix(z.shape[1]), device=z.device)
+            z = F.pad(z, (0, self.z_dim - z.shape[1]))
+        return self._rebuilt(z if self.scaling is None else z / self.scaling.spread, k)
 
-    def _rebuilt(self, z: torch.Tensor) -> torch.Tensor:
-        """(B, Z), for a prior with standard deviation 1, to the reconstruction (B, D)."""
-        h = self.dropout3(F.leaky_relu(self.bn3(self.fc3(z))))
-        x = self.fc4(self.resblock4(self.resblock3(h)))
+    def _rebuilt(self, z: torch.Tensor, k: torch.Tensor | None) -> torch.Tensor:
+        """(B, Z), for a prior with standard deviation 1, to the reconstruction (B, D).
+
+        Args:
+            k: how many of each row's latents are kept (B); None for all.
+        """
+        films = [None, None, None] if self.film is None or k is None else self.film(k)
+        h = self.dropout3(F.leaky_relu(modulated(self.bn3(self.fc3(z)), films[0])))
+        x = self.fc4(self.resblock4(self.resblock3(h, films[1]), films[2]))
         return x if self.scaling is None or self.path_out is None else self.scaling.back(x + self.path_out(z))
 
     def _require_prefix(self, width: int) -> int:
@@ -279,11 +337,16 @@ class ResVAE(nn.Module):
         """(B, D) to the reconstruction (B, D) of a draw from the posterior, and what `posterior` gives (B, Z).
 
         Args:
-            kept: (B, Z), 1 for the latents that the reconstruction may use and 0 for others; by default all.
+            kept: (B, Z), 1 for the latents that the reconstruction may use and 0 for others; by default all. With
+                (M B, Z) each row is decoded M times from one pass of the encoder, and all results have M B rows.
         """
         mu, logvar = self.posterior(x)
-        z = self.reparameterize(mu, logvar, noise)
-        return self._rebuilt(z if kept is None else z * kept), mu, logvar
+        if kept is None:
+            return self._rebuilt(self.reparameterize(mu, logvar, noise), None), mu, logvar
+        if (times := len(kept) // len(x)) > 1:
+            mu, logvar = mu.repeat(times, 1), logvar.repeat(times, 1)
+        z = self.reparameterize(mu, logvar, noise) * kept
+        return self._rebuilt(z, kept.sum(1).long()), mu, logvar
 
     @torch.no_grad()
     def sample_latents(self, x: torch.Tensor, seed: int | None = None) -> torch.Tensor:

@@ -101,6 +101,7 @@ def read_model_config(folder: Place) -> dict[str, Any]:
         raise DataError(f"{folder / names.CONFIG_FILE}: dropout is {dropout!r}; expected a number from 0 to 1")
     if (linear := config.get("linear", "none")) not in LINEAR_PATHS:
         raise DataError(f"{folder / names.CONFIG_FILE}: linear is {linear!r}; expected {' or '.join(LINEAR_PATHS)}")
-    if not isinstance(nested := config.get("nested", False), bool):
-        raise DataError(f"{folder / names.CONFIG_FILE}: nested is {nested!r}; expected true or false")
+    for key in ("nested", "conditioned"):
+        if not isinstance(value := config.get(key, False), bool):
+            raise DataError(f"{folder / names.CONFIG_FILE}: {key} is {value!r}; expected true or false")
     return config

@@ -86,7 +86,8 @@ class Training:
         self._average = averaged(self.model, config.average) if config.average else None
         self._nested = None
         if config.nested:
-            self._nested = NestedLatents(config.nested, config.z_dim, principal_components(train), self.device)
+            components = principal_components(train)
+            self._nested = NestedLatents(config.nested, config.prefixes, config.z_dim, components, self.device)
         self._matmul = resolved(config.matmul)
         self._optimizer = torch.optim.AdamW(_groups(self.model, config), lr=config.lr, fused=True)
         self.epoch = 0
@@ -232,17 +233,18 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(config, done)
         self._optimizer.zero_grad(set_to_none=True)
-        kept, weights = self._nested.draw(len(x)) if self._nested else (None, None)
+        kept, error_weights, kld_weights = self._nested.draw(len(x)) if self._nested else (None, None, None)
         outputs = self.model(x, kept=kept)
+        times = len(outputs[0]) // len(x)
         terms = loss_terms(
             outputs[0],
-            x,
+            x if times == 1 else x.repeat(times, 1),
             *outputs[1:],
             beta=config.beta,
             loss_type=config.loss_type,
             reduction=config.reduction,
-            kept=kept,
-            weights=weights,
+            weights=error_weights,
+            kld_weights=kld_weights,
         )
         terms.weighted(kld_weight(config, done)).backward()
         if config.gradient_clip:
@@ -250,7 +252,7 @@ class Training:
         self._optimizer.step()
         if self._average is not None:
             self._average.update_parameters(self.model)
-        return replace(terms, beta=self._reported_beta).total.detach()
+        return replace(terms, beta=self._reported_beta).total.detach() / (times if config.reduction == "sum" else 1)
 
     def _record(self, train_loss: float, validation: Validation, rate: float, seconds: float) -> None:
         self.last = {

@@ -64,7 +64,8 @@ def _weight_bytes(config: Config, dim: int) -> int:
     hidden, z = (_largest(config, name) for name in ("hidden_dim", "z_dim"))
     try:
         with torch.device("meta"):
-            tensors = ResVAE(dim, hidden, z, linear=_linear(config)).state_dict().values()
+            model = ResVAE(dim, hidden, z, linear=_linear(config), conditioned=_largest(config, "prefixes") > 0)
+            tensors = model.state_dict().values()
     except (RuntimeError, TypeError, OverflowError):  # torch raises a TypeError above 64 bits
         raise UsageError(
             f"hidden_dim up to {hidden}, z_dim up to {z}: 64 bits cannot count the bytes of such a network; lower them"
