@@ -62,11 +62,10 @@ class Representations:
 
     def of_first(self, x: np.ndarray, latents: int) -> dict[str, np.ndarray]:
         """The representations that the first `latents` latents give, beside as many principal components."""
-        z = self._blocks(x, lambda block: self._model.encode(block)[0])
-        z[:, latents:] = 0
+        z = self._blocks(x, lambda block: self._model.encode(block)[0][:, :latents])
         scores = self._pca.scores(x, latents)
         return {
-            LATENTS: z[:, :latents],
+            LATENTS: z,
             DECODED: self._blocks(z, self._model.decode),
             SCORES: scores,
             PCA_DECODED: self._pca.rebuilt(scores),
