@@ -1,7 +1,7 @@
-import json
-
 # pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false
 # pyright: reportOptionalOperand=false
+
+import json
 from dataclasses import replace
 
 import numpy as np
