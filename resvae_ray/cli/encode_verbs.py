@@ -94,6 +94,7 @@ def _encode(options: argparse.Namespace) -> None:
             address=options.address,
             progress=progress,
             on_bad_file=stop if options.on_bad_file == "stop" else _warn_of,
+            on_other_origin=_warn_of_origin,
         )
     print(f"{options.latents}: {rows:,} proteins")
 
@@ -102,6 +103,12 @@ def _at_least_one(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{number}: it must be at least 1")
     return number
+
+
+def _warn_of_origin(differs: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(f"resvae-ray: warning: the model was trained on other features: {differs}", file=sys.stderr)
 
 
 def _warn_of(error: DataError) -> None:

@@ -5,7 +5,7 @@ output file of the same name, which appears when it is whole. So ids stay with t
 an interrupted job resumes with the missing files. LATENTS in one file are made from these files, see writers/.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,16 @@ from resvae_ray.data.layout import ColumnChoice
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.encode.encoded_parts import EncodedParts
 from resvae_ray.encode.latents import Output, kept_model, latents_table, weights_hash
-from resvae_ray.encode.record import DONE, EncodingJob, about_of, is_same, known_of, remove_changed, write_record
+from resvae_ray.encode.record import (
+    DONE,
+    EncodingJob,
+    about_of,
+    is_same,
+    known_of,
+    other_origin,
+    remove_changed,
+    write_record,
+)
 from resvae_ray.encode.skipped import OnBadFile, SkipList, open_readable, stop
 from resvae_ray.encode.units import Unit, units_of
 from resvae_ray.encode.writers import FORMATS, Format
@@ -49,6 +58,7 @@ def encode_features(
     address: str = "",
     progress: Progress = silent,
     on_bad_file: OnBadFile = stop,
+    on_other_origin: Callable[[str], None] = lambda words: None,
 ) -> int:
     """Encodes all rows of FEATURES (or of a DATASET, both sides) and returns their number.
 
@@ -63,6 +73,8 @@ def encode_features(
         progress: called with the number of rows encoded so far.
         on_bad_file: called for each unreadable file. If it returns, the file is put on a list beside `latents`,
             and the others are encoded; by default it raises.
+        on_other_origin: called with what differs, if the record of FEATURES names another language model, layer or
+            pooling than that of the features on which the model was trained.
 
     Raises:
         DataError: no MODEL, no FEATURES, no DATASET, or features of another width than the model's.
@@ -81,6 +93,8 @@ def encode_features(
     output.require_fits(config, home)
     with _as_features(features, features_column, target, form) as path:
         source, listed = open_readable(path, home, config["input_dim"], skipped)
+        if differs := other_origin(config, source.provenance):
+            on_other_origin(differs)
         if form:
             form.require_holds(source, output.vectors(axes is not None), target)
         folder = target if form is None else target.with_name(f".{target.name}.parts")

@@ -1,5 +1,6 @@
 """The provenance of LATENTS, recorded in `_encoding.json`: an interrupted job resumes only if it matches."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from resvae_ray.encode.units import Unit
 from resvae_ray.files.atomic import read_json
 from resvae_ray.files.place import Place
 
+ORIGIN = ("model", "layer", "pooling")  # keys of the provenance that say which features they are
 DONE = "done"  # in the record: all rows are there
 
 
@@ -84,3 +86,19 @@ def remove_changed(folder: Place, before: dict[str, Any], now: dict[str, Any]) -
     stale = {output for found in changed if isinstance(found[-1], dict) for output in found[-1]}
     for name in folder.file_names() & stale if stale else ():
         (folder / name).unlink()
+
+
+def other_origin(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+    """What of ORIGIN differs between the features of a MODEL and FEATURES, in words; empty if nothing is known to.
+
+    Args:
+        config: config.json of the MODEL.
+        provenance: of FEATURES.
+    """
+    trained = config.get("features")
+    if not isinstance(trained, dict):
+        return ""
+    both = [key for key in ORIGIN if key in trained and key in provenance]
+    # A language model may be a folder here and a name on the hub there.
+    names = {key: [str(side[key]).rstrip("/").rpartition("/")[2] for side in (trained, provenance)] for key in both}
+    return ", ".join(f"{key} {theirs!r} instead of {own!r}" for key, (own, theirs) in names.items() if own != theirs)
