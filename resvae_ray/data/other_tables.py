@@ -28,6 +28,7 @@ from resvae_ray.names import ID, SEQUENCE
 
 TABLES = (".csv", ".tsv")
 LIST = ".txt"
+MOST_SOUGHT = 64  # columns that are looked through for ids
 SEVERAL_ACCESSIONS = re.compile(rf"{UNIPROT}(?:[,;\s]+{UNIPROT})+")
 
 
@@ -126,11 +127,13 @@ def _entries(line: str) -> list[str]:
 def column_of_ids(table: ColumnTable, ids: ProteinIds, rows: int) -> tuple[str | None, int]:
     """The column whose texts agree with the most of some ids, and with how many; None if with none.
 
+    Each column is read by itself, so that those of a wide table, one a feature, are left out.
+
     Args:
         rows: how many ids there are.
     """
     agree: dict[str, int] = {}
-    for name in table.names:
+    for name in [name for name in table.names if not name[-1:].isdecimal()][:MOST_SOUGHT]:
         try:
             texts = ProteinIds(lambda name=name: table.texts(name))
         except DataError:  # a column of lists has no texts

@@ -168,9 +168,13 @@ def forms_in_words(id_forms: Mapping[str, int]) -> str:
 
 
 def _id_column(other: ColumnTable, source: Features) -> str | None:
-    """The column with a usual name of ids, else the one whose texts agree most with the ids of FEATURES."""
-    usual = find_column(other.names, ID_COLUMNS) or find_column(other.names, INDEX_COLUMNS)
-    return usual or column_of_ids(other, ProteinIds(source.ids), source.rows)[0]
+    """The column with a usual name of ids, the index, or the one whose texts agree most with the ids of FEATURES."""
+    if (usual := find_column(other.names, ID_COLUMNS)) is not None:
+        return usual
+    index = find_column(other.names, INDEX_COLUMNS)
+    if index is not None and not other.is_numbered(index):
+        return index
+    return column_of_ids(other, ProteinIds(source.ids), source.rows)[0] or index
 
 
 def _match_ids(source: Features, other: ColumnTable, theirs: str) -> tuple[np.ndarray, str, bool]:

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from resvae_ray.cli import main
+from resvae_ray.data.column_tables import DelimitedTable
 from resvae_ray.data.features import Features
 from resvae_ray.data.importers import import_features
 from resvae_ray.data.other_tables import open_table
@@ -155,6 +156,17 @@ def test_ids_in_a_column_of_another_name_are_found(name, tmp_path):
     (tmp_path / "test.csv").write_text(f"y,{name}\n1,sp|P12345|AATM_RABIT\n0,Q99999\n")
     with pytest.raises(DataError, match=r"1 rows also appear in .* \(1 by id\), the first is row 1; .* by accession"):
         split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=tmp_path / "test.csv")
+
+
+def test_columns_of_features_are_not_looked_through_for_ids(tmp_path, monkeypatch):
+    write_with_sequences(tmp_path / "f.parquet", ["P12345", *list("abcd")], ["M", "MA", "MB", "MC", "MD"])
+    pd.DataFrame({f"f{n}": [1.0, 2.0] for n in range(40)} | {"what": ["P12345", "x"]}).to_csv(tmp_path / "t.csv")
+    read = []
+    texts = DelimitedTable.texts
+    monkeypatch.setattr(DelimitedTable, "texts", lambda table, name: read.append(name) or texts(table, name))
+    with pytest.raises(DataError, match="1 by id"):
+        split_features(tmp_path / "f.parquet", tmp_path / "dataset", exclude=tmp_path / "t.csv")
+    assert set(read) == {"", "what"}
 
 
 def test_json_is_not_a_list_of_ids(tmp_path):
