@@ -104,3 +104,20 @@ def _one_type(name: str, schemas: Sequence[pa.Schema], files: Sequence[str]) -> 
 def _is_list(kind: pa.DataType) -> bool:
     """Vectors are read from lists of any kind, and checked one by one."""
     return pa.types.is_nested(kind) or isinstance(kind, pa.FixedShapeTensorType)
+
+
+def as_column(values: np.ndarray, where: str) -> pa.Array:
+    """An array (n) or (n, 1) as a column; bytes are UTF-8 text.
+
+    Raises:
+        DataError: it holds neither text nor numbers nor dates.
+    """
+    values = values.reshape(-1)
+    try:
+        if values.dtype.kind in "SU":
+            return pa.array(np.char.decode(values, "utf-8").tolist() if values.dtype.kind == "S" else values.tolist())
+        return pa.array(values.astype(values.dtype.newbyteorder("=")))
+    except UnicodeDecodeError:
+        raise DataError(f"{where} holds bytes that are not UTF-8 text") from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+        raise DataError(f"{where} holds {values.dtype}; expected text, numbers or dates") from None

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
+from resvae_ray.data.arrow_types import as_column
 from resvae_ray.data.column_tables import WORKBOOKS, ColumnTable, DelimitedTable, open_columns, table_kind
 from resvae_ray.data.file_kind import FASTA, NPY, TEXT, kind_by_content
-from resvae_ray.data.importers.arrays import as_column
 from resvae_ray.data.layout import ID_COLUMNS, SEQUENCE_COLUMNS, find_column, some_names
 from resvae_ray.data.parquet_pieces import ID_BATCH_ROWS, SUFFIX
 from resvae_ray.data.proteins import read_proteins

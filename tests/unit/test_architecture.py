@@ -89,7 +89,16 @@ def imports_of(path: Path, known: dict[str, Path]) -> set[str]:
         elif node not in unseen and isinstance(node, ast.ImportFrom) and node.module:
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= (inner & known.keys()) or {node.module}
-    return found & known.keys() - {name_of(path)}
+    own = name_of(path)
+    # To import a module is to run the packages that it lies in, too.
+    found |= {package for name in found for package in packages_of(name) if not own.startswith(package)}
+    return found & known.keys() - {own}
+
+
+def packages_of(name: str) -> list[str]:
+    """The packages, from the outermost, in which a module lies."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def test_no_file_imports_itself_by_a_detour():

@@ -229,23 +229,6 @@ def refuse_columns(source: str, choice: ColumnChoice) -> None:
             raise UsageError(f"{source}: {flag} {name}: this file holds one vector per protein and has no columns")
 
 
-def as_column(values: np.ndarray, where: str) -> pa.Array:
-    """An array (n) or (n, 1) as a column; bytes are UTF-8 text.
-
-    Raises:
-        DataError: it holds neither text nor numbers nor dates.
-    """
-    values = values.reshape(-1)
-    try:
-        if values.dtype.kind in "SU":
-            return pa.array(np.char.decode(values, "utf-8").tolist() if values.dtype.kind == "S" else values.tolist())
-        return pa.array(values.astype(values.dtype.newbyteorder("=")))
-    except UnicodeDecodeError:
-        raise DataError(f"{where} holds bytes that are not UTF-8 text") from None
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        raise DataError(f"{where} holds {values.dtype}; expected text, numbers or dates") from None
-
-
 def as_batch(
     matrix: np.ndarray,
     start: int,

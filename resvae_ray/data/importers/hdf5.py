@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from resvae_ray.data.arrow_types import as_column
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.id_column import IDS_KEY, ROW_NUMBERS, in_order_of_number, is_numbering
 from resvae_ray.data.importers.arrays import (
     NUMBERS,
     VECTOR_MOST,
     as_batch,
-    as_column,
     column_names,
     is_column,
     is_matrix,

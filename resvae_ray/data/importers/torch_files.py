@@ -19,13 +19,13 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
+from resvae_ray.data.arrow_types import as_column
 from resvae_ray.data.features import batch_rows
 from resvae_ray.data.file_kind import refuse_pointer_at
 from resvae_ray.data.importers.arrays import (
     VECTOR_MOST,
     are_named_vectors,
     as_batch,
-    as_column,
     column_names,
     is_column,
     is_matrix,
