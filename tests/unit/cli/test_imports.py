@@ -29,7 +29,7 @@ def verb(*arguments):
         (verb("--help"), set()),
         (verb("tune", "--help"), set()),
         (verb("status", str(FINISHED)), {"numpy", "pyarrow"}),
-        ("import resvae_ray.search.tune", {"numpy", "pyarrow", "pandas"}),  # Ray starts before the rest is imported
+        ("import resvae_ray.search.tune", {"numpy", "pyarrow"}),  # Ray starts before the rest is imported
     ],
 )
 def test_it_imports_nothing_slow_besides(code, needed):
