@@ -3,6 +3,7 @@
 import json
 import secrets
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -11,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
-from hosts import ADDRESSES, CHECKOUT, HEAD, LAPTOP, WORKERS, Hosts, end, last_lines
+from bucket import ENVIRONMENT
+from hosts import ADDRESSES, CHECKOUT, HEAD, HERE, LAPTOP, WORKERS, Hosts, end, last_lines
 
 NODES_S = 300.0  # until all hosts are nodes
 # A host that is cut off is noticed in 20 seconds instead of a minute, and a slow machine does not count as a dead host.
@@ -95,7 +97,7 @@ class Cluster:
         config["provider"] |= {"head_ip": ADDRESSES[HEAD], "worker_ips": [ADDRESSES[name] for name in WORKERS]}
         config["auth"] = {"ssh_user": "root", "ssh_private_key": str(self.hosts.key)}
         config["setup_commands"] = [line for line in config["setup_commands"] if "chmod" in line]
-        quick = "export " + " ".join(f"{name}={value}" for name, value in QUICK.items())
+        quick = "export " + " ".join(f"{name}={value}" for name, value in {**QUICK, **ENVIRONMENT}.items())
         for kind, extra in {"head": SMALL, "worker": f"{SMALL} --num-cpus={CPUS}"}.items():
             lines = config[f"{kind}_start_ray_commands"]
             config[f"{kind}_start_ray_commands"] = [
@@ -151,7 +153,8 @@ def _install(folder: Path) -> None:
     venv = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     found = sysconfig.get_path("purelib", vars={"base": str(venv)})
-    Path(found, "cluster.pth").write_text(f"{folder / 'source'}\n{sysconfig.get_path('purelib')}\n")
+    shutil.copy(HERE / "small.py", found)
+    Path(found, "cluster.pth").write_text(f"{folder / 'source'}\n{sysconfig.get_path('purelib')}\nimport small\n")
     for script in filter(Path.is_file, Path(sys.prefix, "bin").iterdir()):
         if not (venv / "bin" / script.name).exists() and (text := _script(script)):
             (venv / "bin" / script.name).write_text(text.replace(sys.prefix, str(venv), 1))

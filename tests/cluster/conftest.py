@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bucket import Bucket
 from cluster import Cluster
 from hosts import Hosts, why_not
 from work import write_features
 
 from resvae_ray.data.splitting.split import split_features
+from resvae_ray.files.place import Place
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,13 +31,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def dataset(cluster: Cluster) -> Path:
+def bucket(cluster: Cluster) -> Iterator[Bucket]:
+    made = Bucket(cluster.hosts)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def dataset(cluster: Cluster) -> Place:
     write_features(cluster.folder / "searched.parquet", 600, 0)
     return split_features(cluster.folder / "searched.parquet", cluster.folder / "dataset").path
 
 
 @pytest.fixture(scope="session")
-def model(cluster: Cluster, dataset: Path) -> Path:
+def model(cluster: Cluster, dataset: Place) -> Place:
     """A MODEL with random weights."""
     import torch
 

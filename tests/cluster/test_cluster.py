@@ -1,11 +1,15 @@
-"""Searches and encodings on three hosts, without failures, and with hosts and drivers lost midway."""
+"""The verbs on three hosts, without failures, and with hosts and drivers lost midway."""
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-from cluster import Cluster, wait
+from bucket import Bucket
+from cluster import Cluster, Submitted, wait
 from hosts import HEAD, WORKERS
-from work import account, encoded, hosts_at_work, wait_for_move, wait_for_trial, write_search
+from small import ROWS_IN_A_FILE
+from tiny_esm import write_tiny_esm
+from work import account, encoded, hosts_at_work, wait_for_move, wait_for_trial, write_proteins, write_search
 
 from resvae_ray import names
 from resvae_ray.search.run.run import Run
@@ -79,6 +83,59 @@ def test_encode(cluster: Cluster, model: Path, features: Path, loss: str):
     if loss:
         {"cut": cluster.hosts.heal, "kill": cluster.hosts.start}[loss](WORKERS[0])
         cluster.wait_for_nodes(HEAD, *WORKERS)
+
+
+def test_from_sequences_to_latents_in_a_bucket_with_a_host_cut_off_in_each_step(cluster: Cluster, bucket: Bucket):
+    ids = write_proteins(cluster.folder / "p.fasta", 1000)
+    bucket.put("p.fasta", cluster.folder / "p.fasta")
+    esm, fetched = write_tiny_esm(cluster.folder / "esm2_tiny"), cluster.folder / "fetched"
+
+    def end_without_a_host(job: Submitted, folder: str, ending: str, most: int) -> None:
+        """Cuts a worker off once a few files are there, and waits for the end of the job."""
+
+        def made() -> int:
+            return sum(name.endswith(ending) for name in bucket.names(folder))
+
+        wait(lambda: made() >= 2 or not job.running, 300, f"nothing in {folder}")
+        cluster.hosts.cut(WORKERS[0])
+        assert job.running, job.end()
+        assert made() < most
+        job.finish()
+        cluster.hosts.heal(WORKERS[0])
+        cluster.wait_for_nodes(HEAD, *WORKERS)
+
+    def ids_in(folder: str) -> list[str]:
+        files = sorted(bucket.fetch(folder, fetched / folder).rglob("*.parquet"))
+        return [name for file in files for name in pq.read_table(file, columns=[names.ID])[names.ID].to_pylist()]
+
+    options = ("--model", esm, "--pooling", "mean", "--workers", 4)
+    job = cluster.begin("embed", f"{bucket}/p.fasta", f"{bucket}/features", *options)
+    end_without_a_host(job, ".features.embedding", ".npy", 15)
+    assert ids_in("features") == ids
+    assert len(bucket.names("features")) == len(ids) // ROWS_IN_A_FILE
+    assert not any(bucket.names(".features.embedding"))
+
+    job = cluster.begin("split", f"{bucket}/features", f"{bucket}/dataset")
+    end_without_a_host(job, "dataset", ".parquet", len(ids) // ROWS_IN_A_FILE)
+    assert sorted(ids_in("dataset")) == ids
+    assert len(ids_in("dataset/train")) == 0.8 * len(ids)
+
+    config = write_search(cluster.folder / "search.toml")
+    job = cluster.begin("tune", f"{bucket}/dataset", f"{bucket}/run", "--config", config)
+    copies = cluster.hosts.home(HEAD) / ".cache/resvae_ray/runs"
+    wait(lambda: bool(list(copies.glob(f"*/run/{names.RUN_FILE}"))) or not job.running, 300, "no search")
+    (copy,) = copies.glob("*/run")
+    number, host = wait_for_trial(copy, job)
+    cluster.hosts.cut(host)
+    wait_for_move(copy, number, host)
+    cluster.hosts.heal(host)
+    job.finish()
+    account(bucket.fetch("run", fetched / "run"))
+    cluster.wait_for_nodes(HEAD, *WORKERS)
+
+    job = cluster.begin("encode", f"{bucket}/run/model", f"{bucket}/features", f"{bucket}/latents")
+    end_without_a_host(job, "latents", ".parquet", len(ids) // ROWS_IN_A_FILE)
+    assert ids_in("latents") == ids
 
 
 def test_doctor_finds_the_cluster_well(cluster: Cluster):

@@ -1,5 +1,6 @@
 """Jobs for the cluster, and checks that they completed."""
 
+import random
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from resvae_ray.search.run.epoch_log import read_epochs
 from resvae_ray.search.run.run import Run
 
 DIM = 32
+RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 TRIALS = 20
 SEARCH = Config(
     name="three hosts",
@@ -39,6 +41,13 @@ def write_features(path: Path, rows: int, first: int) -> None:
             ids = pa.array([f"P{number:07d}" for number in range(first, first + len(batch))])
             writer.write(replace(batch, ids=ids))
             first += len(batch)
+
+
+def write_proteins(path: Path, count: int) -> list[str]:
+    """A FASTA file of random proteins; returns their ids."""
+    draw, ids = random.Random(0), [f"P{number:04d}" for number in range(count)]
+    path.write_text("".join(f">{name}\n{''.join(draw.choices(RESIDUES, k=draw.randint(20, 100)))}\n" for name in ids))
+    return ids
 
 
 def write_search(path: Path) -> Path:
@@ -86,7 +95,9 @@ def account(run: Path) -> None:
         assert record.last_epoch == ended
     assert opened.trainings_left() == 0
     assert (run / names.MODEL_FOLDER / names.WEIGHTS_FILE).exists()
-    assert opened.status()["best"]["best_val_loss"] == min(record.best_val_loss for record in records)
+    assert opened.status()["best"]["best_val_loss"] == min(
+        record.best_val_loss for record in records if record.best_val_loss is not None
+    )
 
 
 def encoded(features: Path, latents: Path) -> None:
