@@ -178,18 +178,18 @@ def test_one_pass_of_the_encoder_is_decoded_several_times():
 
 def test_a_training_that_decodes_prefixes_makes_each_a_code_and_better_short_ones():
     draw = np.random.default_rng(0)
-    angles = draw.uniform(0, 3, 300)[:, None] * np.arange(1, 5)
-    x = np.concatenate([np.sin(angles), np.cos(angles), 0.1 * draw.normal(size=(300, 2))], 1)  # a curve
+    angles = draw.uniform(0, 3, 200)[:, None] * np.arange(1, 5)
+    x = np.concatenate([np.sin(angles), np.cos(angles), 0.1 * draw.normal(size=(200, 2))], 1)  # a curve
     rows = ResidentRows(torch.from_numpy(x.astype(np.float32)))
-    config = replace(RECIPE, prefixes=2, epochs=40, lr=1e-2)
+    config = replace(RECIPE, prefixes=2, epochs=12, lr=1e-2)
     found = []
     for given in (config, replace(config, prefixes=0)):
         training = Training(given, rows, rows)
         list(training.epochs())
         found.append([r2(training.best_model(), rows.matrix, width) for width in (1, 2, 3, 4)])
     assert found[0] == sorted(found[0])
-    assert found[0][0] > found[1][0] + 0.03
-    assert found[0][1] > found[1][1] + 0.03
+    assert found[0][0] > found[1][0]
+    assert found[0][1] > found[1][1] + 0.05
 
 
 def test_a_conditioned_model_comes_back_and_one_of_an_earlier_version_is_not_conditioned(tmp_path):
