@@ -267,7 +267,8 @@ def test_from_and_to_a_bucket_killed_among_the_parts_and_among_the_files(tmp_pat
     with pytest.raises(DataError, match="is being written, or was when that was interrupted"):
         Features.open(target)
     again = start_embedding(*command)
-    assert again.wait() == 0, again.communicate()
+    _, err = again.communicate()
+    assert again.returncode == 0, err
     assert {name: (target / name).written() for name in second} == second
     assert work_folder.file_names() == set()
 
