@@ -394,6 +394,8 @@ def place_to_write(path: AnyPath) -> Place:
         UsageError: unknown scheme, or a bucket without a name in it.
         JobError: the storage cannot be reached.
     """
+    if str(path).startswith(S3):  # before the storage is asked, which takes a network
+        BucketPlace(str(path).rstrip("/")).require_name()
     where = place(path)
     where.require_name()
     return where
