@@ -57,14 +57,14 @@ class Bucket:
         while True:
             listed = self._call("GET", f"?list-type=2&prefix={folder}/&start-after={after}")
             keys = re.findall("<Key>(.*?)</Key>", listed)
-            found += [key.removeprefix(f"{folder}/") for key in keys]
+            found += [key.removeprefix(f"{folder}/") for key in keys if not key.endswith("/")]
             if not keys or "<IsTruncated>true" not in listed:
                 return found
             after = keys[-1]
 
     def fetch(self, folder: str, target: Path) -> Path:
         """Downloads all objects below a folder."""
-        for name in filter(None, self.names(folder)):
+        for name in self.names(folder):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             self._call("GET", f"/{folder}/{name}", target / name)
         return target
