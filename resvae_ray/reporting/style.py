@@ -98,7 +98,7 @@ def linear_ticks(low: float, high: float) -> list[float]:
     rough = (high - low) / 6
     power = 10.0 ** np.floor(np.log10(rough))
     step = next(step for step in (1, 2, 5, 10) if step * power >= rough * (1 - 1e-9)) * power
-    first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
+    first, last = np.ceil(low / step - 1e-9) + 0.0, np.floor(high / step + 1e-9)  # + 0.0 turns -0.0 into 0
     return [float(f"{place * step:.12g}") for place in np.arange(first, last + 1)]
 
 

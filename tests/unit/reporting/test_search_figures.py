@@ -139,6 +139,7 @@ def test_a_narrow_logarithmic_axis_labels_each_power_of_ten_or_more():
 def test_ticks_are_round_and_inside_the_range():
     assert style.linear_ticks(8, 32) == [10, 15, 20, 25, 30]
     assert style.linear_ticks(3.0, 3.0) == [3.0]
+    assert style.number(style.linear_ticks(0.0, 0.3)[0]) == "0"
     for low, high in ((250, 1000), (5586.8, 6657.1), (0.0, 0.3), (1e5, 3e7)):
         ticks = style.linear_ticks(low, high)
         assert 3 <= len(ticks) <= 8
