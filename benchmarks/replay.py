@@ -186,8 +186,9 @@ def simulate(search: Searcher, scheduler: TrialScheduler | None, curves: Curves,
             ends = scheduler is not None and begun == config.search.most_trials
             if ends or (proposed := search.suggest(str(begun))) == Searcher.FINISHED:
                 continue
-            if proposed is None:  # until another slot is free
-                heapq.heappush(events, (events[0][0] + 1e-6, slot, None))
+            if proposed is None:  # until a running trial reports; other idle slots decide nothing
+                reports = min(at for at, _, other in events if other is not None)
+                heapq.heappush(events, (reports + 1e-6, slot, None))
                 continue
             running = _begin(proposed, scheduler, curves, begun)
             begun += 1
