@@ -102,8 +102,8 @@ class TrainingConfig:
     )
     prefixes: int = setting(
         0,
-        "with nested above 0: every row is also decoded from so many of its prefixes, with that weight together, and "
-        "the decoder is told their lengths; 0 draws rows instead",
+        "with nested above 0: every row is also decoded from this number of its prefixes, with that weight in "
+        "all, and the decoder receives their lengths; 0 draws rows instead",
         at_least=0,
     )
     matmul: str = setting(

@@ -33,7 +33,7 @@ class QuoteWatch(io.RawIOBase):
         super().__init__()
         self._raw, self._source = raw, source
         self._delimiter, self._between = delimiter.encode(), columns - 1
-        self._rest = b""  # of a line that goes on in the next block
+        self._rest = b""  # of a line that ends in the next block
         self._lines = 0  # that were seen
         self._opened: bytes | None = None  # the line before, if a quote in it may be lone
 

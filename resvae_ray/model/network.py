@@ -10,7 +10,7 @@ With `linear="pca"` a linear path runs beside the network, on features centred a
 PCA of the training rows, and the network learns what PCA leaves (PCA-boosted autoencoders, arXiv:2205.11673).
 With `nested=True` the latents are ordered by worth: the first k of `z` are a code of their own (nested dropout, Rippel,
 Gelbart & Adams 2014; Matryoshka representations, Kusupati et al. 2022, arXiv:2205.13147). With `conditioned=True` the
-decoder is told k.
+decoder receives k.
 """
 
 import math

@@ -67,7 +67,7 @@ def _saving(findings: Findings) -> str:
     if waiting := [f"{many} at epoch {epoch}" for epoch, many in findings.waiting.items()]:
         return (
             "Each line is the lowest validation loss of a trial so far, which ASHA compares at the rungs (dotted). "
-            f"Paused there, and may go on: {_listed(waiting)}."
+            f"Paused there, and may continue: {_listed(waiting)}."
         )
     if not findings.rungs:
         return "Each line is the lowest validation loss of a trial so far. Every trial trains to its full length."

@@ -122,7 +122,7 @@ def _search(run: Run, dataset: Dataset, slots: Slots, started: float) -> bool:
 
 
 def _left(study: optuna.Study, config: Config) -> int:
-    """The number of trials that are to begin or to go on, as far as that is known."""
+    """The number of trials that will begin or continue, as far as that is known."""
     left = len(unfinished(study)) + trials_to_begin(study, config.search)
     if not left and config.search.scheduler == PROMOTE:
         return int(Ladder(config).promoted(study.get_trials(deepcopy=False), ending=True) is not None)

@@ -136,7 +136,7 @@ def test_a_stop_in_good_order_and_who_is_paused(dataset, expected, tmp_path, sta
     assert f"{counts['paused']} paused" in capsys.readouterr().out
     assert main(["report", str(run)]) == 0
     page = (run / "report" / "report.html").read_text()
-    assert "Paused there, and may go on" in page
+    assert "Paused there, and may continue" in page
     finish(start("tune", dataset, run, "--resume"))
     assert outcome(run) == expected
     check(run)
@@ -144,7 +144,7 @@ def test_a_stop_in_good_order_and_who_is_paused(dataset, expected, tmp_path, sta
 
 @pytest.mark.timeout(300)
 def test_a_longer_search_promotes_trials_that_were_paused(ray_here, dataset, tmp_path):
-    """They have kept no state: they train again what they had, and come to the same."""
+    """They have kept no state: they train again what they had, with the same result."""
     run = tune(dataset, tmp_path / "run", CONFIG)
     before = outcome(run.path)
     longer = tune(dataset, run.path, replace(run.config, search=replace(CONFIG.search, trials=16)), resume=True)

@@ -86,7 +86,7 @@ def epochs_left(trials: int, length: int, ended: Collection[int], running: Colle
 def promoting_epochs_left(config: Config, trained: int, running: int) -> float:
     """Epochs that a search that promotes has still to train.
 
-    It counts on 1/factor of all trials going on at each rung, and on one more epoch at least of each that runs.
+    It assumes that 1/factor of all trials continue at each rung, and that each running trial has an epoch left.
 
     Args:
         trained: epochs of all trials so far.
