@@ -16,88 +16,15 @@ import pyarrow.compute as pc
 
 ABSENT = np.uint64(0)  # stands for a missing or empty text, and for a row without a vector: like nothing else
 CHUNK_ROWS = 1 << 20  # looked up at a time
-SIP_ROWS = 1 << 14  # texts hashed at a time: their state fits a cache
-SIP_KEY = np.frombuffer(b"0123456789123456", "<u8")  # of pandas
-SIP_STATE = np.array([0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573], np.uint64)
-SIP_STATE ^= np.tile(SIP_KEY, 2)
-MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
-def hash_texts(texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """A hash of each text (n, uint64); ABSENT for a missing or empty one.
+def hash_texts(texts: pa.Array) -> np.ndarray:
+    """A hash of each text (n, uint64); ABSENT for a missing or empty one."""
+    import pandas as pd  # here and not above: it is slow to load, and a search waits for it before Ray starts
 
-    The hashes are those of `pandas.util.hash_array`, which are in files that this package has written: SipHash-2-4
-    (Aumasson & Bernstein 2012) of the UTF-8 bytes, and a mixing step. Many texts at a time, without an object per text,
-    they take a ninth (ids) to a half (sequences) of its time.
-    """
-    filled = pc.fill_null(texts.cast(pa.large_string()), "")
-    chunks = filled.chunks if isinstance(filled, pa.ChunkedArray) else [filled]
-    parts = (chunk.slice(start, SIP_ROWS) for chunk in chunks for start in range(0, len(chunk), SIP_ROWS))
-    return np.concatenate([np.empty(0, np.uint64), *map(_hash_part, parts)])
-
-
-def _hash_part(texts: pa.LargeStringArray) -> np.ndarray:
-    _, offsets, content = texts.buffers()
-    ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    bounds = ends - ends[0]
-    padded = np.zeros(bounds[-1] + 8, np.uint8)
-    if bounds[-1]:
-        padded[:-8] = np.frombuffer(content, np.uint8)[ends[0] : ends[-1]]
-    sizes = np.diff(bounds)
-    hashes = _sip_hash(padded, bounds[:-1], sizes)
-    for shift, factor in MIXING:
-        hashes ^= hashes >> np.uint64(shift)
-        hashes *= np.uint64(factor)
-    return np.where(sizes > 0, hashes ^ (hashes >> np.uint64(31)), ABSENT)
-
-
-def _sip_hash(content: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """SipHash-2-4 of texts (n, uint64).
-
-    Args:
-        content: all bytes, and 8 more.
-        starts, sizes: of each text in it (n).
-    """
-    words = np.ndarray(len(content) - 7, "<u8", content, strides=(1,))  # the 8 bytes from each position
-    order = np.argsort(-(sizes // 8), kind="stable")  # those that still have whole words come first
-    starts, sizes = starts[order], sizes[order]
-    whole = sizes // 8
-    state = np.repeat(SIP_STATE[:, None], len(sizes), axis=1)
-    for word in range(int(whole.max(initial=0))):
-        left = int(np.searchsorted(-whole, -word))
-        _absorb(state[:, :left], words[starts[:left] + 8 * word])
-    rest = words[starts + 8 * whole] & ((np.uint64(1) << (8 * (sizes % 8)).astype(np.uint64)) - np.uint64(1))
-    _absorb(state, rest | (sizes.astype(np.uint64) << np.uint64(56)))
-    state[2] ^= np.uint64(0xFF)
-    _rounds(state, 4)
-    hashes = np.empty(len(sizes), np.uint64)
-    hashes[order] = state[0] ^ state[1] ^ state[2] ^ state[3]
-    return hashes
-
-
-def _absorb(state: np.ndarray, words: np.ndarray) -> None:
-    """Adds a word (n) to each state (4, n), in place."""
-    state[3] ^= words
-    _rounds(state, 2)
-    state[0] ^= words
-
-
-def _rounds(state: np.ndarray, count: int) -> None:
-    a, b, c, d = state
-    for _ in range(count):
-        a += b
-        c += d
-        b[:], d[:] = _turned(b, 13) ^ a, _turned(d, 16) ^ c
-        a[:] = _turned(a, 32)
-        c += b
-        a += d
-        b[:], d[:] = _turned(b, 17) ^ c, _turned(d, 21) ^ a
-        c[:] = _turned(c, 32)
-
-
-def _turned(words: np.ndarray, bits: int) -> np.ndarray:
-    """The words with their bits rotated to the left."""
-    return (words << np.uint64(bits)) | (words >> np.uint64(64 - bits))
+    present = pc.not_equal(pc.fill_null(texts, ""), "").to_numpy(zero_copy_only=False)
+    values = np.asarray(pc.fill_null(texts, "").to_numpy(zero_copy_only=False), dtype=object)
+    return np.where(present, pd.util.hash_array(values), ABSENT)
 
 
 def hash_vectors(matrix: np.ndarray) -> np.ndarray:
