@@ -192,10 +192,7 @@ def _add_rule(rules: Any, flag: str, rule: str, **options: Any) -> None:
 
 
 def _split(options: argparse.Namespace) -> None:
-    from resvae_ray.data.checking.advice import LATENTS
-    from resvae_ray.data.features import Features
     from resvae_ray.jobs.split_job import split_shards
-    from resvae_ray.names import LATENT
 
     with progress_bar("splitting") as progress:
         dataset = split_shards(
@@ -213,8 +210,6 @@ def _split(options: argparse.Namespace) -> None:
             on_ray=lambda files: say_job("writes", files, "file"),
         )
     say_split(dataset, options.exclude)
-    if Features.open(options.features).layout.features == (LATENT,):
-        print(f"resvae-ray: warning: {LATENTS}", file=sys.stderr)
 
 
 def say_split(dataset: "Dataset", exclude: str | None) -> None:
@@ -223,6 +218,7 @@ def say_split(dataset: "Dataset", exclude: str | None) -> None:
     Args:
         exclude: the test set that was kept out, if any.
     """
+    from resvae_ray.data.checking.advice import LATENTS
     from resvae_ray.data.splitting.exclude import forms_in_words
 
     excluded = f", {_left_out(dataset)}" if exclude else ""
@@ -230,6 +226,8 @@ def say_split(dataset: "Dataset", exclude: str | None) -> None:
     print(f"{dataset.path}: {dataset.train_rows:,} to train on, {dataset.val_rows:,} to validate{excluded}{listed}")
     if dataset.repeated_sequences:
         _warn_of_repeats(dataset.repeated_sequences, dataset.sequences_on_both_sides)
+    if dataset.of_latents:
+        print(f"resvae-ray: warning: {LATENTS}", file=sys.stderr)
 
 
 def _left_out(dataset: "Dataset") -> str:

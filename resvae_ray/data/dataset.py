@@ -37,6 +37,7 @@ class Dataset:
         sequences_on_both_sides: validation rows that have the sequence of a training row.
         footers: a hash of the Parquet footers: sizes, offsets and extremes of all columns. It changes with the rows,
             and is compared whenever the DATASET is opened.
+        of_latents: whether the vectors are the latents of `encode`. The split knows it; dataset.json does not say it.
     """
 
     path: Place
@@ -54,6 +55,7 @@ class Dataset:
     repeated_sequences: int = 0
     sequences_on_both_sides: int = 0
     footers: str = ""
+    of_latents: bool = field(default=False, compare=False)
 
     @classmethod
     def open(cls, path: AnyPath) -> "Dataset":
@@ -79,7 +81,7 @@ class Dataset:
 
     def record(self) -> dict[str, Any]:
         """The content of dataset.json."""
-        return {key: value for key, value in asdict(self).items() if key != "path"}
+        return {key: value for key, value in asdict(self).items() if key not in ("path", "of_latents")}
 
     def features(self, side: str) -> Features:
         """The rows of `side`, "train" or "val"."""

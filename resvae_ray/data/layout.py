@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from resvae_ray.data.same_protein import are_accessions
 from resvae_ray.errors import DataError, UsageError
-from resvae_ray.names import FEATURES, ID, LABEL
+from resvae_ray.names import FEATURES, ID, LABEL, LATENT
 
 ID_COLUMNS = (
     *("id", "ids", "entry_id", "entry_ids", "entry", "entries", "accession", "accessions", "protein_id", "protein_ids"),
@@ -55,6 +55,11 @@ class Layout:
     def columns(self) -> list[str]:
         """All columns that are read."""
         return [name for name in (self.id, self.label, *self.features, *self.others) if name is not None]
+
+    @property
+    def of_latents(self) -> bool:
+        """Whether the vectors are called as the latents of `encode` are."""
+        return self.features == (LATENT,)
 
 
 def find_layout(names: Sequence[str], vector_names: Sequence[str], choice: ColumnChoice, where: str) -> Layout:

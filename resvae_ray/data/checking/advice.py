@@ -11,8 +11,6 @@ ENOUGH_R2 = 0.6  # about what the paper's model explains of its features' varian
 MUCH = 0.5  # of the total variance, in a few outlier dimensions
 TRAINED = 0.8  # of the rows, by default
 ENOUGH_ROWS = 1000  # training rows; at 640 batches of 32 help, at 2,189 they hurt
-
-
 LATENTS = f"the vectors are called {LATENT!r}, as the latents of `encode` are; a model is trained on features"
 
 

@@ -22,7 +22,6 @@ from resvae_ray.data.moments import Moments
 from resvae_ray.data.row_texts import hashed, sequence_column, texts_of
 from resvae_ray.data.same_protein import ProteinIds, accession_hashes
 from resvae_ray.errors import UsageError
-from resvae_ray.names import LATENT
 from resvae_ray.progress import Progress, silent
 
 MOST_BETA = 1e30  # far beyond any use; what it is multiplied with stays finite
@@ -80,7 +79,7 @@ def check_of(source: Features, found: Survey, beta: float) -> Check:
         components=components,
         first=_first(source, found, ids),
     )
-    latents = [LATENTS] if source.layout.features == (LATENT,) else []
+    latents = [LATENTS] if source.layout.of_latents else []
     return replace(check, warnings=(*latents, *advice(check)))
 
 

@@ -159,6 +159,7 @@ class SplitPlan:
             repeated_sequences=self.repeated_sequences,
             sequences_on_both_sides=self.sequences_on_both_sides,
             footers=footers_of(written),
+            of_latents=source.layout.of_latents,
         )
 
 
