@@ -20,8 +20,8 @@ from resvae_ray.data.parquet_pieces import SUFFIX
 from resvae_ray.data.schema import FeatureBatch
 from resvae_ray.errors import DataError, JobError
 from resvae_ray.files.listing import list_files
-from resvae_ray.files.place import locate, reaching
-from resvae_ray.jobs.portions import Portion, States, portion_of, rows_of, states_of
+from resvae_ray.files.place import locate
+from resvae_ray.jobs.portions import Portion, States, bytes_of, file_states, portion_of, rows_of, states_of
 
 
 @dataclass(frozen=True)
@@ -195,15 +195,12 @@ def size_of(source: str, choice: ColumnChoice) -> int:
     """Bytes of the files that a job could read; 0 if it could not."""
     read = chosen_reader(source, choice)
     if read is parquet.read:
-        filesystem, files = list_files(source, SUFFIX)
-    elif read is delimited.read:
-        return sum(size for size, _ in _states(delimited.delimited_files(source)).values())
-    elif read is torch_files.read:
-        filesystem, files = torch_files.files_of(source)
-    else:
-        return 0
-    with reaching(source):
-        return sum(info.size or 0 for info in filesystem.get_file_info(files))
+        return bytes_of(file_states(source, *list_files(source, SUFFIX)))
+    if read is delimited.read:
+        return bytes_of(_states(delimited.delimited_files(source)))
+    if read is torch_files.read:
+        return bytes_of(file_states(source, *torch_files.files_of(source)))
+    return 0
 
 
 def _spans(rows: int, dim: int) -> Iterator[tuple[int, int]]:
@@ -212,17 +209,13 @@ def _spans(rows: int, dim: int) -> Iterator[tuple[int, int]]:
 
 
 def _states(files: Sequence[str]) -> dict[str, list[int]]:
-    found = {}
-    for file in files:
-        filesystem, place = locate(file)
-        with reaching(file):
-            info = filesystem.get_file_info(place)
-        found[file] = [info.size or 0, info.mtime_ns or 0]
-    return found
+    """`file_states` by the names of files as `delimited_files` has them."""
+    located = [locate(file) for file in files]
+    states = file_states(files[0], located[0][0], [path for _, path in located])
+    return dict(zip(files, states.values(), strict=True))
 
 
 def _whole_state(source: str, filesystem: pafs.FileSystem, files: Sequence[str]) -> dict[str, list[int]]:
     """Number of files, bytes in all, and the latest write."""
-    with reaching(source):
-        infos = filesystem.get_file_info(list(files))
-    return {source: [len(infos), sum(info.size or 0 for info in infos), max(info.mtime_ns or 0 for info in infos)]}
+    states = file_states(source, filesystem, files)
+    return {source: [len(states), bytes_of(states), max(written for _, written in states.values())]}

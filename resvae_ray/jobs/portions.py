@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pyarrow import fs as pafs
 
 from resvae_ray.data.features import Features
 from resvae_ray.data.parquet_pieces import SUFFIX
@@ -63,14 +64,19 @@ def stretches(chosen: np.ndarray, size: int) -> list[tuple[int, int, int]]:
 
 
 def states_of(source: Features, files: Sequence[str]) -> dict[str, list[int]]:
+    """`file_states` of some files of FEATURES."""
+    return file_states(source.path, source.filesystem, files)
+
+
+def file_states(source: AnyPath, filesystem: pafs.FileSystem, files: Sequence[str]) -> dict[str, list[int]]:
     """Size and time of the last write of each file, by which a change is noticed.
 
     Raises:
         JobError: the storage cannot be reached.
     """
-    with reaching(source.path):
-        infos = source.filesystem.get_file_info(list(files))
-    return {file: [info.size, info.mtime_ns] for file, info in zip(files, infos, strict=True)}
+    with reaching(source):
+        infos = filesystem.get_file_info(list(files))
+    return {file: [info.size or 0, info.mtime_ns or 0] for file, info in zip(files, infos, strict=True)}
 
 
 def rows_of(portion: Portion, source: Features, states: States) -> Iterator[FeatureBatch]:
@@ -93,6 +99,9 @@ def _require_unchanged(portion: Portion, source: Features, states: States) -> No
 
 def is_large(path: AnyPath) -> bool:
     """Whether the Parquet files of a path are worth a job."""
-    filesystem, files = list_files(path, SUFFIX)
-    with reaching(path):
-        return sum(info.size or 0 for info in filesystem.get_file_info(files)) >= LARGE_BYTES
+    return bytes_of(file_states(path, *list_files(path, SUFFIX))) >= LARGE_BYTES
+
+
+def bytes_of(states: States) -> int:
+    """The size of all files together."""
+    return sum(size for size, _ in states.values())
