@@ -61,6 +61,9 @@ class QuoteWatch(io.RawIOBase):
             self._between, self._rest = 0, b""  # lines do not end as they do elsewhere
         if not end:
             return
+        if self._opened is None and text.find(b'"', 0, end) < 0:  # nothing to look at, as in most blocks
+            self._lines += text.count(b"\n", 0, end)
+            return
         codes = np.frombuffer(text, np.uint8, end)
         ends = np.append(np.flatnonzero(codes == NEWLINE), [] if text[:end].endswith(b"\n") else [end]).astype(np.int64)
         starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64) if len(ends) else ends
