@@ -15,9 +15,8 @@ import torch
 from resvae_ray.model.principal import Principal
 
 LEAST_UNEXPLAINED = 1e-3  # of the variance, that PCA of any width is taken to leave
-POWER = (
-    0.7  # of the ratio that errors of prefixes count by: at 0.5 short prefixes gain, at 1, the likelihood, long ones
-)
+# Of the ratio that errors of prefixes count by: at 0.5 short prefixes gain, at 1, the likelihood, long ones.
+POWER = 0.7
 
 
 class Draw(NamedTuple):

@@ -131,9 +131,9 @@ def _left(study: optuna.Study, config: Config) -> int:
 
 def _prune_paused(run: Run, study: optuna.Study) -> None:
     """Ends the trials that still wait at a rung when no trial is left to run."""
-    board = TensorBoard(run)
+    board, trials = TensorBoard(run), study.get_trials(deepcopy=False)
     for number in paused(study):
-        task = TrainingTask(number, study.get_trials(deepcopy=False)[number].params)
+        task = TrainingTask(number, trials[number].params)
         forget_resume(training_folder(run.where, number))
         board.started(task)
         board.ended(task, None)

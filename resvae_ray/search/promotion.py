@@ -13,7 +13,7 @@ others overtook waits, and may be promoted when more trials have reached its run
 
 For Ray Tune, each stretch of a trial from one rung to the next is a trial of its own, which resumes from the trial's
 folder as a resumed search does. Tune can pause trials itself, but counts paused trials against its limit of concurrent
-ones (ray#26529) and tells no callback of a pause.
+ones and has no callback for a pause.
 
 All decisions follow from the study: the values by epoch, and two attributes of each trial, `until` and `paused_at`. So
 a resumed search makes the decisions of an undisturbed one.

@@ -138,7 +138,7 @@ def _by_name(content: Any) -> Any:
         return content
     if all(isinstance(item, dict) for item in content) and len({tuple(item) for item in content}) == 1:
         return {key: [item[key] for item in content] for key in content[0]}
-    if all(isinstance(item, list | tuple) and [*map(type, item)][:1] == [str] for item in content):
+    if all(isinstance(item, list | tuple) and item and isinstance(item[0], str) for item in content):
         names = [item[0] for item in content]
         if all(len(item) == 2 and _is_plain(item[1]) for item in content) and len({*names}) == len(names):
             return dict(content)
