@@ -10,7 +10,7 @@ judges. Its searchers and schedulers are the real ones: ours, stopping and promo
 Ray's OptunaSearch and ASHA as they come; the published code's TPE and median pruner, one trial after another. More
 `--grace`, `--factor` and `--startup` are ours, stopping, with other settings; `--rungs` is ours with a factor and rungs
 that no factor gives. Prints, for each, medians over the seeds with the 10th and 90th percentile: epochs in all, the
-best loss at the end and after so many epochs, epochs to the target.
+best loss at the end and after some numbers of epochs, epochs to the target.
 """
 
 import argparse

@@ -46,7 +46,7 @@ class FeaturesWriter:
         self._writer: pq.ParquetWriter | None = None
         self._parts = 0
         self._rows_in_part = 0
-        # Of a row group that is not full yet: the vectors, the other columns, the number of rows.
+        # The row group that is not full yet: its vectors, its other columns, its number of rows.
         self._vectors = np.empty((rows_in(ROW_GROUP_BYTES, dim), dim), np.float32)
         self._beside: list[pa.Table] = []
         self._filled = 0

@@ -132,7 +132,7 @@ class ResVAE(nn.Module):
         dropout: probability, in training mode.
         linear: "none", or "pca" for a linear path beside the network.
         nested: whether the first k latents are a code for every k; says how the model is trained.
-        conditioned: whether the decoder of nested latents is told k.
+        conditioned: whether the decoder of nested latents receives k.
 
     Raises:
         UsageError: a width that leaves a layer without units, or an unknown linear path.
